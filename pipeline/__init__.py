@@ -1,0 +1,1 @@
+"""What more than one stage of the pipeline needs: manifests, errors, settings, connections."""

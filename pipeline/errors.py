@@ -1,0 +1,80 @@
+"""The pipeline's errors: one tree, whose class names the state machine retries and reports by.
+
+A message says what happened, to which table, and what to do about it.
+"""
+
+
+class PipelineError(Exception):
+    """Anything that stops a run."""
+
+
+class TransientError(PipelineError):
+    """Worth a retry: the same call may succeed later. The state machine retries these by name."""
+
+
+class PermanentError(PipelineError):
+    """A retry cannot help: somebody has to change something first."""
+
+
+class SourceUnavailable(TransientError):
+    """The source database refused or dropped the connection."""
+
+
+class SourceBusy(TransientError):
+    """The source database cancelled a query: a lock or a statement took too long."""
+
+
+class WarehouseUnavailable(TransientError):
+    """The warehouse refused or dropped the connection."""
+
+
+class WarehouseBusy(TransientError):
+    """The warehouse cancelled a statement: a lock or a statement took too long."""
+
+
+class ObjectStoreUnavailable(TransientError):
+    """Amazon S3, Glue or Secrets Manager did not answer as it should, for now."""
+
+
+class InvalidInput(PermanentError):
+    """The execution's input or an argument holds something the pipeline does not know."""
+
+
+class InvalidSettings(PermanentError):
+    """A setting of the deployment is missing or malformed."""
+
+
+class DatabaseRefused(PermanentError):
+    """A database rejected a statement or the credentials."""
+
+
+class ManifestInvalid(PermanentError):
+    """A run's manifest cannot be read as what it should be."""
+
+
+class RunConflict(PermanentError):
+    """Another ingest committed the sequence that this one was about to commit."""
+
+
+class SourceSchemaChanged(PermanentError):
+    """A table lost or retyped a column that the pipeline needs."""
+
+
+class ValueNotHeld(PermanentError):
+    """A value does not fit the type that its column is stored as."""
+
+
+class TableBuildFailed(PermanentError):
+    """One or more star tables could not be built; the others were."""
+
+
+class MigrationFailed(PermanentError):
+    """A migration of the warehouse failed, or was changed after it had been applied."""
+
+
+class StarSchemaMismatch(PermanentError):
+    """A lake table and its warehouse table disagree about their columns."""
+
+
+class VerificationFailed(PermanentError):
+    """The warehouse differs from the source."""
