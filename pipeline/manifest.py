@@ -1,0 +1,261 @@
+"""The manifest of a run: the commit record of the raw zone, and the only home of the cursor.
+
+A run exists from the moment its manifest `runs/<sequence>.json` is written, by a conditional PUT
+that fails when the sequence is already there. Each manifest holds the cursor of every table, so
+the newest one is all that the next ingest needs; `changed_in` and `previous_change` chain a
+table's captures, so that a reader finds its changes since any point without listing the bucket.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable, RunConflict
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+FORMAT = 1
+RUNS_PREFIX = "runs/"
+
+
+class Capture(StrEnum):
+    """How a run took a table."""
+
+    WHOLE = "whole"
+    """Every row of the table: keys that are absent have been deleted."""
+    CHANGES = "changes"
+    """Rows written since the previous capture; deletions only if `key_files` is not empty."""
+    NONE = "none"
+    """Nothing was read: the table had not changed."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the source had it at the time of the capture.
+
+    Attributes:
+        name: The column's name.
+        source_type: PostgreSQL's own name of the type, with its modifier: `numeric(10,2)`.
+        raw_type: The Arrow type of the raw file's column: `decimal128(10, 2)`.
+    """
+
+    name: str
+    source_type: str
+    raw_type: str
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the server counts for a table, read before the snapshot was taken.
+
+    Equal statistics mean that no change has been reported since; a different `file_node` or
+    `reset_at` means that the counters cannot be compared.
+    """
+
+    inserted: int
+    updated: int
+    deleted: int
+    file_node: int
+    reset_at: str | None
+
+
+@dataclass(frozen=True)
+class TableCapture:
+    """One table in one run's manifest.
+
+    Attributes:
+        capture: How this run took the table.
+        rows: Rows in `files`.
+        files: Keys of the Parquet files of this run's rows, in the raw bucket.
+        key_files: Keys of the Parquet files that hold every primary key, or none if not swept.
+        columns: The columns of `files`, in the source's order.
+        primary_key: The names of the key's columns; empty for a table without one.
+        table_oid: The table's identity at the server: another one is another table.
+        horizon: The oldest transaction (xid8) that was in progress when the table was last read.
+        statistics: The server's counters as they stood before the table was last read.
+        changed_in: The newest sequence, this one included, that holds rows or keys of the table.
+        previous_change: The sequence before `changed_in` that does; 0 if there is none.
+    """
+
+    capture: Capture
+    rows: int
+    files: tuple[str, ...]
+    key_files: tuple[str, ...]
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    table_oid: int
+    horizon: int
+    statistics: Statistics
+    changed_in: int
+    previous_change: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one run put into the raw zone.
+
+    Attributes:
+        sequence: The run's number, from 1 without gaps: the order of all history.
+        run_id: The name of the execution that made it.
+        snapshot_at: The instant that all tables show, ISO 8601 with zone, by the source's clock.
+        system_identifier: The source server's identity, as `pg_control_system()` or its
+            nearest readable stand-in gives it.
+        next_transaction: The first transaction (xid8) that had not begun at the snapshot.
+        tables: Every table of the source by name.
+    """
+
+    sequence: int
+    run_id: str
+    snapshot_at: str
+    system_identifier: str
+    next_transaction: int
+    tables: dict[str, TableCapture]
+
+    def to_json(self) -> str:
+        """Returns the manifest as JSON text."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, key: str) -> "Manifest":
+        """Reads a manifest.
+
+        Args:
+            text: What `to_json` gave.
+            key: The object's key, for the error's message.
+
+        Raises:
+            ManifestInvalid: The text is no manifest of a format that this code knows.
+        """
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document.pop("format") != FORMAT:
+                raise ManifestInvalid(f"{key} is of another format than {FORMAT}: deploy its code")
+            tables = {name: _table(entry) for name, entry in document.pop("tables").items()}
+            return cls(tables=tables, **document)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestInvalid(
+                f"{key} is not a manifest ({error}): restore the object's previous version"
+            ) from error
+
+
+def _table(entry: dict[str, Any]) -> TableCapture:
+    fields = dict(entry)
+    fields["capture"] = Capture(fields["capture"])
+    fields["columns"] = tuple(Column(**column) for column in fields["columns"])
+    fields["statistics"] = Statistics(**fields["statistics"])
+    for name in ("files", "key_files", "primary_key"):
+        fields[name] = tuple(fields[name])
+    return TableCapture(**fields)
+
+
+def key_of(sequence: int) -> str:
+    """Returns the object key of a run's manifest: keys sort as sequences do."""
+    return f"{RUNS_PREFIX}{sequence:010d}.json"
+
+
+class ManifestStore:
+    """The manifests in the raw bucket."""
+
+    def __init__(self, bucket: str, client: "S3Client") -> None:
+        self._bucket = bucket
+        self._client = client
+        self._read: dict[int, Manifest] = {}
+
+    def newest(self, since: int = 0) -> Manifest | None:
+        """Returns the newest committed run, or None where there is none.
+
+        Args:
+            since: A sequence known to be committed: the listing starts there.
+
+        Raises:
+            ObjectStoreUnavailable: Amazon S3 did not answer.
+        """
+        newest_key = key_of(since) if since else None
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=RUNS_PREFIX, StartAfter=newest_key or ""
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    newest_key = entry["Key"]
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(f"list s3://{self._bucket}/{RUNS_PREFIX}", error) from error
+        if newest_key is None:
+            return None
+        return self.read(int(newest_key.removeprefix(RUNS_PREFIX).removesuffix(".json")))
+
+    def read(self, sequence: int) -> Manifest:
+        """Returns the manifest of a committed run.
+
+        Raises:
+            ManifestInvalid: There is no such manifest, or it cannot be read.
+            ObjectStoreUnavailable: Amazon S3 did not answer.
+        """
+        if sequence not in self._read:
+            key = key_of(sequence)
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+                text = answer["Body"].read().decode()
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == "NoSuchKey":
+                    raise ManifestInvalid(
+                        f"s3://{self._bucket}/{key} is missing: restore it from its versions"
+                    ) from error
+                raise _unavailable(f"read s3://{self._bucket}/{key}", error) from error
+            except BotoCoreError as error:
+                raise _unavailable(f"read s3://{self._bucket}/{key}", error) from error
+            self._read[sequence] = Manifest.from_json(text, key)
+        return self._read[sequence]
+
+    def commit(self, manifest: Manifest) -> None:
+        """Writes the manifest, which makes its run happen.
+
+        Raises:
+            RunConflict: Another ingest has committed this sequence.
+            ObjectStoreUnavailable: Amazon S3 did not answer.
+        """
+        key = key_of(manifest.sequence)
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=manifest.to_json().encode(),
+                ContentType="application/json",
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise RunConflict(
+                    f"run {manifest.sequence} was committed by another ingest while this one read: "
+                    "nothing of this one remains visible; the next execution goes on from there"
+                ) from error
+            raise _unavailable(f"write s3://{self._bucket}/{key}", error) from error
+        except BotoCoreError as error:
+            raise _unavailable(f"write s3://{self._bucket}/{key}", error) from error
+        self._read[manifest.sequence] = manifest
+
+    def changes(self, table: str, *, after: int, through: int) -> Iterator[Manifest]:
+        """Yields the runs that hold rows or keys of a table, the newest first.
+
+        Args:
+            table: The source table.
+            after: Only runs with a greater sequence.
+            through: The newest run to look at.
+        """
+        entry = self.read(through).tables.get(table) if through else None
+        sequence = entry.changed_in if entry else 0
+        while sequence > after:
+            manifest = self.read(sequence)
+            yield manifest
+            sequence = manifest.tables[table].previous_change
+
+
+def _unavailable(doing: str, error: Exception) -> ObjectStoreUnavailable:
+    return ObjectStoreUnavailable(f"could not {doing}: {error}")
