@@ -30,7 +30,7 @@ class Capture(StrEnum):
     WHOLE = "whole"
     """Every row of the table: keys that are absent have been deleted."""
     CHANGES = "changes"
-    """Rows written since the previous capture; deletions only if `key_files` is not empty."""
+    """Rows written since the previous capture; deletions only if the keys were swept."""
     NONE = "none"
     """Nothing was read: the table had not changed."""
 
@@ -73,12 +73,16 @@ class TableCapture:
         capture: How this run took the table.
         rows: Rows in `files`.
         files: Keys of the Parquet files of this run's rows, in the raw bucket.
-        key_files: Keys of the Parquet files that hold every primary key, or none if not swept.
+        key_files: Keys of the Parquet files that hold every primary key, if they were swept.
+        keys_swept: Whether `files` (of a whole capture) or `key_files` show every key there is,
+            so that an absent key has been deleted. An empty table has neither file.
         columns: The columns of `files`, in the source's order.
         primary_key: The names of the key's columns; empty for a table without one.
         table_oid: The table's identity at the server: another one is another table.
         horizon: The oldest transaction (xid8) that was in progress when the table was last read.
         statistics: The server's counters as they stood before the table was last read.
+        content_digest: An order-free digest of the table's keys (of its rows, if it has no key)
+            with their number, or None where the table is too large to take one at every run.
         changed_in: The newest sequence, this one included, that holds rows or keys of the table.
         previous_change: The sequence before `changed_in` that does; 0 if there is none.
     """
@@ -87,11 +91,13 @@ class TableCapture:
     rows: int
     files: tuple[str, ...]
     key_files: tuple[str, ...]
+    keys_swept: bool
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     table_oid: int
     horizon: int
     statistics: Statistics
+    content_digest: str | None
     changed_in: int
     previous_change: int
 

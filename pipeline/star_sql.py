@@ -12,6 +12,8 @@ from importlib import resources
 _RELATION = re.compile(r"\b(from|join)\s+([a-z_][a-z0-9_]*)")
 _CTE = re.compile(r"(?:\bwith|,)\s+([a-z_][a-z0-9_]*)\s+as\s*\(")
 _COMMENT = re.compile(r"--[^\n]*")
+_REFERENCE_VIEWS = frozenset({"iso_4217"})
+"""Views that the jobs bring themselves: no source tables."""
 _SQL_PACKAGE = "glue_jobs.star_schema.sql"
 
 
@@ -41,7 +43,8 @@ def parse(name: str, select: str) -> StarTable:
     """Returns a star table from its SELECT (lower-case keywords, bare table names)."""
     text = _COMMENT.sub("", select)
     ctes = set(_CTE.findall(text))
-    relations = [match for match in _RELATION.findall(text) if match[1] not in ctes | {name}]
+    own = ctes | _REFERENCE_VIEWS | {name}
+    relations = [match for match in _RELATION.findall(text) if match[1] not in own]
     return StarTable(
         name=name,
         select=select,

@@ -1,0 +1,8 @@
+"""The Glue job that builds the dimensions of the star schema."""
+
+import sys
+
+from glue_jobs.star_schema.job import run_job
+
+if __name__ == "__main__":
+    run_job(sys.argv, lambda star: not star.is_fact)

@@ -1,0 +1,273 @@
+"""Builds star tables: what their sources' runs brought since the last build, as one commit each."""
+
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pycountry
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as f
+
+from glue_jobs.star_schema.lake import LakeTable
+from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
+from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
+from glue_jobs.star_schema.versions import new_versions
+from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed
+from pipeline.manifest import Manifest, ManifestStore
+from pipeline.star_sql import StarTable
+
+_LOGGER = logging.getLogger(__name__)
+
+QUARANTINE = "quarantine"
+"""The lake table of source rows that broke a rule."""
+
+TABLES_AT_ONCE = 4
+"""Small tables wait for the catalogue and the object store more than for a core."""
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a build is to do.
+
+    Attributes:
+        raw_bucket: The bucket of the raw zone.
+        database: The Glue database of the star schema.
+        through: The newest run to apply.
+        rebuild: Whether to build every row again from raw.
+    """
+
+    raw_bucket: str
+    database: str
+    through: int
+    rebuild: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of one star table.
+
+    Attributes:
+        table: The star table.
+        rows: Versions that were written.
+        seconds: How long it took.
+    """
+
+    table: str
+    rows: int
+    seconds: float
+
+
+def build_tables(
+    spark: SparkSession, store: ManifestStore, stars: Iterable[StarTable], request: BuildRequest
+) -> tuple[Built, ...]:
+    """Builds star tables at the same time on one Spark session.
+
+    Every table commits by itself: one that fails leaves the others as built.
+
+    Raises:
+        TableBuildFailed: One or more tables failed; the message names each with its reason.
+    """
+    built: list[Built] = []
+    failures: list[str] = []
+    tables = tuple(stars)
+    _prepare_quarantine(spark, request.database)
+    with ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
+        futures = {
+            star.name: pool.submit(_TableBuild(spark.newSession(), store, star, request).run)
+            for star in tables
+        }
+        for name, future in futures.items():
+            try:
+                built.append(future.result())
+            except PipelineError as error:
+                failures.append(f"{name}: {type(error).__name__}: {error}")
+            except Exception as error:
+                _LOGGER.exception("%s failed", name)
+                failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+    if failures:
+        raise TableBuildFailed(
+            f"{len(failures)} of {len(tables)} star tables were not built ("
+            + "; ".join(failures)
+            + "); mend the cause and start the state machine again, which goes on from there"
+        )
+    return tuple(built)
+
+
+def record_id_of(star: StarTable) -> str:
+    """Returns the name of a fact's own key: fact_sales_order gives sales_record_id."""
+    return f"{star.name.split('_')[1]}_record_id"
+
+
+def _prepare_quarantine(spark: SparkSession, database: str) -> None:
+    table = LakeTable(spark, database, QUARANTINE)
+    table.prepare(
+        spark.createDataFrame(
+            [],
+            "star_table string, natural_key string, reason string, source_row string, "
+            "run_id string, _sequence bigint",
+        )
+    )
+
+
+class _TableBuild:
+    """The build of one star table, on a session of its own."""
+
+    def __init__(
+        self, spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
+    ) -> None:
+        self._spark = spark
+        self._star = star
+        self._request = request
+        self._store = store
+        self._views = RawViews(spark, store, request.raw_bucket)
+        self._table = LakeTable(spark, request.database, star.name)
+
+    def run(self) -> Built:
+        began = time.monotonic()
+        self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+        after = 0 if self._request.rebuild else self._table.applied_through()
+        todo = pending(self._store, self._star, after=after, through=self._request.through)
+        rows = self._apply(todo, after) if todo.runs or self._request.rebuild else 0
+        built = Built(self._star.name, rows, round(time.monotonic() - began, 1))
+        _LOGGER.info("%-24s %9d rows %6.1f s", built.table, built.rows, built.seconds)
+        return built
+
+    def _apply(self, todo: Pending, after: int) -> int:
+        captured, present, swept = self._captured(todo, after)
+        key = captured.columns[0]
+        is_new = after == 0
+        versions = new_versions(
+            captured,
+            key=key,
+            known=None if is_new else self._known(key),
+            present=present,
+            swept=swept,
+        ).withColumn("run_id", _run_ids(todo.runs))
+        if self._star.is_fact:
+            return self._append_versions(versions, key, is_new=is_new)
+        return self._merge_latest(versions, key, is_new=is_new)
+
+    def _captured(
+        self, todo: Pending, after: int
+    ) -> tuple[DataFrame, DataFrame | None, tuple[int, ...]]:
+        """Returns the SELECT's rows, the keys there were, and the runs that looked at all keys."""
+        if self._star.is_joined:
+            rows = self._select(self._state_views(todo))
+            keys = rows.select(f.col(rows.columns[0]).alias("key"), "_sequence")
+            return rows, keys, tuple(todo.runs)
+        head = self._store.read(self._request.through)
+        views = {
+            source: self._views.captured_rows(source, runs, head)
+            for source, runs in todo.captures.items()
+        }
+        if self._star.is_fact:
+            views = {source: self._keep_rules(rows, todo) for source, rows in views.items()}
+        rows = self._select(views)
+        if len(self._star.sources) != 1:
+            return rows, None, ()
+        (source,) = self._star.sources
+        runs = todo.captures[source]
+        swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
+        present = (
+            self._views.captured_keys(source, runs)
+            if swept and (after > 0 or len(runs) > 1)
+            else None
+        )
+        return rows, present, swept
+
+    def _state_views(self, todo: Pending) -> dict[str, DataFrame]:
+        head = self._store.read(self._request.through)
+        return {
+            source: self._views.states(source, todo.runs, head) for source in self._star.sources
+        }
+
+    def _select(self, views: dict[str, DataFrame]) -> DataFrame:
+        for name, rows in views.items():
+            rows.createOrReplaceTempView(name)
+        self._spark.createDataFrame(
+            [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
+            "code string, name string",
+        ).createOrReplaceTempView("iso_4217")
+        if "dim_date" in self._star.select and self._star.name == "dim_date":
+            self._own_rows().createOrReplaceTempView("dim_date")
+        try:
+            return self._spark.sql(self._star.select)
+        except AnalysisException as error:
+            raise SourceSchemaChanged(
+                f"{self._star.name} cannot be selected ({str(error).splitlines()[0]}): its source "
+                "lost or retyped a column; restore the column, or change the star table's SQL file"
+            ) from error
+
+    def _own_rows(self) -> DataFrame:
+        """Returns what the calendar covers already, as a run before all others."""
+        if self._request.rebuild or not self._table.exists():
+            return self._spark.createDataFrame([], "date_id date, _sequence bigint")
+        return self._table.rows().select("date_id", f.lit(0).cast("bigint").alias("_sequence"))
+
+    def _keep_rules(self, rows: DataFrame, todo: Pending) -> DataFrame:
+        rules = rules_of(self._star.name)
+        if not rules:
+            return rows
+        (source,) = self._star.sources
+        key = self._store.read(self._request.through).tables[source].primary_key[0]
+        broken = broken_rows(rows, rules, self._star.name, key)
+        table = LakeTable(self._spark, self._request.database, QUARANTINE)
+        after = min(todo.runs, default=1)
+        self._spark.sql(
+            f"delete from {table.identifier} "
+            f"where star_table = '{self._star.name}' and _sequence >= {after}"
+        )
+        table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._request.through)
+        return rows.where(keeps_all(rules))
+
+    def _known(self, key: str) -> DataFrame:
+        """Returns the latest version of each key that the table holds."""
+        rows = self._table.rows().drop("run_id", "_sequence")
+        if not self._star.is_fact:
+            return rows
+        record_id = record_id_of(self._star)
+        latest = Window.partitionBy(key).orderBy(f.desc(record_id))
+        return (
+            rows.withColumn("_rank", f.row_number().over(latest))
+            .where("_rank = 1")
+            .drop("_rank", record_id)
+        )
+
+    def _append_versions(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
+        record_id = record_id_of(self._star)
+        start = 0 if is_new else self._table.greatest(record_id)
+        in_order = Window.orderBy("_sequence", key)
+        numbered = versions.select(
+            (f.row_number().over(in_order) + f.lit(start)).cast("bigint").alias(record_id), "*"
+        )
+        return self._write(numbered, is_new=is_new)
+
+    def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
+        latest = Window.partitionBy(key).orderBy(f.desc("_sequence"))
+        rows = (
+            versions.withColumn("_rank", f.row_number().over(latest))
+            .where("_rank = 1")
+            .drop("_rank")
+        )
+        rows = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
+        if is_new:
+            return self._write(rows, is_new=True)
+        self._table.prepare(rows)
+        return self._table.merge(rows, key, self._request.through)
+
+    def _write(self, rows: DataFrame, *, is_new: bool) -> int:
+        ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
+        self._table.prepare(ordered)
+        if is_new:
+            return self._table.replace(ordered, self._request.through)
+        return self._table.append(ordered, self._request.through)
+
+
+def _run_ids(runs: dict[int, Manifest]) -> Column:
+    """Returns the name of the execution that made a row's `_sequence`."""
+    pairs = [f.lit(part) for sequence, run in runs.items() for part in (sequence, run.run_id)]
+    names = f.create_map(*pairs)
+    return names[f.col("_sequence").cast("int")]

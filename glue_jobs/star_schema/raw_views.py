@@ -1,0 +1,181 @@
+"""The raw zone as Spark views: what a star table's SELECT reads.
+
+Every view carries `_sequence`. For a table that is read alone it is the run that captured the
+row. For joined tables it is the run whose state the row belongs to: a join that names
+`_sequence` therefore joins states of one instant, and one query covers all runs at once.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from pipeline.errors import SourceSchemaChanged
+from pipeline.manifest import Column, Manifest, ManifestStore
+from pipeline.star_sql import StarTable
+
+_SPARK_TYPES = {
+    "int16": "smallint",
+    "int32": "int",
+    "int64": "bigint",
+    "bool": "boolean",
+    "date32[day]": "date",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "timestamp[us]": "timestamp_ntz",
+    "timestamp[us, tz=UTC]": "timestamp",
+}
+_DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a star table has not yet seen of its sources.
+
+    Attributes:
+        runs: The runs that changed any source since, by sequence.
+        captures: For each source its runs since, the newest first.
+    """
+
+    runs: dict[int, Manifest]
+    captures: dict[str, tuple[Manifest, ...]]
+
+
+def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) -> Pending:
+    """Returns the runs that a star table has to apply.
+
+    Args:
+        store: The manifests.
+        star: The star table.
+        after: The run that the table has been applied through.
+        through: The newest run to apply.
+
+    Raises:
+        SourceSchemaChanged: The source does not have a table that the star table reads.
+    """
+    head = store.read(through)
+    if missing := [source for source in star.sources if source not in head.tables]:
+        raise SourceSchemaChanged(
+            f"{star.name} reads {', '.join(missing)}, which the source no longer has: restore the "
+            "table, or change the star table's SQL file"
+        )
+    captures = {
+        source: tuple(store.changes(source, after=after, through=through))
+        for source in star.sources
+    }
+    runs = {run.sequence: run for list_of_runs in captures.values() for run in list_of_runs}
+    return Pending(runs=dict(sorted(runs.items())), captures=captures)
+
+
+class RawViews:
+    """Reads raw files of one bucket.
+
+    Args:
+        spark: The session that the views belong to.
+        store: The manifests.
+        bucket: The raw bucket.
+    """
+
+    def __init__(self, spark: SparkSession, store: ManifestStore, bucket: str) -> None:
+        self._spark = spark
+        self._store = store
+        self._bucket = bucket
+
+    def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
+        """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
+        parts = [(run.tables[source].columns, run.tables[source].files) for run in runs]
+        return self._read(parts, head.tables[source].columns)
+
+    def captured_keys(self, source: str, runs: Iterable[Manifest]) -> DataFrame | None:
+        """Returns `key` and `_sequence` of every row there was, for the runs that swept the keys.
+
+        A run that swept an empty table has no row here: `swept_sequences` still names it.
+        """
+        swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
+        if not swept:
+            return None
+        key = swept[0].primary_key[0]
+        parts = [
+            (
+                tuple(column for column in table.columns if column.name == key),
+                table.key_files or table.files,
+            )
+            for table in swept
+        ]
+        return self._read(parts, parts[0][0]).select(f.col(key).alias("key"), "_sequence")
+
+    def states(self, source: str, sequences: Iterable[int], head: Manifest) -> DataFrame:
+        """Returns a table's whole state as of each run in `sequences`.
+
+        The table is one that Ingest captures whole, so a state is one capture.
+        """
+        captures: dict[int, Manifest] = {}
+        belongs: list[tuple[int, int]] = []
+        for sequence in sequences:
+            run = next(self._store.changes(source, after=0, through=sequence), None)
+            if run is not None:
+                captures[run.sequence] = run
+                belongs.append((run.sequence, sequence))
+        rows = self.captured_rows(source, captures.values(), head)
+        mapping = self._spark.createDataFrame(belongs, "_sequence bigint, _state bigint")
+        return (
+            rows.join(f.broadcast(mapping), "_sequence")
+            .drop("_sequence")
+            .withColumnRenamed("_state", "_sequence")
+        )
+
+    def _read(
+        self, parts: list[tuple[tuple[Column, ...], tuple[str, ...]]], columns: tuple[Column, ...]
+    ) -> DataFrame:
+        """Reads files whose columns may have changed between runs.
+
+        A column whose type differs between files is read as text, which every type has exactly;
+        the SELECT casts it. A column that a file lacks is null there.
+        """
+        groups: dict[tuple[Column, ...], list[str]] = {}
+        for part_columns, files in parts:
+            if files:
+                groups.setdefault(part_columns, []).extend(files)
+        if not groups:
+            schema = ", ".join([*(_declare(column) for column in columns), "_sequence bigint"])
+            return self._spark.createDataFrame([], schema)
+        frames = [self._read_alike(part, files) for part, files in groups.items()]
+        types = [dict(frame.dtypes) for frame in frames]
+        shared = {
+            name
+            for frame_types in types
+            for name in frame_types
+            if len({t[name] for t in types if name in t}) > 1
+        }
+        alike = [
+            frame.select(
+                *(
+                    f.col(f"`{n}`").cast("string").alias(n) if n in shared else f.col(f"`{n}`")
+                    for n in frame.columns
+                )
+            )
+            for frame in frames
+        ]
+        return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
+
+    def _read_alike(self, columns: tuple[Column, ...], files: list[str]) -> DataFrame:
+        schema = ", ".join(_declare(column) for column in columns)
+        frame = self._spark.read.schema(schema).parquet(
+            *(f"s3://{self._bucket}/{key}" for key in files)
+        )
+        sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
+        return frame.select("*", sequence.alias("_sequence"))
+
+
+def _declare(column: Column) -> str:
+    return f"`{column.name.replace('`', '``')}` {_spark_type(column)}"
+
+
+def _spark_type(column: Column) -> str:
+    if match := _DECIMAL.fullmatch(column.raw_type):
+        return f"decimal({match[1]}, {match[2]})"
+    return _SPARK_TYPES[column.raw_type]

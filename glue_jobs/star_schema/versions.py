@@ -1,0 +1,98 @@
+"""Versions of a star table's rows: the one place where history is decided.
+
+A version is the content of a key as a run saw it, or its deletion. Given what a table already
+holds and what later runs captured, the new versions are those that differ from the version before
+them, in the order of runs. That makes the result a pure function of the captures: it does not
+matter how many runs are taken at once, nor whether a capture is delivered twice.
+"""
+
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as f
+
+
+def new_versions(
+    captured: DataFrame,
+    *,
+    key: str,
+    known: DataFrame | None,
+    present: DataFrame | None,
+    swept: Iterable[int],
+) -> DataFrame:
+    """Returns the versions that a star table does not hold yet.
+
+    Args:
+        captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
+        key: The name of the natural key's column.
+        known: The latest version of each key that the table holds: `key`, the content's columns,
+            `is_deleted`; None for an empty table.
+        present: The keys that a complete look at the source found: `key` (by that name) and
+            `_sequence`; None where no run looked.
+        swept: The sequences of those runs: any key that is not in `present` then had gone.
+
+    Returns:
+        `key`, the content's columns, `is_deleted`, `_sequence`: a deletion has the content of the
+        version before it.
+    """
+    content = [name for name in captured.columns if name not in (key, "_sequence")]
+    parts = [_states(captured, key, content, is_deleted=f.lit(False), sequence=f.col("_sequence"))]
+    if known is not None:
+        relevant = known
+        if present is None:
+            relevant = known.join(captured.select(key).distinct(), key, "left_semi")
+        parts.append(
+            _states(relevant, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
+        )
+    states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+    if present is not None:
+        states = states.unionByName(_deletions(states, present, swept))
+    return _changes(states).select(
+        f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
+    )
+
+
+def _states(
+    frame: DataFrame, key: str, content: list[str], *, is_deleted: Column, sequence: Column
+) -> DataFrame:
+    return frame.select(
+        f.col(key).alias("_key"),
+        f.struct(*content).alias("_content"),
+        is_deleted.alias("_deleted"),
+        sequence.cast("bigint").alias("_sequence"),
+    )
+
+
+def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
+    """Returns a deletion for each key and each complete look at the source that missed it."""
+    looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
+    missed = (
+        states.select("_key")
+        .distinct()
+        .select("_key", looks.alias("_sequence"))
+        .join(
+            present.select(f.col("key").alias("_key"), "_sequence"),
+            ["_key", "_sequence"],
+            "left_anti",
+        )
+    )
+    return missed.select(
+        "_key",
+        f.lit(None).cast(states.schema["_content"].dataType).alias("_content"),
+        f.lit(True).alias("_deleted"),
+        "_sequence",
+    )
+
+
+def _changes(states: DataFrame) -> DataFrame:
+    """Keeps the states that differ from the state before, and are not yet in the table."""
+    history = Window.partitionBy("_key").orderBy("_sequence")
+    filled = states.withColumn(
+        "_content", f.last("_content", ignorenulls=True).over(history)
+    ).where("_content is not null")
+    state = f.struct("_content", "_deleted")
+    return filled.withColumn("_before", f.lag(state).over(history)).where(
+        (f.col("_sequence") > 0)
+        & ~state.eqNullSafe(f.col("_before"))
+        & ~(f.col("_deleted") & f.col("_before").isNull())
+    )

@@ -1,0 +1,136 @@
+"""From a SELECT at the source to one Parquet file, streamed and exact.
+
+PostgreSQL's COPY writes CSV in which an empty field is a null and a quoted empty field is an
+empty string; Arrow's CSV reader keeps the two apart and parses decimals and microseconds exactly.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg import sql
+from pyarrow import csv
+
+from lambdas.ingest.raw_types import raw_type
+from pipeline.errors import ValueNotHeld
+from pipeline.manifest import Column
+
+_BLOCK_BYTES = 4 * 1024 * 1024
+_ROWS_PER_GROUP = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A Parquet file on local disk.
+
+    Attributes:
+        path: Where it is.
+        rows: How many rows it holds.
+    """
+
+    path: Path
+    rows: int
+
+
+class _CopyStream(io.RawIOBase):
+    """PostgreSQL's COPY output as a file that is read once, in blocks of the reader's size."""
+
+    def __init__(self, copy: psycopg.Copy) -> None:
+        self._messages = iter(copy)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        filled = 0
+        room = len(buffer)
+        while filled < room:
+            if not self._rest:
+                message = next(self._messages, None)
+                if message is None:
+                    break
+                self._rest = memoryview(message)
+            part = self._rest[: room - filled]
+            buffer[filled : filled + len(part)] = part
+            self._rest = self._rest[len(part) :]
+            filled += len(part)
+        return filled
+
+
+def extract(
+    connection: psycopg.Connection,
+    table: str,
+    columns: tuple[Column, ...],
+    condition: sql.Composable,
+    path: Path,
+) -> Extract:
+    """Writes the rows of a table that meet a condition to a Parquet file.
+
+    Args:
+        connection: A connection inside the run's snapshot.
+        table: The table.
+        columns: The columns to take, in the file's order.
+        condition: Which rows.
+        path: The file to write.
+
+    Returns:
+        The file; it is not written where no row meets the condition.
+
+    Raises:
+        ValueNotHeld: A value does not fit its column's raw type.
+    """
+    query = sql.SQL("copy (select {} from {} where {}) to stdout (format csv)").format(
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
+        sql.Identifier(table),
+        condition,
+    )
+    schema = pa.schema([(column.name, raw_type(column.source_type)) for column in columns])
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        stream = io.BufferedReader(_CopyStream(copy), _BLOCK_BYTES)
+        if not stream.peek(1):
+            return Extract(path, 0)
+        try:
+            return Extract(path, _write(stream, schema, path))
+        except pa.ArrowInvalid as error:
+            raise ValueNotHeld(
+                f"table {table}: {error}; correct the value at the source, or give its column a "
+                "type that the raw zone keeps as text"
+            ) from error
+
+
+def _write(stream: io.BufferedReader, schema: pa.Schema, path: Path) -> int:
+    reader = csv.open_csv(
+        stream,
+        read_options=csv.ReadOptions(
+            column_names=schema.names, block_size=_BLOCK_BYTES, use_threads=False
+        ),
+        parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=csv.ConvertOptions(
+            column_types=schema,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    rows = 0
+    pending: list[pa.RecordBatch] = []
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in reader:
+            pending.append(batch)
+            if sum(part.num_rows for part in pending) >= _ROWS_PER_GROUP:
+                rows += _write_group(writer, schema, pending)
+                pending = []
+        rows += _write_group(writer, schema, pending)
+    return rows
+
+
+def _write_group(writer: pq.ParquetWriter, schema: pa.Schema, batches: list[pa.RecordBatch]) -> int:
+    group = pa.Table.from_batches(batches, schema)
+    writer.write_table(group, row_group_size=max(group.num_rows, 1))
+    return int(group.num_rows)

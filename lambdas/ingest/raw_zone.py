@@ -1,0 +1,62 @@
+"""Where raw files go, and how they are put there once and for ever."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.errors import ObjectStoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class RawZone:
+    """The raw files of one run: `<prefix>/<table>/year=…/month=…/day=…/<sequence>-<part>.parquet`.
+
+    Attributes:
+        ROWS: The prefix of captured rows.
+        KEYS: The prefix of key sweeps.
+    """
+
+    ROWS = "raw"
+    KEYS = "raw_keys"
+
+    def __init__(self, bucket: str, client: "S3Client", sequence: int, taken_at: str) -> None:
+        self._bucket = bucket
+        self._client = client
+        self._sequence = sequence
+        self._day = datetime.fromisoformat(taken_at).strftime("year=%Y/month=%m/day=%d")
+
+    def put(self, prefix: str, table: str, path: Path) -> str:
+        """Uploads a file under the first part number that is free, and returns its key.
+
+        A run that died before its manifest, or one that runs at the same time, may have taken a
+        number of this sequence; its file stays as it is.
+
+        Raises:
+            ObjectStoreUnavailable: Amazon S3 did not take the file.
+        """
+        part = 0
+        while True:
+            key = f"{prefix}/{table}/{self._day}/{self._sequence:010d}-{part:04d}.parquet"
+            if self._put_if_absent(key, path):
+                return key
+            part += 1
+
+    def _put_if_absent(self, key: str, path: Path) -> bool:
+        try:
+            with path.open("rb") as body:
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "PreconditionFailed":
+                return False
+            raise ObjectStoreUnavailable(
+                f"could not write s3://{self._bucket}/{key}: {error}"
+            ) from error
+        except BotoCoreError as error:
+            raise ObjectStoreUnavailable(
+                f"could not write s3://{self._bucket}/{key}: {error}"
+            ) from error
+        return True
