@@ -93,21 +93,18 @@ class LakeTable:
         Returns:
             The number of rows in `frame`.
         """
-        changed = self._in_order(frame).cache()
-        try:
-            count = changed.count()
-            if count:
-                changed.createOrReplaceTempView("changed")
-                self._announce(applied_through)
-                self._spark.sql(
-                    f"merge into {self.identifier} as target using changed "
-                    f"on target.`{key}` = changed.`{key}` "
-                    "when matched then update set * when not matched then insert *"
-                )
-            else:
-                self.append(frame.limit(0), applied_through)
-        finally:
-            changed.unpersist()
+        # A view whose plan reads the table that is merged into cannot be planned by Spark 4.1.
+        changed = self._in_order(frame).localCheckpoint()
+        count = changed.count()
+        if not count:
+            return self.append(changed, applied_through)
+        changed.createOrReplaceTempView("changed")
+        self._announce(applied_through)
+        self._spark.sql(
+            f"merge into {self.identifier} as target using changed "
+            f"on target.`{key}` = changed.`{key}` "
+            "when matched then update set * when not matched then insert *"
+        )
         return count
 
     def _in_order(self, frame: DataFrame) -> DataFrame:

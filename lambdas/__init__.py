@@ -1,0 +1,1 @@
+"""The pipeline's AWS Lambda functions, one package each."""
