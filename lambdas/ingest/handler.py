@@ -1,0 +1,54 @@
+"""The Ingest function: parses its request, ingests, returns what happened."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lambdas.ingest.ingest import IngestRequest, ingest
+from pipeline.database import Database, Role, translated_errors
+from pipeline.settings import required
+from pipeline.star_sql import joined_sources, star_tables
+
+_LOGGER = Logger(service="ingest")
+_READERS = 2
+
+
+@_LOGGER.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
+    """Ingests once.
+
+    Args:
+        event: run_id, full_refresh, verify and loaded_through, as IngestRequest has them.
+        context: The invocation.
+
+    Returns:
+        IngestResult as JSON.
+    """
+    refresh = event.get("full_refresh", False)
+    request = IngestRequest(
+        run_id=event["run_id"],
+        full_refresh=refresh if isinstance(refresh, bool) else tuple(refresh),
+        verify=bool(event.get("verify", False)),
+        loaded_through=int(event.get("loaded_through", 0)),
+    )
+    source = Database(
+        Role.SOURCE, required("SOURCE_SECRET_ARN"), os.environ.get("DATABASE_SSL_MODE", "require")
+    )
+    secrets = boto3.client("secretsmanager")
+    with translated_errors(Role.SOURCE):
+        result = ingest(
+            request,
+            connect=lambda: source.connect(secrets),
+            bucket=required("RAW_BUCKET"),
+            client=boto3.client("s3"),
+            joined=joined_sources(star_tables()),
+            readers=_READERS,
+        )
+    answer: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(result)))
+    _LOGGER.info("ingested", extra={"result": answer})
+    return answer

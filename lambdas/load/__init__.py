@@ -1,0 +1,1 @@
+"""Load: the star schema's new versions, into the warehouse, as one transaction."""

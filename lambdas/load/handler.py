@@ -1,0 +1,60 @@
+"""The Load function: parses its request, loads, verifies if asked, returns what happened."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lambdas.load.lake import Lake, glue_catalog
+from lambdas.load.load import load
+from lambdas.load.verify import verify
+from pipeline.database import Database, Role, translated_errors
+from pipeline.settings import required
+
+_LOGGER = Logger(service="load")
+
+
+@_LOGGER.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
+    """Loads once.
+
+    Args:
+        event: run_id, sequence, rebuild, verify, and Ingest's fingerprints if verify is asked for.
+        context: The invocation.
+
+    Returns:
+        LoadResult as JSON, with `verified`: the tables that equal their source, or null.
+    """
+    warehouse = Database(
+        Role.WAREHOUSE,
+        required("WAREHOUSE_SECRET_ARN"),
+        os.environ.get("DATABASE_SSL_MODE", "require"),
+    )
+    lake = Lake(glue_catalog(boto3.client("s3")), required("GLUE_DATABASE"))
+    with (
+        translated_errors(Role.WAREHOUSE),
+        warehouse.connect(boto3.client("secretsmanager")) as connection,
+    ):
+        connection.autocommit = True
+        result = load(
+            connection,
+            lake,
+            run_id=event["run_id"],
+            sequence=int(event["sequence"]),
+            rebuild=bool(event.get("rebuild", False)),
+        )
+        verified = verify(connection, event["fingerprints"]) if event.get("verify") else None
+    answer: dict[str, Any] = json.loads(
+        json.dumps(
+            {
+                **dataclasses.asdict(result),
+                "verified": verified and [dataclasses.asdict(table) for table in verified],
+            }
+        )
+    )
+    _LOGGER.info("loaded", extra={"result": answer})
+    return answer

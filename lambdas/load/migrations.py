@@ -1,0 +1,82 @@
+"""Brings the warehouse's schema to the newest version: each migration once, and never changed."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import MigrationFailed
+
+_LOCK = 7_065_636_001
+"""The advisory lock that two migrating loads meet at: any number that nothing else uses."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A step of the schema: its file's name, its SQL, and the SQL's SHA-256."""
+
+    name: str
+    statements: str
+    checksum: str
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Returns the migrations of this package, in the order of their numbers."""
+    files = resources.files("lambdas.load") / "migrations"
+    return tuple(
+        Migration(file.name, text, hashlib.sha256(text.encode()).hexdigest())
+        for file in sorted(files.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+        for text in [file.read_text()]
+    )
+
+
+def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tuple[str, ...]:
+    """Applies the migrations that the warehouse lacks, in one transaction.
+
+    Args:
+        connection: A connection outside any transaction.
+        steps: All migrations.
+
+    Returns:
+        The names of those that were applied.
+
+    Raises:
+        MigrationFailed: One failed (none is applied then), or differs from what was applied.
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+        connection.execute(
+            "create table if not exists schema_migration ("
+            "name varchar primary key, checksum varchar not null, "
+            "applied_at timestamptz not null default clock_timestamp())"
+        )
+        applied = dict(
+            connection.execute("select name, checksum from schema_migration").fetchall()
+        )
+        for step in steps:
+            if applied.get(step.name, step.checksum) != step.checksum:
+                raise MigrationFailed(
+                    f"{step.name} was changed after it had been applied: restore its text, and "
+                    "write a new migration for the change"
+                )
+        todo = [step for step in steps if step.name not in applied]
+        for step in todo:
+            _apply(connection, step)
+    return tuple(step.name for step in todo)
+
+
+def _apply(connection: psycopg.Connection, step: Migration) -> None:
+    try:
+        connection.execute(sql.SQL(step.statements))  # type: ignore[arg-type]
+    except psycopg.errors.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise MigrationFailed(
+            f"{step.name}: {str(error).splitlines()[0]}; nothing of it remains, correct it"
+        ) from error
+    connection.execute(
+        "insert into schema_migration (name, checksum) values (%s, %s)", [step.name, step.checksum]
+    )
