@@ -22,3 +22,5 @@ setup: $(VENV)/.installed ## Install what everything else needs
 .PHONY: test
 test: setup ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+include make/lambda.mk

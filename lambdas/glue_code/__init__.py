@@ -1,0 +1,1 @@
+"""The custom resource that gives the Glue jobs their code."""
