@@ -1,0 +1,51 @@
+"""Starts the local cloud: `python -m local.cloud --port N --state DIR --jars DIR`."""
+
+import argparse
+import os
+from importlib import metadata
+from pathlib import Path
+
+MINISTACK = "1.5.33"
+
+
+def main() -> None:
+    """Mends MiniStack in this process, and serves until it is told to stop.
+
+    Raises:
+        SystemExit: MiniStack is of another version than the mends were made for.
+    """
+    parser = argparse.ArgumentParser(prog="python -m local.cloud")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--jars", type=Path, required=True)
+    options = parser.parse_args()
+    if metadata.version("ministack") != MINISTACK:
+        raise SystemExit(f"the local cloud needs ministack {MINISTACK}: run make setup")
+    state = options.state.resolve()
+    for folder in ("state", "s3", "jobs"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(options.port),
+        "MINISTACK_REGION": os.environ["AWS_DEFAULT_REGION"],
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(state / "state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(state / "s3"),
+        "IOT_MTLS_ENABLED": "0",
+    }
+    # MiniStack reads its settings when it is imported.
+    from local.cloud import glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
+
+    glue_jobs.mend(f"http://127.0.0.1:{options.port}", options.jars.resolve(), state / "jobs")
+    lambda_errors.mend()
+    step_functions.mend()
+
+    from ministack.app import main as serve  # noqa: PLC0415
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

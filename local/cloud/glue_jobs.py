@@ -1,0 +1,138 @@
+"""Glue jobs run with real Spark, in a process of their own.
+
+MiniStack runs a Spark job in a container or marks it as succeeded; here the job's script runs as
+it is, with the job's own `--conf`, and with what AWS Glue has built in: the Iceberg and S3
+libraries (`--datalake-formats`), the packages of `--extra-py-files`, a place to log.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import boto3
+from ministack.services import glue
+
+_ERROR_LINES = 40
+
+
+class _Images:
+    def get(self, name: str) -> str:
+        """Says that every image is there: no container is started."""
+        return name
+
+
+class _NoContainers:
+    images = _Images()
+
+
+def mend(endpoint: str, jars: Path, logs: Path) -> None:
+    """Replaces MiniStack's way to run a Spark job.
+
+    Args:
+        endpoint: The local cloud's URL.
+        jars: The folder of Spark's jars.
+        logs: The folder for the jobs' output, a file a run.
+    """
+
+    def execute(
+        run: dict[str, Any],
+        job: dict[str, Any],
+        job_name: str,
+        arguments: dict[str, str],
+        script: str,
+        _containers: object,
+    ) -> None:
+        log = logs / f"{job_name}-{run['Id']}.log"
+        with tempfile.TemporaryDirectory() as folder:
+            code = _run(Path(folder), run, job, arguments, script, log, endpoint, jars)
+        run["JobRunState"] = "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
+        if code:
+            run["ErrorMessage"] = _error_message(log)
+
+    glue._get_docker = _NoContainers
+    glue._execute_spark_docker = execute
+
+
+def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
+    """Returns the settings that stand for what AWS Glue has built in."""
+    catalog = "spark.sql.catalog.glue_catalog"
+    return {
+        "spark.master": "local[2]",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.memory": "2g",
+        "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3a.endpoint": endpoint,
+        "spark.hadoop.fs.s3a.endpoint.region": os.environ["AWS_DEFAULT_REGION"],
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.input.stream.type": "classic",
+        f"{catalog}.s3.endpoint": endpoint,
+        f"{catalog}.glue.endpoint": endpoint,
+        f"{catalog}.s3.path-style-access": "true",
+        f"{catalog}.client.region": os.environ["AWS_DEFAULT_REGION"],
+    }
+
+
+def _run(
+    folder: Path,
+    run: dict[str, Any],
+    job: dict[str, Any],
+    arguments: dict[str, str],
+    script: str,
+    log: Path,
+    endpoint: str,
+    jars: Path,
+) -> int | None:
+    """Runs the script and returns its exit code; None where it took longer than its timeout."""
+    settings = spark_settings(endpoint, jars)
+    for setting in arguments.get("--conf", "").split(" --conf "):
+        name, _, value = setting.strip().partition("=")
+        if name:
+            settings[name] = value
+    (folder / "spark-defaults.conf").write_text(
+        "".join(f"{name} {value}\n" for name, value in settings.items())
+    )
+    packages = [
+        _download(uri, folder) for uri in arguments.get("--extra-py-files", "").split(",") if uri
+    ]
+    environment = os.environ | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "SPARK_CONF_DIR": str(folder),
+        "PYTHONPATH": os.pathsep.join(packages),
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    argv = [part for name, value in arguments.items() for part in (name, str(value))]
+    with log.open("wb") as output:
+        try:
+            return subprocess.run(  # noqa: S603
+                [sys.executable, script, "--JOB_NAME", run["JobName"], *argv],
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=60 * int(job.get("Timeout", 2880)),
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def _download(uri: str, folder: Path) -> str:
+    place = urllib.parse.urlsplit(uri.strip())
+    target = folder / Path(place.path).name
+    boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(target))
+    return str(target)
+
+
+def _error_message(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-_ERROR_LINES:]]
+    named = [line for line in lines if ": " in line and "Error" in line.partition(":")[0] or "Failed:" in line]
+    return (named or lines or ["the job printed nothing"])[-1]

@@ -1,0 +1,28 @@
+"""An exception's class name reaches the state machine, as on AWS.
+
+AWS Lambda Developer Guide, "Lambda function errors in Python": `errorType` is the class's name.
+MiniStack names every handler's error Runtime.HandlerError; its reply holds the traceback.
+"""
+
+import re
+from typing import Any
+
+from ministack.services import lambda_svc
+
+_LAST_LINE = re.compile(r"^(?:[\w]+\.)*([A-Z]\w+)(?::|$)", re.MULTILINE)
+
+
+def mend() -> None:
+    """Replaces MiniStack's invocation of a warm worker by one that names errors."""
+    invoke = lambda_svc._execute_function_warm
+
+    def execute(func: dict[str, Any], event: dict[str, Any], request_id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = invoke(func, event, request_id)
+        body = answer.get("body")
+        if answer.get("error") and isinstance(body, dict):
+            names = _LAST_LINE.findall(answer.get("log", "").rpartition("Traceback")[2])
+            if body.get("errorType") == "Runtime.HandlerError" and names:
+                body["errorType"] = names[-1]
+        return answer
+
+    lambda_svc._execute_function_warm = execute
