@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def main() -> None:
 
     from ministack.app import main as serve  # noqa: PLC0415
 
+    sys.argv = sys.argv[:1]
     serve()
 
 

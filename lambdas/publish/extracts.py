@@ -1,0 +1,80 @@
+"""Previews and full extracts of the warehouse's star tables, by AWS SDK for pandas."""
+
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import awswrangler as wr
+import pg8000
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+_PREVIEWED_ROWS = 10
+_TABLES = (
+    "select table_name from information_schema.tables where table_schema = current_schema() "
+    "and table_type = 'BASE TABLE' and (table_name like 'dim\\_%' or table_name like 'fact\\_%') "
+    "and table_name <> 'fact_quarantine' order by table_name"
+)
+
+
+def connect(secret_arn: str, ssl_mode: str, client: "SecretsManagerClient") -> pg8000.Connection:
+    """Opens a connection to the warehouse by the driver that AWS SDK for pandas works with."""
+    secret: dict[str, Any] = json.loads(client.get_secret_value(SecretId=secret_arn)["SecretString"])
+    host = str(secret["host"])
+    port = int(secret.get("port", 5432))
+    mode = secret.get("sslmode", ssl_mode)
+    is_socket = host.startswith("/")
+    return pg8000.connect(
+        user=secret["username"],
+        password=secret.get("password"),
+        database=secret["dbname"],
+        host=None if is_socket else host,
+        port=port,
+        unix_sock=f"{host}/.s.PGSQL.{port}" if is_socket else None,
+        ssl_context=None if is_socket else _ssl_context(mode),
+    )
+
+
+def _ssl_context(mode: str) -> ssl.SSLContext | None:
+    if mode in ("disable", "prefer"):
+        return None
+    context = ssl.create_default_context()
+    if mode != "verify-full":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def star_tables(connection: pg8000.Connection) -> list[str]:
+    """Returns the names of the warehouse's star tables."""
+    cursor = connection.cursor()
+    cursor.execute(_TABLES)
+    return [str(row[0]) for row in cursor.fetchall()]
+
+
+def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
+    """Returns the first rows of each star table as JSON lines."""
+    return {
+        table: wr.postgresql.read_sql_query(
+            f'select * from "{table}" order by 1 limit {_PREVIEWED_ROWS}',  # noqa: S608  # nosec B608
+            connection,
+        )
+        .to_json(orient="records", lines=True, date_format="iso", default_handler=str)
+        .splitlines()
+        for table in star_tables(connection)
+    }
+
+
+def write_extracts(connection: pg8000.Connection, bucket: str) -> list[str]:
+    """Writes each star table to `extracts/<table>.csv`, and returns the files' addresses."""
+    written: list[str] = []
+    for table in star_tables(connection):
+        path = f"s3://{bucket}/extracts/{table}.csv"
+        rows = wr.postgresql.read_sql_query(
+            f'select * from "{table}" order by 1',  # noqa: S608  # nosec B608
+            connection,
+        )
+        wr.s3.to_csv(rows, path, index=False)
+        written.append(path)
+    return written

@@ -1,0 +1,53 @@
+"""The Publish function: catalogues the raw zone, logs previews, writes extracts if asked."""
+
+import os
+import time
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from lambdas.publish.extracts import connect, previews, write_extracts
+from lambdas.publish.raw_catalogue import catalogue_run
+from pipeline.manifest import ManifestStore
+from pipeline.settings import required
+
+_LOGGER = Logger(service="publish")
+
+
+@_LOGGER.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
+    """Publishes a loaded run.
+
+    Args:
+        event: run_id, sequence, extracts.
+        context: The invocation.
+
+    Returns:
+        seconds; catalogued (tables), extracts (addresses), previews (how many tables).
+    """
+    began = time.monotonic()
+    bucket = required("RAW_BUCKET")
+    store = ManifestStore(bucket, boto3.client("s3"))
+    catalogued = catalogue_run(
+        store, int(event["sequence"]), bucket, required("RAW_GLUE_DATABASE")
+    )
+    extracts: list[str] = []
+    if event.get("extracts"):
+        with connect(
+            required("WAREHOUSE_SECRET_ARN"),
+            os.environ.get("DATABASE_SSL_MODE", "require"),
+            boto3.client("secretsmanager"),
+        ) as connection:
+            shown = previews(connection)
+            for table, rows in shown.items():
+                _LOGGER.info("preview", extra={"table": table, "rows": rows})
+            extracts = write_extracts(connection, required("LAKE_BUCKET"))
+    answer = {
+        "seconds": round(time.monotonic() - began, 3),
+        "catalogued": catalogued,
+        "extracts": extracts,
+    }
+    _LOGGER.info("published", extra={"result": answer})
+    return answer
