@@ -1,0 +1,71 @@
+"""Reads the state machine and evaluates its JSONata, as far as tests need it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonata import Jsonata, Utils
+
+PATH = Path(__file__).parents[3] / "state_machine" / "pipeline.asl.json"
+DEFINITION: dict[str, Any] = json.loads(PATH.read_text())
+STATES: dict[str, Any] = DEFINITION["States"]
+
+
+def all_states(states: dict[str, Any] = STATES) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields every state with its name, those of the branches too."""
+    for name, state in states.items():
+        yield name, state
+        for branch in state.get("Branches", ()):
+            yield from all_states(branch["States"])
+
+
+def tasks() -> dict[str, dict[str, Any]]:
+    """Returns the Task states by name."""
+    return {name: state for name, state in all_states() if state["Type"] == "Task"}
+
+
+def expressions(value: Any = DEFINITION) -> Iterator[str]:
+    """Yields every JSONata expression, without its markers."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from expressions(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from expressions(item)
+    elif isinstance(value, str) and value.startswith("{%"):
+        yield value.removeprefix("{%").removesuffix("%}").strip()
+
+
+def evaluate(value: Any, variables: dict[str, Any], states: dict[str, Any]) -> Any:
+    """Returns a field of a state as Step Functions would evaluate it.
+
+    Args:
+        value: The field: JSON whose strings may be expressions.
+        variables: The workflow's variables.
+        states: What `$states` holds.
+
+    Raises:
+        AssertionError: An expression gave nothing, which Step Functions takes for an error.
+    """
+    if isinstance(value, dict):
+        return {key: evaluate(item, variables, states) for key, item in value.items()}
+    if isinstance(value, list):
+        return [evaluate(item, variables, states) for item in value]
+    if not (isinstance(value, str) and value.startswith("{%")):
+        return value
+    text = value.removeprefix("{%").removesuffix("%}").strip()
+    bindings = {
+        name: Utils.NULL_VALUE if item is None else item for name, item in variables.items()
+    }
+    bindings["states"] = states
+    result = _compiled(text).evaluate(None, bindings)
+    defined = _compiled(f"$exists(({text}))").evaluate(None, bindings)
+    assert defined, f"undefined: {text}"
+    return result
+
+
+def _compiled(text: str) -> Jsonata:
+    expression = Jsonata(text)
+    expression.register_lambda("parse", json.loads)
+    return expression
