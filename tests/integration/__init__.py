@@ -1,0 +1,1 @@
+"""Tests on real PostgreSQL, real Spark and real packages."""
