@@ -5,18 +5,23 @@
 LAMBDA_DEPENDENCIES ?= bundled
 LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
-LAMBDA_PIP ?= python3 -m pip
+LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
 
-define package # name of the function's folder
+define code # the function's folder: its own code, and what more than one stage needs
 	mkdir -p $(ARTIFACTS_DIR)/lambdas
 	cp lambdas/__init__.py $(ARTIFACTS_DIR)/lambdas/
-	cp -R lambdas/$(1) pipeline $(ARTIFACTS_DIR)/lambdas/
-	mv $(ARTIFACTS_DIR)/lambdas/pipeline $(ARTIFACTS_DIR)/pipeline
-	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
+	cp -R lambdas/$(1) $(ARTIFACTS_DIR)/lambdas/
+	cp -R pipeline $(ARTIFACTS_DIR)/
+endef
+
+define dependencies # the function's folder: what requirements/lambda-<folder>.txt pins, trimmed
 	if [ "$(LAMBDA_DEPENDENCIES)" = bundled ]; then \
 		$(LAMBDA_PIP) install --quiet --no-compile --target $(ARTIFACTS_DIR) --only-binary=:all: \
 			--implementation cp --python-version $(LAMBDA_PYTHON) \
-			$(LAMBDA_PLATFORM:%=--platform %) --require-hashes -r requirements/lambda-$(1).txt; \
+			$(LAMBDA_PLATFORM:%=--platform %) \
+			--require-hashes --requirement requirements/lambda-$(1).txt && \
+		grep -v '^#' make/lambda-trim.txt | \
+			while read -r pattern; do rm -rf $(ARTIFACTS_DIR)/$$pattern; done; \
 	fi
 endef
 
@@ -25,22 +30,30 @@ define star_sql # the SELECTs, which say what the star schema joins
 	cp glue_jobs/__init__.py $(ARTIFACTS_DIR)/glue_jobs/
 	cp glue_jobs/star_schema/__init__.py $(ARTIFACTS_DIR)/glue_jobs/star_schema/
 	cp -R glue_jobs/star_schema/sql $(ARTIFACTS_DIR)/glue_jobs/star_schema/
-	find $(ARTIFACTS_DIR)/glue_jobs -name __pycache__ -prune -exec rm -rf {} +
+endef
+
+define tidy # what running the code leaves behind is no part of it
+	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
 endef
 
 .PHONY: build-IngestFunction build-LoadFunction build-PublishFunction build-GlueCodeFunction
 build-IngestFunction:
-	$(call package,ingest)
+	$(call code,ingest)
 	$(star_sql)
+	$(call dependencies,ingest)
+	$(tidy)
 
 build-LoadFunction:
-	$(call package,load)
+	$(call code,load)
+	$(call dependencies,load)
+	$(tidy)
 
 build-PublishFunction:
-	$(call package,publish)
+	$(call code,publish)
+	$(call dependencies,publish)
+	$(tidy)
 
-build-GlueCodeFunction: LAMBDA_DEPENDENCIES = provided
 build-GlueCodeFunction:
-	$(call package,glue_code)
-	cp -R glue_jobs $(ARTIFACTS_DIR)/glue_jobs
-	find $(ARTIFACTS_DIR)/glue_jobs -name __pycache__ -prune -exec rm -rf {} +
+	$(call code,glue_code)
+	cp -R glue_jobs $(ARTIFACTS_DIR)/
+	$(tidy)

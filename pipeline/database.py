@@ -108,6 +108,7 @@ class Database:
             "sslmode": self.ssl_mode,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "totesys-pipeline",
+            "client_encoding": "utf8",
             "options": self.options,
             **keywords,
         }

@@ -73,7 +73,8 @@ def build_tables(
     built: list[Built] = []
     failures: list[str] = []
     tables = tuple(stars)
-    _prepare_quarantine(spark, request.database)
+    if any(rules_of(star.name) for star in tables):
+        _prepare_quarantine(spark, request.database)
     with ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
         futures = {
             star.name: pool.submit(_TableBuild(spark.newSession(), store, star, request).run)

@@ -34,7 +34,7 @@ def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
     try:
         if event["RequestType"] != "Delete":
             answer["Data"] = {"Key": _publish(Path(__file__).parents[2])}
-    except Exception as error:  # noqa: BLE001 - CloudFormation waits an hour for an answer
+    except Exception as error:  # unanswered, CloudFormation would wait for ServiceTimeout
         answer |= {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1024]}
     request = urllib.request.Request(  # noqa: S310
         event["ResponseURL"], data=json.dumps(answer).encode(), method="PUT"

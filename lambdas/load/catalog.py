@@ -22,7 +22,7 @@ join pg_attribute as attribute on attribute.attrelid = class.oid
 left join pg_index as key on key.indrelid = class.oid and key.indisprimary
 where namespace.nspname = current_schema()
     and class.relkind = 'r'
-    and (class.relname like 'dim\\_%%' or class.relname like 'fact\\_%%')
+    and (class.relname like 'dim\\_%' or class.relname like 'fact\\_%')
     and class.relname <> 'fact_quarantine'
     and attribute.attnum > 0
     and not attribute.attisdropped

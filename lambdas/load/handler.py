@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import load
+from lambdas.load.load import LoadRequest, load
 from lambdas.load.verify import verify
 from pipeline.database import Database, Role, translated_errors
 from pipeline.settings import required
@@ -19,7 +19,7 @@ _LOGGER = Logger(service="load")
 
 
 @_LOGGER.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Loads once.
 
     Args:
@@ -29,6 +29,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     Returns:
         LoadResult as JSON, with `verified`: the tables that equal their source, or null.
     """
+    request = LoadRequest(
+        run_id=event["run_id"],
+        sequence=int(event["sequence"]),
+        rebuild=bool(event.get("rebuild", False)),
+    )
     warehouse = Database(
         Role.WAREHOUSE,
         required("WAREHOUSE_SECRET_ARN"),
@@ -43,11 +48,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         result = load(
             connection,
             lake,
-            run_id=event["run_id"],
-            sequence=int(event["sequence"]),
-            rebuild=bool(event.get("rebuild", False)),
+            request,
+            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
-        verified = verify(connection, event["fingerprints"]) if event.get("verify") else None
+        verified = verify(connection, lake, event["fingerprints"]) if event.get("verify") else None
     answer: dict[str, Any] = json.loads(
         json.dumps(
             {

@@ -53,9 +53,7 @@ def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tup
             "name varchar primary key, checksum varchar not null, "
             "applied_at timestamptz not null default clock_timestamp())"
         )
-        applied = dict(
-            connection.execute("select name, checksum from schema_migration").fetchall()
-        )
+        applied = dict(connection.execute("select name, checksum from schema_migration").fetchall())
         for step in steps:
             if applied.get(step.name, step.checksum) != step.checksum:
                 raise MigrationFailed(

@@ -6,6 +6,7 @@ libraries (`--datalake-formats`), the packages of `--extra-py-files`, a place to
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 import boto3
 from ministack.services import glue
 
-_ERROR_LINES = 40
+_NAMED_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): ")
 
 
 class _Images:
@@ -133,6 +134,7 @@ def _download(uri: str, folder: Path) -> str:
 
 
 def _error_message(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-_ERROR_LINES:]]
-    named = [line for line in lines if ": " in line and "Error" in line.partition(":")[0] or "Failed:" in line]
+    """Returns the last line that names an error and says what happened."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    named = [line for line in lines if _NAMED_ERROR.match(line)]
     return (named or lines or ["the job printed nothing"])[-1]

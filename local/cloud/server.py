@@ -1,0 +1,110 @@
+"""The local cloud as a background process that outlives the command that started it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+REGION = "eu-west-2"
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+
+class LocalCloud:
+    """One local cloud, whose state lives in a folder.
+
+    Args:
+        folder: Its state, its log, its process id and its port.
+        jars: Spark's jars.
+    """
+
+    def __init__(self, folder: Path, jars: Path) -> None:
+        self._folder = folder
+        self._jars = jars
+
+    @property
+    def endpoint_url(self) -> str:
+        """The address of every service."""
+        return f"http://127.0.0.1:{(self._folder / 'port').read_text()}"
+
+    def environment(self) -> dict[str, str]:
+        """Returns the AWS SDK's own settings for this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+        }
+
+    def is_running(self) -> bool:
+        """Returns whether it answers."""
+        if not (self._folder / "port").exists():
+            return False
+        try:
+            with urllib.request.urlopen(f"{self.endpoint_url}/_ministack/health", timeout=5):  # noqa: S310
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    def start(self) -> None:
+        """Starts it unless it is running, and waits until it answers.
+
+        Raises:
+            RuntimeError: It did not answer in time; the message names its log.
+        """
+        if self.is_running():
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / "port").exists():
+            (self._folder / "port").write_text(str(_free_port()))
+        environment = os.environ | self.environment()
+        del environment["AWS_ENDPOINT_URL"]
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(  # noqa: S603
+                [
+                    *(sys.executable, "-m", "local.cloud"),
+                    *("--port", (self._folder / "port").read_text()),
+                    *("--state", str(self._folder)),
+                    *("--jars", str(self._jars)),
+                ],
+                env=environment,
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        (self._folder / "pid").write_text(str(process.pid))
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self.is_running():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the local cloud did not start: see {log}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Stops the process that `start` started, and waits for its end."""
+        pid_file = self._folder / "pid"
+        if not pid_file.exists():
+            return
+        pid = int(pid_file.read_text())
+        if self.is_running():
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _READY_SECONDS
+            while self.is_running() and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+        pid_file.unlink()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

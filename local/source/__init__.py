@@ -1,0 +1,1 @@
+"""The generated business: a source database to try the pipeline on."""

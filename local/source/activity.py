@@ -1,0 +1,68 @@
+"""A stretch of business in the source: what a day brings, and what hands do behind its back."""
+
+from dataclasses import dataclass
+
+import psycopg
+
+_STEPS = {
+    "new_sales_orders": """
+with orders as (
+    insert into sales_order (design_id, staff_id, counterparty_id, units_sold, unit_price,
+        currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id)
+    select design_id, staff_id, counterparty_id, units_sold + 1, unit_price, currency_id,
+        agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
+    from sales_order order by sales_order_id desc limit 12
+    returning *
+), transactions as (
+    insert into transaction (transaction_type, sales_order_id)
+    select 'SALE', sales_order_id from orders returning *
+)
+insert into payment (transaction_id, counterparty_id, payment_amount, currency_id,
+    payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number)
+select transaction_id, counterparty_id, units_sold * unit_price, currency_id, 1, false,
+    agreed_payment_date, 12345678, 87654321
+from transactions join orders using (sales_order_id)""",
+    "payments_turned_paid": """
+update payment set paid = true, last_updated = current_timestamp
+where payment_id in (select payment_id from payment where not paid order by payment_id limit 25)""",
+    "silent_edits": """
+update sales_order set staff_id = 1 + staff_id % 20
+where sales_order_id in (select sales_order_id from sales_order order by sales_order_id limit 3)""",
+    "departments_renamed": """
+update department set department_name = department_name || ' & Co', last_updated = current_timestamp
+where department_id = (select min(department_id) from department)""",
+    "addresses_corrected": """
+update address set postal_code = lpad((postal_code::bigint % 99998 + 1)::text, 5, '0'),
+    last_updated = current_timestamp
+where address_id = (select min(address_id) from address)""",
+    "payments_deleted": """
+delete from payment where payment_id = (select min(payment_id) from payment)""",
+    "orders_deleted": """
+with gone as (
+    delete from transaction where transaction_id in (
+        select transaction_id from transaction
+        where sales_order_id is not null
+            and not exists (select from payment where payment.transaction_id = transaction.transaction_id)
+        order by transaction_id limit 1
+    ) returning sales_order_id
+)
+select count(*) from gone""",
+    "new_designs": """
+insert into design (design_name, file_location, file_name)
+select 'Tote "' || count(*) || '"', '/usr/local/src', 'tote-' || count(*) || '.json' from design""",
+}
+
+
+@dataclass(frozen=True)
+class ActivitySummary:
+    """How many rows each kind of business touched."""
+
+    rows: dict[str, int]
+
+
+def run_activity(dsn: str) -> ActivitySummary:
+    """Does one stretch of business, each kind in a transaction of its own."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return ActivitySummary(
+            {name: connection.execute(step.encode()).rowcount for name, step in _STEPS.items()}
+        )

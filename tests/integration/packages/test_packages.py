@@ -1,0 +1,191 @@
+"""The functions' packages: small enough for Lambda, and complete."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[3]
+LIMIT = 262_144_000
+"""Bytes of a function and its layers, unpacked (AWS Lambda Developer Guide, "Lambda quotas")."""
+LAYER_SIZE = 204 * 1024 * 1024
+"""The AWS SDK for pandas layer 3.16.1 for Python 3.13, unpacked: the largest so far, as its users
+measured (aws/aws-sdk-pandas issue 3331); 3.16.0 had 167 MiB."""
+FUNCTIONS = {"IngestFunction": "ingest", "LoadFunction": "load", "PublishFunction": "publish"}
+RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six")
+"""What Lambda's Python runtimes bring (AWS Lambda Developer Guide, "Runtime-included SDK")."""
+LAYER = ("awswrangler", "pg8000")
+"""What the AWS SDK for pandas layer brings: it is built with the postgres extra."""
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _closure(names: tuple[str, ...]) -> Iterator[importlib.metadata.Distribution]:
+    seen: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = canonicalize_name(ahead.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        distribution = importlib.metadata.distribution(name)
+        yield distribution
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                ahead.append(requirement.name)
+
+
+def _linked(folder: Path, names: tuple[str, ...]) -> Path:
+    """Returns a folder from which the distributions import, and nothing else does."""
+    folder.mkdir()
+    for distribution in _closure(names):
+        for file in distribution.files or ():
+            top = Path(file.parts[0])
+            target = folder / top
+            if not file.parts[0].startswith("..") and not target.exists():
+                target.symlink_to(distribution.locate_file(top))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arm_packages(tmp_path_factory) -> Path:
+    """The packages as `sam build` makes them for deployment."""
+    folder = tmp_path_factory.mktemp("arm")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAMBDA_")}
+    subprocess.run(
+        [ROOT / ".venv-sam" / "bin" / "sam", "build", "--build-dir", folder],
+        cwd=ROOT,
+        env=environment | {"SAM_CLI_TELEMETRY": "0"},
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local_packages(tmp_path_factory) -> Path:
+    """The same packages for this machine and this Python."""
+    folder = tmp_path_factory.mktemp("local")
+    machine = platform.machine()
+    environment = {
+        "LAMBDA_DEPENDENCIES": "bundled",
+        "LAMBDA_PLATFORM": f"manylinux2014_{machine} manylinux_2_28_{machine}",
+        "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
+    for function in (*FUNCTIONS, "GlueCodeFunction"):
+        (folder / function).mkdir()
+        subprocess.run(
+            ["make", f"build-{function}"],
+            cwd=ROOT,
+            env=os.environ | environment | {"ARTIFACTS_DIR": str(folder / function)},
+            check=True,
+            capture_output=True,
+        )
+    return folder
+
+
+def _run(code: str, path: list[Path], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with the folders and the standard library on sys.path, and nothing else."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path += {[str(p) for p in path]!r}; {code}",
+        ],
+        env={"AWS_DEFAULT_REGION": "eu-west-2", "PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction", "GlueCodeFunction"])
+def test_a_package_is_within_lambda_s_limit(arm_packages, function):
+    assert 0 < _size(arm_packages / function) <= LIMIT
+
+
+def test_publish_is_within_the_limit_together_with_the_managed_layer(arm_packages):
+    assert 0 < _size(arm_packages / "PublishFunction") + LAYER_SIZE <= LIMIT
+
+
+@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction"])
+def test_a_package_is_built_for_lambda_s_processor_and_python(arm_packages, function):
+    extensions = {file.name for file in (arm_packages / function).rglob("*.cpython-*.so")}
+    assert extensions
+    assert all("cpython-313-aarch64-linux-gnu" in name for name in extensions)
+
+
+def test_nothing_that_is_trimmed_is_in_a_package(arm_packages):
+    patterns = (ROOT / "make" / "lambda-trim.txt").read_text().splitlines()
+    for pattern in (line for line in patterns if not line.startswith("#")):
+        assert not list(arm_packages.glob(f"*/{pattern}"))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tmp_path, function):
+    name = FUNCTIONS[function]
+    path = [local_packages / function, _linked(tmp_path / "runtime", RUNTIME)]
+    if function == "PublishFunction":
+        path.append(_linked(tmp_path / "layer", LAYER))
+    code = (
+        f"from lambdas.{name}.handler import handler\n"
+        "from types import SimpleNamespace as S\n"
+        "context = S(function_name='f', memory_limit_in_mb=1, invoked_function_arn='a:b:c:d',"
+        " aws_request_id='r', get_remaining_time_in_millis=lambda: 1000)\n"
+        "handler({'run_id': 'r', 'sequence': 1}, context)"
+    )
+    done = _run(code, path)
+    assert "pipeline.errors.InvalidSettings: the environment variable" in done.stderr
+
+
+@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction"])
+def test_parquet_is_written_and_read_with_zstd_from_the_package_alone(
+    local_packages, tmp_path, function
+):
+    code = (
+        "import io, pyarrow as pa, pyarrow.parquet as pq, psycopg; from pyarrow import csv, fs\n"
+        "held = io.BytesIO(); table = pa.table({'a': [1, 2]})\n"
+        "pq.write_table(table, held, compression='zstd'); held.seek(0)\n"
+        "assert pq.read_table(held).equals(table)\n"
+        "print(psycopg.pq.__impl__, fs.S3FileSystem.__name__)"
+    )
+    done = _run(code, [local_packages / function])
+    assert done.stdout.split() == ["binary", "S3FileSystem"], done.stderr
+
+
+def test_the_glue_catalog_s_reader_imports_from_the_package_alone(local_packages, tmp_path):
+    code = (
+        "from pyiceberg.catalog.glue import GlueCatalog\n"
+        "from pyiceberg.io.pyarrow import PyArrowFileIO\n"
+        "import pyarrow.dataset, pyarrow.compute; print('read')"
+    )
+    path = [local_packages / "LoadFunction", _linked(tmp_path / "runtime", RUNTIME)]
+    done = _run(code, path)
+    assert done.stdout == "read\n", done.stderr
+
+
+def test_the_glue_code_s_zip_is_the_same_from_its_package_and_from_the_repository(
+    local_packages, tmp_path
+):
+    code = (
+        "import hashlib; from pathlib import Path; from lambdas.glue_code import handler as h\n"
+        "print(hashlib.sha256(h.zip_of(Path(h.__file__).parents[2])).hexdigest())"
+    )
+    runtime = _linked(tmp_path / "runtime", RUNTIME)
+    hashes = {
+        _run(code, [root, runtime]).stdout for root in (local_packages / "GlueCodeFunction", ROOT)
+    }
+    assert len(hashes) == 1
+    assert len(hashes.pop()) == 65
