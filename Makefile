@@ -4,57 +4,95 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
 
 .PHONY: help
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-$(VENV)/.installed: requirements/dev.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
-	touch $@
+.PHONY: prerequisites
+prerequisites:
+	@$(PYTHON) local/prerequisites.py
 
+# One environment for the pipeline and the local cloud, and one of its own for each tool whose
+# requirements would not fit beside them.
+.venv/.installed: requirements/dev.txt
 .venv-sam/.installed: requirements/sam.txt
-	$(PYTHON) -m venv .venv-sam
-	.venv-sam/bin/pip install --quiet --require-hashes --requirement requirements/sam.txt
-	touch $@
+.venv-checkov/.installed: requirements/checkov.txt
+.venv%/.installed: | prerequisites
+	$(PYTHON) -m venv .venv$*
+	.venv$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/.installed .venv-sam/.installed ## Install what everything else needs
+setup: .venv/.installed .venv-sam/.installed ## Install all that the other commands need
 
 .PHONY: run
-run: setup ## Start everything, deploy, and fill the warehouse (SOURCE_DSN= for your own source)
-	$(BIN)/python -m local run --source-dsn "$(SOURCE_DSN)"
-
-.PHONY: activity
-activity: ## Let a stretch of business happen in the source
-	$(BIN)/python -m local activity
+run: setup ## Start everything, deploy, fill the warehouse (SOURCE_DSN=, SCALE=, SEED=)
+	@$(BIN)/python -m local run --source-dsn '$(SOURCE_DSN)' $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: execute
-execute: ## Execute the state machine once more (INPUT='{"verify": true}')
-	$(BIN)/python -m local execute --input '$(or $(INPUT),{})'
+execute: setup ## Execute the state machine once more (INPUT='{"verify": true}')
+	@$(BIN)/python -m local execute --input '$(or $(INPUT),{})'
+
+.PHONY: activity
+activity: setup ## Let a stretch of business happen in the source
+	@$(BIN)/python -m local activity
 
 .PHONY: status
-status: ## Show what is up (JSON=1 for one JSON object)
-	$(BIN)/python -m local status $(if $(JSON),--json)
+status: setup ## Show what is up (JSON=1: as one JSON object)
+	@$(BIN)/python -m local status $(if $(JSON),--json)
+
+.PHONY: psql
+psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
+	@$(BIN)/python -m local psql $(or $(DB),warehouse)
+
+.PHONY: logs
+logs: setup ## Print the newest log lines of every part
+	@$(BIN)/python -m local logs
 
 .PHONY: down
-down: ## Stop everything; the state stays
-	$(BIN)/python -m local down
+down: setup ## Stop everything; the state stays
+	@$(BIN)/python -m local down
 
 .PHONY: clean
-clean: ## Stop everything and forget its state
-	-$(BIN)/python -m local down
-	rm -rf .aws-sam .local/cloud .local/postgres .local/stack.json
+clean: setup ## Stop everything and forget its state
+	@$(BIN)/python -m local clean
 
 .PHONY: deploy
-deploy: ## Deploy to AWS, as samconfig.toml says
-	sam build && sam deploy
+deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml)
+	.venv-sam/bin/sam build --config-env $(or $(ENV),dev)
+	.venv-sam/bin/sam deploy --config-env $(or $(ENV),dev)
 
 .PHONY: test
 test: setup ## Run the whole test suite
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: setup .venv-checkov/.installed ## Check format, lint, types, security, template, state machine
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline
+	$(BIN)/cfn-lint template.yaml
+	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
+	.venv-checkov/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
+
+.PHONY: format
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
+.PHONY: lock
+lock: setup ## Pin the requirements anew, with hashes
+	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --universal --python-version 3.11 requirements/sam.in -o requirements/sam.txt
+	$(LOCK) --universal --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
+	for stage in ingest load publish; do \
+		$(LOCK) --python-version 3.13 --python-platform aarch64-manylinux_2_28 \
+			-c requirements/dev.txt requirements/lambda-$$stage.in -o requirements/lambda-$$stage.txt; \
+	done
 
 include make/lambda.mk

@@ -1,84 +1,155 @@
-"""The local cloud's commands: `python -m local run|execute|activity|status|down`."""
+"""The local commands: `python -m local run|execute|activity|status|psql|logs|down|clean`."""
 
 import argparse
 import json
+import os
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 
 import psycopg
-from psycopg import sql
 from rich.console import Console
-from rich.table import Table
 
+from local.deployment import DeploymentFailed
+from local.execution import execute
+from local.logs import log_lines
+from local.postgres import BINARIES, PostgresError
+from local.report import Report
 from local.source.activity import run_activity
-from local.stack import LocalStack, Stack, StateSeen, execute
+from local.stack import STATE, GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
 
-_CONSOLE = Console()
+_NEXT = """
+What to try next:
+  make activity      a stretch of business in the source, then `make execute`
+  make execute INPUT='{"verify": true}'     prove that the warehouse equals the source
+  make psql          look at the warehouse: select * from current_sales_order limit 5;
+  make down          stop everything; `make run` goes on where it was"""
 
 
 def main() -> int:
     """Runs one command, and returns the process's exit code."""
+    options = _parser().parse_args()
+    commands: dict[str, Callable[[argparse.Namespace, LocalStack, Report], int]] = {
+        "run": _run,
+        "execute": _execute,
+        "activity": _activity,
+        "status": _status,
+        "psql": _psql,
+        "logs": _logs,
+        "down": _down,
+        "clean": _clean,
+    }
+    try:
+        return commands[options.command](options, LocalStack(), Report(Console()))
+    except (NotUp, SourceRefused, DeploymentFailed, PostgresError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("--source-dsn")
-    one = commands.add_parser("execute")
-    one.add_argument("--input", default="{}")
-    commands.add_parser("activity")
-    status = commands.add_parser("status")
-    status.add_argument("--json", action="store_true")
-    commands.add_parser("down")
-    options = parser.parse_args()
-    local = LocalStack()
-    if options.command == "run":
-        _CONSOLE.print("starting the local cloud and deploying the stack")
-        return _execute(local.up(options.source_dsn or None), "{}")
-    if options.command == "execute":
-        return _execute(local.current(), options.input)
-    if options.command == "activity":
-        for name, rows in run_activity(local.current().source_dsn).rows.items():
-            _CONSOLE.print(f"{name.replace('_', ' '):24} {rows:5}")
-    elif options.command == "status":
-        stack = asdict(local.current())
-        if options.json:
-            sys.stdout.write(json.dumps(stack) + "\n")
-        else:
-            for name, value in stack.items():
-                _CONSOLE.print(f"{name:18} {value}", highlight=False, soft_wrap=True)
-    else:
-        local.down()
-    return 0
+    run = commands.add_parser("run", help="start everything, deploy, execute once")
+    run.add_argument("--source-dsn", default="", help="a PostgreSQL as the source")
+    run.add_argument("--scale", type=float, default=1.0, help="size of the generated source")
+    run.add_argument("--seed", type=int, default=1, help="seed of the generated source")
+    one = commands.add_parser("execute", help="execute the state machine once")
+    one.add_argument("--input", default="{}", help="the execution's input, JSON")
+    commands.add_parser("activity", help="let a stretch of business happen in the source")
+    status = commands.add_parser("status", help="show what is up")
+    status.add_argument("--json", action="store_true", help="as one JSON object")
+    shell = commands.add_parser("psql", help="open a SQL shell")
+    shell.add_argument("database", choices=["warehouse", "source"], default="warehouse", nargs="?")
+    commands.add_parser("logs", help="print the newest log lines of every part")
+    commands.add_parser("down", help="stop everything; the state stays")
+    commands.add_parser("clean", help="stop everything and forget its state")
+    return parser
 
 
-def _execute(stack: Stack, document: str) -> int:
-    def report(state: StateSeen) -> None:
-        _CONSOLE.print(f"{state.name:28} {state.seconds:6.1f} s")
+def _run(options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    stack = local.up(
+        report.step,
+        source_dsn=options.source_dsn or None,
+        generated=GeneratedSource(options.scale, options.seed),
+    )
+    code = _execute_once(stack, "{}", report)
+    if code == 0:
+        report.line(_NEXT)
+    return code
 
-    execution = execute(stack, document, report)
-    if execution["status"] != "SUCCEEDED":
-        _CONSOLE.print(f"{execution.get('error')}: {execution.get('cause')}", soft_wrap=True)
+
+def _execute(options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    try:
+        json.loads(options.input)
+    except ValueError as error:
+        sys.stderr.write(f"INPUT is not JSON ({error}): {options.input}\n")
+        return 2
+    return _execute_once(local.current(), options.input, report)
+
+
+def _execute_once(stack: Stack, document: str, report: Report) -> int:
+    with report.execution() as live:
+        execution = execute(stack.state_machine_arn, document, on_progress=live.progress)
+    if execution.status != "SUCCEEDED":
+        sys.stderr.write(f"{execution.status}: {execution.error}: {execution.cause}\n")
         return 1
-    output = json.loads(execution["output"])
-    _CONSOLE.print(output["message"], soft_wrap=True)
-    _CONSOLE.print(_summary(stack))
+    report.summary(stack, execution)
     return 0
 
 
-def _summary(stack: Stack) -> Table:
-    table = Table("table", "warehouse rows")
-    with psycopg.connect(stack.warehouse_dsn) as connection:
-        names = connection.execute(
-            "select relname::text from pg_class where relkind = 'r' "
-            "and relnamespace = 'public'::regnamespace "
-            "and (relname like 'dim\\_%' or relname like 'fact\\_%') "
-            "and relname <> 'fact_quarantine' order by 1"
-        ).fetchall()
-        for (name,) in names:
-            row = connection.execute(
-                sql.SQL("select count(*) from {}").format(sql.Identifier(name))
-            ).fetchone()
-            table.add_row(name, f"{row[0] if row else 0:,}")
-    return table
+def _activity(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    stack = local.current()
+    if not local.has_generated_source:
+        raise SourceRefused("the source is your own: `make activity` writes to the generated one only")
+    for name, rows in run_activity(stack.source_dsn).rows.items():
+        report.line(f"  {name.replace('_', ' '):24} {rows:5}")
+    report.line("now `make execute` brings it to the warehouse")
+    return 0
+
+
+def _status(options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    stack = asdict(local.current())
+    if options.json:
+        sys.stdout.write(json.dumps(stack) + "\n")
+        return 0
+    for name, value in stack.items():
+        report.line(f"{name.replace('_', ' '):24} {value}")
+    with psycopg.connect(stack["warehouse_dsn"]) as connection:
+        last = connection.execute(
+            "select sequence, run_id, loaded_at::timestamptz(0)::text from pipeline_run "
+            "order by sequence desc limit 1"
+        ).fetchone()
+    report.line(
+        "{:24} {}".format("last load", f"run {last[0]} at {last[2]}, {last[1]}" if last else "none")
+    )
+    return 0
+
+
+def _psql(options: argparse.Namespace, local: LocalStack, _report: Report) -> int:
+    stack = local.current()
+    dsn = stack.source_dsn if options.database == "source" else stack.warehouse_dsn
+    os.execv(BINARIES / "psql", ["psql", dsn])  # noqa: S606  # nosec B606
+
+
+def _logs(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    local.current()
+    for line in log_lines():
+        report.line(line)
+    return 0
+
+
+def _down(_options: argparse.Namespace, local: LocalStack, _report: Report) -> int:
+    local.down()
+    return 0
+
+
+def _clean(_options: argparse.Namespace, local: LocalStack, _report: Report) -> int:
+    local.down()
+    for folder in ("cloud", "postgres", "sam"):
+        shutil.rmtree(STATE / folder, ignore_errors=True)
+    (STATE / "stack.json").unlink(missing_ok=True)
+    return 0
 
 
 if __name__ == "__main__":

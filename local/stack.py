@@ -1,34 +1,40 @@
-"""The stack in the local cloud: started, deployed, executed, looked at."""
+"""The stack in the local cloud: started, deployed, looked at, stopped."""
 
 import json
 import os
-import subprocess
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import boto3
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from local import spark_jars
 from local.cloud.server import LocalCloud
+from local.deployment import ROOT, code_digest, deploy, outputs, put_secret
 from local.postgres import PostgresServer
 from local.source.generate import create_and_fill
 
-ROOT = Path(__file__).parents[1]
 STATE = ROOT / ".local"
 JARS = STATE / "spark-jars"
-STACK = "totesys"
-_POLL_SECONDS = 0.3
-_FINAL = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+_WHEREABOUTS = ("host", "hostaddr", "port", "dbname", "service")
+
+Step = Callable[[str], AbstractContextManager[None]]
+"""Shows that something is under way, by name, as long as its context is open."""
+
+
+class NotUp(Exception):
+    """The local cloud is not running."""
+
+
+class SourceRefused(Exception):
+    """The source cannot be used: it cannot be reached, or the lake is another one's."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What is up: the addresses that a person or a test needs."""
+    """What is up: the addresses that a person, a tool or a test needs."""
 
     endpoint_url: str
     state_machine_arn: str
@@ -37,15 +43,17 @@ class Stack:
     raw_bucket: str
     lake_bucket: str
     glue_database: str
+    raw_glue_database: str
+    pipeline_table: str
+    notification_topic_arn: str
 
 
 @dataclass(frozen=True)
-class StateSeen:
-    """One state of an execution that has ended: its name, seconds and retries."""
+class GeneratedSource:
+    """What the generated source is like: its size relative to the real one's, and its seed."""
 
-    name: str
-    seconds: float
-    retries: int
+    scale: float = 1.0
+    seed: int = 1
 
 
 class LocalStack:
@@ -56,66 +64,78 @@ class LocalStack:
     """
 
     def __init__(self, state: Path = STATE) -> None:
-        self._state = state
         self._cloud = LocalCloud(state / "cloud", JARS)
         self._source = PostgresServer(state / "postgres" / "source")
         self._warehouse = PostgresServer(state / "postgres" / "warehouse")
+        self._build = state / "sam"
         self._file = state / "stack.json"
 
-    def up(self, source_dsn: str | None = None) -> Stack:
-        """Starts what is not running and deploys the stack.
+    def up(
+        self, step: Step, *, source_dsn: str | None = None, generated: GeneratedSource | None = None
+    ) -> Stack:
+        """Starts what is not running, and deploys the stack unless it is as deployed.
 
         Args:
-            source_dsn: The source; the generated one if not given.
+            step: Shows what is under way.
+            source_dsn: Any PostgreSQL as the source; the generated one if not given.
+            generated: What the generated source is like, if it is made now.
 
         Raises:
-            SystemExit: The lake was filled from another source.
+            SourceRefused: The source cannot be reached, or the lake was filled from another one.
+            DeploymentFailed: `sam` failed.
         """
-        spark_jars.fetch(JARS)
-        known = json.loads(self._file.read_text()) if self._file.exists() else {}
-        if source_dsn is None and not known.get("given"):
-            self._source.start()
-            source = self._source.create_database("totesys")
-            if not _has_tables(source):
-                create_and_fill(source)
-        else:
-            source = source_dsn or known["source_dsn"]
-        if known and known["source_dsn"] != source:
-            raise SystemExit(
-                f"the local lake was filled from {known['source_dsn']}: run `make clean` to start "
-                "anew with another source"
-            )
-        self._warehouse.start()
-        warehouse = self._warehouse.create_database("warehouse")
-        self._cloud.start()
+        known = self._known()
+        if known and not source_dsn and known["is_given"]:
+            source_dsn = str(known["source_dsn"])
+        if source_dsn:
+            _connect_once(source_dsn)
+        _refuse_another(known, source_dsn)
+        if not JARS.exists():
+            with step("fetching Spark's jars"):
+                spark_jars.fetch(JARS)
+        with step("starting the databases"):
+            source = source_dsn or self._generated_source(generated or GeneratedSource())
+            self._warehouse.start()
+            warehouse = self._warehouse.create_database("warehouse")
+        with step("starting the local cloud"):
+            self._cloud.start()
         os.environ.update(self._cloud.environment())
-        secrets = [_secret("source", source), _secret("warehouse", warehouse)]
-        self._deploy(secrets)
-        outputs = _outputs()
-        stack = Stack(
-            endpoint_url=self._cloud.endpoint_url,
-            state_machine_arn=outputs["StateMachineArn"],
-            source_dsn=source,
-            warehouse_dsn=warehouse,
-            raw_bucket=outputs["RawBucket"],
-            lake_bucket=outputs["LakeBucket"],
-            glue_database=outputs["GlueDatabase"],
+        if known and outputs() is None:
+            # Killed, it kept its objects but not its stack: a new lake needs a new warehouse.
+            self._warehouse.drop_database("warehouse")
+            warehouse = self._warehouse.create_database("warehouse")
+            known = {}
+        parameters = {
+            "SourceSecretArn": put_secret("source", source),
+            "WarehouseSecretArn": put_secret("warehouse", warehouse),
+            "DatabaseSslMode": "prefer",
+        }
+        digest = code_digest(parameters)
+        if known.get("code_digest") != digest:
+            with step("deploying the stack (sam build, sam deploy)"):
+                deploy(parameters, self._build)
+        stack = self._stack(source, warehouse)
+        self._file.write_text(
+            json.dumps({**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest})
         )
-        self._file.write_text(json.dumps({**vars(stack), "given": source_dsn is not None}))
         return stack
 
     def current(self) -> Stack:
         """Returns the stack that is up.
 
         Raises:
-            SystemExit: There is none.
+            NotUp: There is none.
         """
-        if not self._file.exists() or not self._cloud.is_running():
-            raise SystemExit("the local cloud is not up: run `make run`")
+        known = self._known()
+        if not known or not self._cloud.is_running():
+            raise NotUp("the local cloud is not up: `make run` starts it")
         os.environ.update(self._cloud.environment())
-        known = json.loads(self._file.read_text())
-        del known["given"]
-        return Stack(**known)
+        return Stack(**{field.name: str(known[field.name]) for field in fields(Stack)})
+
+    @property
+    def has_generated_source(self) -> bool:
+        """Whether the source is the generated one, which the local commands may write to."""
+        return not self._known().get("is_given", False)
 
     def down(self) -> None:
         """Stops what `up` started; its state stays."""
@@ -123,79 +143,56 @@ class LocalStack:
         self._source.stop()
         self._warehouse.stop()
 
-    def _deploy(self, secrets: list[str]) -> None:
-        sam = ROOT / ".venv-sam" / "bin" / "sam"
-        environment = os.environ | {"SAM_CLI_TELEMETRY": "0", "LAMBDA_DEPENDENCIES": "provided"}
-        parameters = [
-            f"SourceSecretArn={secrets[0]}",
-            f"WarehouseSecretArn={secrets[1]}",
-            "DatabaseSslMode=prefer",
-        ]
-        for command in (
-            ["build", "--config-env", "local"],
-            ["deploy", "--config-env", "local", "--parameter-overrides", *parameters],
-        ):
-            done = subprocess.run(  # noqa: S603
-                [sam, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise SystemExit(f"sam {command[0]} failed:\n{done.stdout}{done.stderr}")
+    def _known(self) -> dict[str, object]:
+        known: dict[str, object] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        return known
+
+    def _generated_source(self, generated: GeneratedSource) -> str:
+        self._source.start()
+        source = self._source.create_database("totesys")
+        if not _has_tables(source):
+            create_and_fill(source, scale=generated.scale, seed=generated.seed)
+        return source
+
+    def _stack(self, source: str, warehouse: str) -> Stack:
+        deployed = outputs() or {}
+        return Stack(
+            endpoint_url=self._cloud.endpoint_url,
+            state_machine_arn=deployed["StateMachineArn"],
+            source_dsn=source,
+            warehouse_dsn=warehouse,
+            raw_bucket=deployed["RawBucket"],
+            lake_bucket=deployed["LakeBucket"],
+            glue_database=deployed["GlueDatabase"],
+            raw_glue_database=deployed["RawGlueDatabase"],
+            pipeline_table=deployed["PipelineTable"],
+            notification_topic_arn=deployed["NotificationTopicArn"],
+        )
 
 
-def execute(
-    stack: Stack, document: str, report: Callable[[StateSeen], None]
-) -> dict[str, Any]:
-    """Executes the state machine once and waits for its end.
+def _connect_once(dsn: str) -> None:
+    try:
+        psycopg.connect(dsn, connect_timeout=10).close()
+    except psycopg.Error as error:
+        raise SourceRefused(f"SOURCE_DSN cannot be used: {str(error).strip()}") from error
 
-    Args:
-        stack: The stack.
-        document: The execution's input, JSON.
-        report: Called with each state as it ends.
 
-    Returns:
-        The execution as DescribeExecution gives it.
-    """
-    client = boto3.client("stepfunctions")
-    arn = client.start_execution(stateMachineArn=stack.state_machine_arn, input=document)[
-        "executionArn"
-    ]
-    seen = 0
-    entered: dict[str, float] = {}
-    while True:
-        execution = client.describe_execution(executionArn=arn)
-        events = client.get_execution_history(executionArn=arn, maxResults=1000)["events"]
-        for event in events[seen:]:
-            name = event.get("stateEnteredEventDetails", {}).get("name")
-            if name:
-                entered[name] = event["timestamp"].timestamp()
-            name = event.get("stateExitedEventDetails", {}).get("name")
-            if name:
-                seconds = event["timestamp"].timestamp() - entered[name]
-                report(StateSeen(name, seconds, 0))
-        seen = len(events)
-        if execution["status"] in _FINAL:
-            return dict(execution)
-        time.sleep(_POLL_SECONDS)
+def _refuse_another(known: dict[str, object], source_dsn: str | None) -> None:
+    if not known or not source_dsn:
+        return
+    if _whereabouts(source_dsn) != _whereabouts(str(known["source_dsn"])):
+        raise SourceRefused(
+            "the local lake was filled from another source: `make clean` forgets it, and then "
+            "`make run SOURCE_DSN=…` begins anew"
+        )
+
+
+def _whereabouts(dsn: str) -> dict[str, str]:
+    keywords = conninfo_to_dict(dsn)
+    return {name: str(keywords[name]) for name in _WHEREABOUTS if name in keywords}
 
 
 def _has_tables(dsn: str) -> bool:
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select to_regclass('public.sales_order') is not null").fetchone()
     return row == (True,)
-
-
-def _secret(name: str, dsn: str) -> str:
-    keywords = conninfo_to_dict(dsn)
-    keywords["username"] = keywords.pop("user", "postgres")
-    client = boto3.client("secretsmanager")
-    identifier = f"{STACK}-{name}"
-    text = json.dumps(keywords)
-    try:
-        return client.create_secret(Name=identifier, SecretString=text)["ARN"]
-    except client.exceptions.ResourceExistsException:
-        return client.put_secret_value(SecretId=identifier, SecretString=text)["ARN"]
-
-
-def _outputs() -> dict[str, str]:
-    stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}

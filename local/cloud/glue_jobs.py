@@ -2,14 +2,17 @@
 
 MiniStack runs a Spark job in a container or marks it as succeeded; here the job's script runs as
 it is, with the job's own `--conf`, and with what AWS Glue has built in: the Iceberg and S3
-libraries (`--datalake-formats`), the packages of `--extra-py-files`, a place to log.
+libraries (`--datalake-formats`), the packages of `--extra-py-files`, log groups, and one run of a
+job at a time (AWS Glue Developer Guide, "Using job parameters in AWS Glue jobs" and "Jobs").
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,14 @@ from typing import Any
 import boto3
 from ministack.services import glue
 
-_NAMED_ERROR = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): ")
+_NAMED_ERROR = re.compile(
+    r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): "
+)
+_BAD_REQUEST = 400
+_LOG_PREFIX = "--custom-logGroup-prefix"
+_DEFAULT_LOG_PREFIX = "/aws-glue/jobs"
+_EVENTS_AT_ONCE = 5_000
+_EVENT_CHARACTERS = 50_000
 
 
 class _Images:
@@ -53,9 +63,23 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
         run["JobRunState"] = "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
         if code:
             run["ErrorMessage"] = _error_message(log)
+        _put_logs(arguments.get(_LOG_PREFIX, _DEFAULT_LOG_PREFIX), run["Id"], log, endpoint)
+
+    start = glue._start_job_run
+
+    def start_job_run(data: dict[str, Any]) -> Any:
+        runs = glue._job_runs.get(data.get("JobName"), [])
+        if any(run["CompletedOn"] is None for run in runs):
+            error = {
+                "__type": "ConcurrentRunsExceededException",
+                "message": f"Concurrent runs exceeded for {data['JobName']}",
+            }
+            return _BAD_REQUEST, {}, json.dumps(error).encode()
+        return start(data)
 
     glue._get_docker = _NoContainers
     glue._execute_spark_docker = execute
+    glue._start_job_run = start_job_run
 
 
 def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
@@ -102,7 +126,7 @@ def _run(
         "".join(f"{name} {value}\n" for name, value in settings.items())
     )
     packages = [
-        _download(uri, folder) for uri in arguments.get("--extra-py-files", "").split(",") if uri
+        _download(uri, folder, endpoint) for uri in arguments.get("--extra-py-files", "").split(",") if uri
     ]
     environment = os.environ | {
         "AWS_ENDPOINT_URL": endpoint,
@@ -126,10 +150,35 @@ def _run(
             return None
 
 
-def _download(uri: str, folder: Path) -> str:
+def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:
+    """Puts a run's output into the job's log group."""
+    client = boto3.client("logs", endpoint_url=endpoint)
+    group = f"{prefix}/output"
+    for create in (
+        lambda: client.create_log_group(logGroupName=group),
+        lambda: client.create_log_stream(logGroupName=group, logStreamName=stream),
+    ):
+        try:
+            create()
+        except client.exceptions.ResourceAlreadyExistsException:
+            continue
+    now = int(time.time() * 1000)
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    for first in range(0, len(lines), _EVENTS_AT_ONCE):
+        client.put_log_events(
+            logGroupName=group,
+            logStreamName=stream,
+            logEvents=[
+                {"timestamp": now, "message": line[:_EVENT_CHARACTERS]}
+                for line in lines[first : first + _EVENTS_AT_ONCE]
+            ],
+        )
+
+
+def _download(uri: str, folder: Path, endpoint: str) -> str:
     place = urllib.parse.urlsplit(uri.strip())
     target = folder / Path(place.path).name
-    boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(target))
+    boto3.client("s3", endpoint_url=endpoint).download_file(place.netloc, place.path.lstrip("/"), str(target))
     return str(target)
 
 

@@ -1,55 +1,193 @@
-"""States behave as in the Amazon States Language: Succeed's Output, and a branch's own variables.
+"""Executions behave as the Amazon States Language and the Step Functions Developer Guide say.
 
-AWS Step Functions Developer Guide, "Succeed workflow state" and "Passing data between states with
-variables" (a Parallel's branches have a scope of their own).
+MiniStack runs most of the language. What it lacks and this pipeline, or who watches it, relies on:
+
+- Succeed: `Output` ("Succeed workflow state").
+- Parallel: `Arguments`, `Output` and `Assign`; branches with variables of their own ("Parallel
+  workflow state", "Passing data between states with variables").
+- Retry: `MaxDelaySeconds` and `JitterStrategy` ("Handling errors in Step Functions workflows").
+- `TimeoutSeconds` of the state machine; an execution that has ended stays as it is.
+- History: `previousEventId`, and the states inside a Parallel ("GetExecutionHistory").
+- `glue:startJobRun` ("Start an AWS Glue job with Step Functions").
 """
 
 import copy
 import json
+import random
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ministack.services import glue, stepfunctions
 
-_POLL_SECONDS = 0.5
+Json = dict[str, Any]
+
+_POLL_SECONDS = 0.2
 _STARTED_JOB = "arn:aws:states:::glue:startJobRun"
+_FIRST_ERROR_STATUS = 400
 
 
 def mend() -> None:
     """Replaces what differs, and registers the integration with AWS Glue."""
     stepfunctions._SERVICE_DISPATCH[_STARTED_JOB] = _start_job_run
-    output_path = stepfunctions._apply_output_path
-    sub_machine = stepfunctions._run_sub_machine
+    stepfunctions._apply_output_path = _with_succeed_output(stepfunctions._apply_output_path)
+    stepfunctions._run_parallel_branches = _with_parallel_fields(
+        stepfunctions._run_parallel_branches
+    )
+    stepfunctions._run_sub_machine = _with_own_variables(stepfunctions._run_sub_machine)
+    stepfunctions._find_matching_retrier = _with_delays(stepfunctions._find_matching_retrier)
+    stepfunctions._run_execution = _with_time_limit(stepfunctions._run_execution)
+    stepfunctions._fail_execution = _only_while_running(stepfunctions._fail_execution)
+    stepfunctions._add_event = _with_previous_event(stepfunctions._add_event)
+    stepfunctions._execute_task = _with_inner_history(stepfunctions._execute_task)
 
-    def apply_output_path(state: dict[str, Any], value: Any, context: dict[str, Any]) -> Any:
+
+def _with_succeed_output(apply: Callable[..., Any]) -> Callable[..., Any]:
+    def apply_output_path(state: Json, value: Any, context: Json | None = None) -> Any:
         if state.get("Type") == "Succeed" and "Output" in state:
             return stepfunctions._apply_jsonata_output(state, value, context, default=value)
-        return output_path(state, value, context)
+        return apply(state, value, context)
 
+    return apply_output_path
+
+
+def _with_parallel_fields(run: Callable[..., Any]) -> Callable[..., Any]:
+    def run_parallel_branches(state: Json, value: Any, execution: Json, context: Json) -> Any:
+        arguments = stepfunctions._apply_jsonata_arguments(state, value, context)
+        results, following = run(state, arguments, execution, context)
+        output = stepfunctions._apply_jsonata_output(
+            state, value, context, result=results, default=results
+        )
+        stepfunctions._apply_state_assign(state, value, context, result=results)
+        return output, following
+
+    return run_parallel_branches
+
+
+def _with_own_variables(run: Callable[..., Any]) -> Callable[..., Any]:
     def run_sub_machine(
-        states: dict[str, Any], start: str, value: Any, execution: Any, context: dict[str, Any]
+        states: Json, start: str, value: Any, execution: Json, context: Json
     ) -> Any:
-        return sub_machine(states, start, value, execution, copy.deepcopy(context))
+        inner = copy.deepcopy(context) | {"IsInner": True}
+        return run(states, start, value, execution, inner)
 
-    stepfunctions._apply_output_path = apply_output_path
-    stepfunctions._run_sub_machine = run_sub_machine
+    return run_sub_machine
 
 
-def _start_job_run(resource: str, data: dict[str, Any]) -> dict[str, Any]:
-    """Starts a job and, for `.sync`, waits for its end.
+def _with_delays(find: Callable[..., Any]) -> Callable[..., Any]:
+    def find_matching_retrier(retriers: list[Json], error: str, counts: dict[int, int]) -> Any:
+        retrier, index = find(retriers, error, counts)
+        if retrier is None:
+            return retrier, index
+        delay = retrier.get("IntervalSeconds", 1) * retrier.get("BackoffRate", 2.0) ** counts.get(
+            index, 0
+        )
+        delay = min(delay, retrier.get("MaxDelaySeconds", delay))
+        if retrier.get("JitterStrategy") == "FULL":
+            delay = random.uniform(0, delay)  # noqa: S311  # nosec B311 - no secret hangs on it
+        return {**retrier, "IntervalSeconds": delay, "BackoffRate": 1.0}, index
 
-    AWS Step Functions Developer Guide, "Start an AWS Glue job with Step Functions".
-    """
+    return find_matching_retrier
+
+
+def _with_time_limit(run: Callable[[str], None]) -> Callable[[str], None]:
+    def run_execution(arn: str) -> None:
+        execution = stepfunctions._executions.get(arn)
+        machine = execution and stepfunctions._state_machines.get(execution["stateMachineArn"])
+        limit = json.loads(machine["definition"]).get("TimeoutSeconds") if machine else None
+        if limit is None:
+            run(arn)
+            return
+        timer = threading.Timer(limit, _time_out, [execution])
+        timer.daemon = True
+        timer.start()
+        try:
+            run(arn)
+        finally:
+            timer.cancel()
+
+    return run_execution
+
+
+def _time_out(execution: Json) -> None:
+    if execution["status"] == "RUNNING":
+        stepfunctions._fail_execution(execution, "States.Timeout", "")
+        execution["status"] = "TIMED_OUT"
+
+
+def _only_while_running(fail: Callable[..., None]) -> Callable[..., None]:
+    def fail_execution(execution: Json, error: str, cause: str) -> None:
+        if execution["status"] == "RUNNING":
+            fail(execution, error, cause)
+
+    return fail_execution
+
+
+def _with_previous_event(add: Callable[..., Json]) -> Callable[..., Json]:
+    lock = threading.Lock()
+    # Every branch runs in a thread of its own, so a thread's last event is the branch's.
+    last = threading.local()
+
+    def add_event(execution: Json, kind: str, details: Json | None = None) -> Json:
+        arn = execution["executionArn"]
+        with lock:
+            event = add(execution, kind, details)
+        if getattr(last, "arn", None) == arn:
+            event["previousEventId"] = last.id
+        else:
+            event["previousEventId"] = _entry_of_parallel(execution, event["id"])
+        last.arn, last.id = arn, event["id"]
+        return event
+
+    return add_event
+
+
+def _entry_of_parallel(execution: Json, before: int) -> int:
+    """Returns the event that a thread's first one follows: 0 at the beginning of an execution."""
+    return next(
+        (
+            int(event["id"])
+            for event in reversed(execution["events"][: before - 1])
+            if event["type"] == "ParallelStateEntered"
+        ),
+        before - 1,
+    )
+
+
+def _with_inner_history(run: Callable[..., Any]) -> Callable[..., Any]:
+    def execute_task(state: Json, value: Any, execution: Json, context: Json) -> Any:
+        if not context.get("IsInner"):
+            return run(state, value, execution, context)
+        name = context["State"]["Name"]
+        stepfunctions._add_event(
+            execution,
+            "TaskStateEntered",
+            {"stateEnteredEventDetails": {"name": name, "input": json.dumps(value)}},
+        )
+        output, following = run(state, value, execution, context)
+        stepfunctions._add_event(
+            execution,
+            "TaskStateExited",
+            {"stateExitedEventDetails": {"name": name, "output": json.dumps(output)}},
+        )
+        return output, following
+
+    return execute_task
+
+
+def _start_job_run(resource: str, data: Json) -> Json:
+    """Starts a job and, for `.sync`, waits for its end."""
     status, _, body = glue._start_job_run(data)
     answer = json.loads(body)
-    if status >= 400:  # noqa: PLR2004 - an HTTP status
+    if status >= _FIRST_ERROR_STATUS:
         name = answer.get("__type", "GlueException").rpartition("#")[2]
         raise stepfunctions._ExecutionError(f"Glue.{name}", answer.get("message", ""))
     if not resource.endswith(".sync"):
         return dict(answer)
     while True:
         _, _, body = glue._get_job_run({"JobName": data["JobName"], "RunId": answer["JobRunId"]})
-        run: dict[str, Any] = json.loads(body)["JobRun"]
+        run: Json = json.loads(body)["JobRun"]
         if run["CompletedOn"] is not None:
             break
         time.sleep(_POLL_SECONDS)

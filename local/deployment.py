@@ -1,0 +1,97 @@
+"""Deploys template.yaml into the local cloud by the real `sam build` and `sam deploy`."""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import boto3
+from psycopg.conninfo import conninfo_to_dict
+
+ROOT = Path(__file__).parents[1]
+STACK = "totesys"
+_SAM = ROOT / ".venv-sam" / "bin" / "sam"
+_DEPLOYED = (
+    "template.yaml",
+    "samconfig.toml",
+    "state_machine",
+    "lambdas",
+    "glue_jobs",
+    "pipeline",
+    "make",
+)
+_NOT_LIBPQ_NAMES = {"user": "username"}
+
+
+class DeploymentFailed(Exception):
+    """`sam build` or `sam deploy` failed; the message holds what it printed."""
+
+
+def put_secret(name: str, dsn: str) -> str:
+    """Keeps a database's address and credentials as a secret, and returns its ARN."""
+    keywords = {
+        _NOT_LIBPQ_NAMES.get(keyword, keyword): value
+        for keyword, value in conninfo_to_dict(dsn).items()
+    }
+    client = boto3.client("secretsmanager")
+    identifier = f"{STACK}-{name}"
+    text = json.dumps(keywords)
+    try:
+        return client.create_secret(Name=identifier, SecretString=text)["ARN"]
+    except client.exceptions.ResourceExistsException:
+        return client.put_secret_value(SecretId=identifier, SecretString=text)["ARN"]
+
+
+def outputs() -> dict[str, str] | None:
+    """Returns the deployed stack's outputs; None if there is no such stack."""
+    client = boto3.client("cloudformation")
+    try:
+        stack = client.describe_stacks(StackName=STACK)["Stacks"][0]
+    except client.exceptions.ClientError:
+        return None
+    if not stack["StackStatus"].endswith("_COMPLETE"):
+        return None
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def code_digest(parameters: Mapping[str, str]) -> str:
+    """Returns a digest of all that a deployment is made of: equal ones deploy the same."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for name in _DEPLOYED:
+        path = ROOT / name
+        files = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in files:
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(f"{file.relative_to(ROOT)}\0".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def deploy(parameters: Mapping[str, str], build: Path) -> None:
+    """Builds and deploys the stack.
+
+    The functions get no third-party packages of their own: the local cloud's Python has them.
+
+    Args:
+        parameters: The template's parameters.
+        build: The folder for what `sam build` makes.
+
+    Raises:
+        DeploymentFailed: A command failed.
+    """
+    environment = os.environ | {"SAM_CLI_TELEMETRY": "0", "LAMBDA_DEPENDENCIES": "provided"}
+    overrides = [f"{name}={value}" for name, value in parameters.items()]
+    # `sam` looks for its configuration beside the template, which the build has elsewhere.
+    config = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
+    template = str(build / "template.yaml")
+    for command in (
+        ["build", *config, "--build-dir", str(build)],
+        ["deploy", *config, "--template-file", template, "--parameter-overrides", *overrides],
+    ):
+        done = subprocess.run(  # noqa: S603
+            [_SAM, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise DeploymentFailed(f"sam {command[0]} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,147 @@
+"""Starts executions of the deployed state machine and follows them, by their history."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+_POLL_SECONDS = 0.2
+_FINAL = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+_FAILED_ATTEMPTS = ("TaskFailed", "TaskTimedOut", "TaskStartFailed", "TaskSubmitFailed")
+
+
+@dataclass(frozen=True)
+class EnteredState:
+    """A state that an execution is in.
+
+    Attributes:
+        name: Its name in the state machine.
+        entered_at: When, in seconds since the epoch.
+    """
+
+    name: str
+    entered_at: float
+
+
+@dataclass(frozen=True)
+class EndedState:
+    """A state that an execution has left.
+
+    Attributes:
+        name: Its name in the state machine.
+        kind: Its type: Task, Choice, Parallel and so on.
+        seconds: How long it took.
+        retries: How many further attempts it took.
+        resource: What a Task called; empty for other kinds.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    retries: int
+    resource: str = ""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution that has ended.
+
+    Attributes:
+        arn: Its ARN.
+        status: SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
+        output: What the state machine returned; empty unless it succeeded.
+        error: The failure's name; empty if it succeeded.
+        cause: The failure's message; empty if it succeeded.
+        states: The states that it went through, in the order of their end.
+        seconds: How long it took.
+    """
+
+    arn: str
+    status: str
+    output: dict[str, Any]
+    error: str
+    cause: str
+    states: tuple[EndedState, ...]
+    seconds: float
+
+
+def execute(
+    state_machine_arn: str,
+    document: str,
+    *,
+    on_progress: Callable[[list[EnteredState], list[EndedState]], None] | None = None,
+) -> Execution:
+    """Executes the state machine once, and returns when it has ended.
+
+    Args:
+        state_machine_arn: The state machine.
+        document: The execution's input, JSON.
+        on_progress: Called again and again with the states that the execution is in, and with
+            those that have ended since the call before.
+    """
+    client = boto3.client("stepfunctions")
+    arn = client.start_execution(stateMachineArn=state_machine_arn, input=document)["executionArn"]
+    reported = 0
+    while True:
+        described = client.describe_execution(executionArn=arn)
+        events = list(_history(client, arn))
+        inside, ended = states_of(events)
+        if on_progress:
+            on_progress(inside, ended[reported:])
+        reported = len(ended)
+        if described["status"] in _FINAL:
+            break
+        time.sleep(_POLL_SECONDS)
+    return Execution(
+        arn=arn,
+        status=described["status"],
+        output=json.loads(described.get("output") or "{}")
+        if described["status"] == "SUCCEEDED"
+        else {},
+        error=described.get("error", ""),
+        cause=described.get("cause", ""),
+        states=tuple(ended),
+        seconds=(described["stopDate"] - described["startDate"]).total_seconds(),
+    )
+
+
+def _history(client: "SFNClient", arn: str) -> Iterator[Any]:
+    pages = client.get_paginator("get_execution_history").paginate(executionArn=arn, maxResults=1000)
+    for page in pages:
+        yield from page["events"]
+
+
+def states_of(events: list[Any]) -> tuple[list[EnteredState], list[EndedState]]:
+    """Returns the states that an execution is in, and those that it has left.
+
+    Args:
+        events: The whole history so far, as GetExecutionHistory gives it.
+    """
+    by_id = {event["id"]: event for event in events}
+    inside: dict[int, EnteredState] = {}
+    ended: list[EndedState] = []
+    for event in events:
+        moment = event["timestamp"].timestamp()
+        if "stateEnteredEventDetails" in event:
+            inside[event["id"]] = EnteredState(event["stateEnteredEventDetails"]["name"], moment)
+        elif "stateExitedEventDetails" in event:
+            name = event["stateExitedEventDetails"]["name"]
+            failures, resource = 0, ""
+            entry = by_id[event["previousEventId"]]
+            while entry.get("stateEnteredEventDetails", {}).get("name") != name:
+                failures += entry["type"] in _FAILED_ATTEMPTS
+                resource = entry.get("taskScheduledEventDetails", {}).get("resource", resource)
+                entry = by_id[entry["previousEventId"]]
+            state = inside.pop(entry["id"])
+            kind = event["type"].removesuffix("StateExited")
+            caught = failures and by_id[event["previousEventId"]]["type"] in _FAILED_ATTEMPTS
+            ended.append(
+                EndedState(name, kind, moment - state.entered_at, failures - bool(caught), resource)
+            )
+    return list(inside.values()), ended
