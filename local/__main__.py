@@ -16,6 +16,7 @@ from local.execution import execute
 from local.logs import log_lines
 from local.postgres import BINARIES, PostgresError
 from local.report import Report
+from local.spark_jars import SparkJarsMissing
 from local.source.activity import run_activity
 from local.stack import STATE, GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
 
@@ -42,7 +43,7 @@ def main() -> int:
     }
     try:
         return commands[options.command](options, LocalStack(), Report(Console()))
-    except (NotUp, SourceRefused, DeploymentFailed, PostgresError) as error:
+    except (NotUp, SourceRefused, DeploymentFailed, PostgresError, SparkJarsMissing) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

@@ -1,6 +1,8 @@
 """The jars that AWS Glue has built in and PySpark has not: Iceberg and S3A, fetched once."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -27,10 +29,33 @@ _IN_THE_BUNDLE = (
 )
 
 
+class SparkJarsMissing(Exception):
+    """Spark's jars could not be fetched."""
+
+
 def fetch(folder: Path) -> None:
-    """Fetches the jars into a folder, all or none."""
+    """Fetches the jars into a folder, all or none, unless it is there.
+
+    Raises:
+        SparkJarsMissing: They could not be fetched.
+    """
     if folder.exists():
         return
+    # In a process of its own: a process has one JVM, and this one would lack the jars.
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "local.spark_jars", str(folder)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SparkJarsMissing(
+            f"Spark's jars could not be fetched from Maven Central:\n{done.stdout}{done.stderr}"
+        )
+
+
+def _resolve(folder: Path) -> None:
     cache = folder.with_name(folder.name + "-fetching")
     spark = (
         SparkSession.builder.master("local[1]")
@@ -51,4 +76,4 @@ def fetch(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    fetch(Path(".local/spark-jars"))
+    _resolve(Path(sys.argv[1]))

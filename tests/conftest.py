@@ -1,3 +1,8 @@
 """Fixtures, by topic."""
 
-pytest_plugins = ["tests.fixtures.postgres"]
+pytest_plugins = [
+    "tests.fixtures.cloud",
+    "tests.fixtures.postgres",
+    "tests.fixtures.spark",
+    "tests.fixtures.stack",
+]

@@ -13,7 +13,7 @@ from lambdas.load.catalog import WarehouseTable, read_star_tables
 from lambdas.load.lake import Lake
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.staging import names_of, stage, stage_of
-from pipeline.errors import WarehouseBusy
+from pipeline.errors import StarSchemaMismatch, WarehouseBusy
 
 _ONE_LOAD_AT_A_TIME = 7_065_636_002
 _SECONDS_TO_END = 10.0
@@ -92,6 +92,12 @@ def load(
         _limit(connection, seconds_left)
         connection.execute("select pg_advisory_xact_lock(%s)", [_ONE_LOAD_AT_A_TIME])
         held = _held(connection)
+        if request.sequence < held and not request.rebuild:
+            raise StarSchemaMismatch(
+                f"the warehouse shows run {held}, and the lake has come to run {request.sequence} "
+                'only: it is another lake, or was restored; start the state machine with '
+                '{"rebuild": true} to make the warehouse equal to it'
+            )
         after = 0 if request.rebuild else held
         tables = read_star_tables(connection)
         for table in tables:
@@ -111,7 +117,7 @@ def load(
             _record(connection, request, loaded)
     return LoadResult(
         complete=True,
-        sequence=max(held, request.sequence),
+        sequence=request.sequence,
         rows=sum(table.inserted + table.updated for table in loaded),
         seconds=round(time.monotonic() - began, 3),
         tables=tuple(loaded),
@@ -140,6 +146,7 @@ def _held(connection: psycopg.Connection) -> int:
 def _record(
     connection: psycopg.Connection, request: LoadRequest, loaded: Iterable[LoadedTable]
 ) -> None:
+    connection.execute("delete from pipeline_run where sequence > %s", [request.sequence])
     rows = {table.table: {"inserted": table.inserted, "updated": table.updated} for table in loaded}
     connection.execute(
         "insert into pipeline_run (sequence, run_id, tables) values (%s, %s, %s) "

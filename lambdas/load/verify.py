@@ -16,7 +16,7 @@ _SOURCE_OF = {"dim_location": "address"}
 """Star tables that are not named after their source."""
 
 _LIVE_DIMENSION: LiteralString = """
-select {columns}, false as is_waiting
+select false as is_waiting {columns}
 from {table}
 where not is_deleted
 """
@@ -39,12 +39,12 @@ newest as (
         where later.{natural_key} = waiting.{natural_key} and later.{key} > waiting.{key}
     )
 )
-select {columns}, false as is_waiting
+select false as is_waiting {columns}
 from {view} as shown
 where not exists (select from newest where newest.{natural_key} = shown.{natural_key})
     and shown.{natural_key} <> all (%(malformed)s)
 union all
-select {columns}, true
+select true {columns}
 from newest
 where not is_deleted and {natural_key} <> all (%(malformed)s)
 """
@@ -145,7 +145,7 @@ def _add_up(
     """Adds up the live rows of a table, with malformed source rows in the place of their keys."""
     stem = table.name.split("_", 1)[1]
     live = sql.SQL(_LIVE_FACT if table.is_fact else _LIVE_DIMENSION).format(
-        columns=sql.SQL(", ").join(sql.Identifier(name) for name in columns),
+        columns=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in columns),
         table=sql.Identifier(table.name),
         name=sql.Literal(table.name),
         view=sql.Identifier(f"current_{stem}"),

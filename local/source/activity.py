@@ -42,11 +42,13 @@ with gone as (
     delete from transaction where transaction_id in (
         select transaction_id from transaction
         where sales_order_id is not null
-            and not exists (select from payment where payment.transaction_id = transaction.transaction_id)
+            and not exists (
+                select from payment where payment.transaction_id = transaction.transaction_id
+            )
         order by transaction_id limit 1
     ) returning sales_order_id
 )
-select count(*) from gone""",
+delete from sales_order using gone where sales_order.sales_order_id = gone.sales_order_id""",
     "new_designs": """
 insert into design (design_name, file_location, file_name)
 select 'Tote "' || count(*) || '"', '/usr/local/src', 'tote-' || count(*) || '.json' from design""",

@@ -1,26 +1,19 @@
 """Manifests: the commit of a run, and the chain of a table's changes."""
 
-from collections.abc import Iterator
-
 import boto3
 import pytest
-from moto import mock_aws
 
 from pipeline.errors import ManifestInvalid, RunConflict
 from pipeline.manifest import Capture, Column, Manifest, ManifestStore, Statistics, TableCapture
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ManifestStore]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        client = boto3.client("s3", region_name="eu-west-2")
-        client.create_bucket(
-            Bucket="raw", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}
-        )
-        yield ManifestStore("raw", client)
+def store(moto_aws: None) -> ManifestStore:
+    client = boto3.client("s3")
+    client.create_bucket(
+        Bucket="raw", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}
+    )
+    return ManifestStore("raw", client)
 
 
 def manifest(sequence: int, *, changed_in: int, previous_change: int) -> Manifest:
