@@ -26,6 +26,7 @@ class LocalCloud:
     def __init__(self, folder: Path, jars: Path) -> None:
         self._folder = folder
         self._jars = jars
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -69,7 +70,7 @@ class LocalCloud:
         del environment["AWS_ENDPOINT_URL"]
         log = self._folder / "log"
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-m", "local.cloud"),
                     *("--port", (self._folder / "port").read_text()),
@@ -83,10 +84,10 @@ class LocalCloud:
                 stderr=output,
                 start_new_session=True,
             )
-        (self._folder / "pid").write_text(str(process.pid))
+        (self._folder / "pid").write_text(str(self._process.pid))
         deadline = time.monotonic() + _READY_SECONDS
         while not self.is_running():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the local cloud did not start: see {log}")
             time.sleep(_POLL_SECONDS)
 
@@ -102,6 +103,8 @@ class LocalCloud:
             while self.is_running() and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
         pid_file.unlink()
+        if self._process is not None:
+            self._process.wait(_READY_SECONDS)
 
 
 def _free_port() -> int:

@@ -1,0 +1,1 @@
+"""Tests of the deployed template, in the local cloud."""

@@ -1,0 +1,71 @@
+"""What the tests of the deployed stack share."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+
+from local.deployment import put_secret
+from local.execution import Execution, execute
+from local.stack import Stack
+from tests.end_to_end.notifications import Notifications
+
+Run = Callable[..., Execution]
+
+
+@pytest.fixture
+def run(stack: Stack) -> Run:
+    """Executes the state machine once, with an input by keywords."""
+
+    def run_once(**document: object) -> Execution:
+        return execute(stack.state_machine_arn, json.dumps(document))
+
+    return run_once
+
+
+@pytest.fixture
+def succeed(run: Run) -> Run:
+    """Executes the state machine once, which has to succeed."""
+
+    def run_once(**document: object) -> Execution:
+        execution = run(**document)
+        assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
+        return execution
+
+    return run_once
+
+
+@pytest.fixture
+def notifications(stack: Stack) -> Iterator[Notifications]:
+    """What the stack's topic says from now on."""
+    heard = Notifications(stack.notification_topic_arn)
+    yield heard
+    heard.close()
+
+
+@pytest.fixture
+def source_secret(stack: Stack) -> Iterator[Callable[[str], str]]:
+    """Points the pipeline to another source, until the test's end."""
+    yield lambda dsn: put_secret("source", dsn)
+    put_secret("source", stack.source_dsn)
+
+
+@pytest.fixture
+def warehouse_secret(stack: Stack) -> Iterator[Callable[[str], str]]:
+    """Points the pipeline to another warehouse, until the test's end."""
+    yield lambda dsn: put_secret("warehouse", dsn)
+    put_secret("warehouse", stack.warehouse_dsn)
+
+
+@pytest.fixture
+def lock(stack: Stack) -> Callable[[], dict[str, object]]:
+    """Reads the item that holds the lock and `loaded_through`."""
+
+    def read() -> dict[str, object]:
+        answer = boto3.client("dynamodb").get_item(
+            TableName=stack.pipeline_table, Key={"pipeline": {"S": "totesys"}}
+        )
+        return dict(answer["Item"])
+
+    return read

@@ -1,0 +1,231 @@
+"""Executions of the deployed state machine, from the generated source to the warehouse.
+
+The tests share one stack and go on from where the one before left it; each can run alone.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import boto3
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from local.execution import execute
+from local.source.activity import run_activity
+from local.stack import Stack
+from tests.end_to_end.conftest import Run
+from tests.end_to_end.notifications import Notifications
+
+FACTS = ("fact_payment", "fact_purchase_order", "fact_sales_order")
+
+
+def facts(stack: Stack) -> dict[str, list[tuple[object, ...]]]:
+    with psycopg.connect(stack.warehouse_dsn) as connection:
+        return {
+            fact: connection.execute(f"select * from {fact} order by 1".encode()).fetchall()
+            for fact in FACTS
+        }
+
+
+def job_runs(stack: Stack) -> int:
+    client = boto3.client("glue")
+    jobs = client.get_jobs()["Jobs"]
+    return sum(len(client.get_job_runs(JobName=job["Name"])["JobRuns"]) for job in jobs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def filled(stack: Stack) -> None:
+    """The warehouse as the first execution fills it."""
+    first = execute(stack.state_machine_arn, "{}")
+    assert first.status == "SUCCEEDED", f"{first.error}: {first.cause}"
+
+
+def test_an_execution_with_nothing_new_starts_no_job_and_adds_nothing(
+    stack: Stack, succeed: Run
+) -> None:
+    before, runs = facts(stack), job_runs(stack)
+
+    nothing = succeed()
+
+    assert nothing.output["status"] == "nothing new"
+    assert nothing.output["message"].startswith("Nothing new since run ")
+    assert job_runs(stack) == runs
+    assert facts(stack) == before
+
+
+def test_verify_proves_that_the_warehouse_equals_the_source(succeed: Run) -> None:
+    output = succeed(verify=True).output
+
+    assert "the warehouse equals the source" in output["message"]
+    assert {table["table"] for table in output["verified"]} >= {"fact_payment", "dim_transaction"}
+
+
+def test_a_rebuild_gives_the_same_rows_with_the_same_record_ids(
+    stack: Stack, succeed: Run
+) -> None:
+    before = facts(stack)
+
+    succeed(rebuild=True)
+
+    assert facts(stack) == before
+
+
+def test_input_that_the_pipeline_does_not_know_is_refused_before_any_work(
+    stack: Stack, run: Run, lock: Callable[[], dict[str, object]]
+) -> None:
+    before, runs = lock(), job_runs(stack)
+
+    refused = run(full_refesh=True)
+
+    assert (refused.status, refused.error) == ("FAILED", "InvalidInput")
+    assert "full_refesh" in refused.cause
+    assert (lock(), job_runs(stack)) == (before, runs)
+
+
+def test_an_execution_that_finds_the_lock_held_is_skipped(stack: Stack, succeed: Run) -> None:
+    with _held_lock(stack, ends_in=600):
+        skipped = succeed()
+
+    assert skipped.output["status"] == "skipped"
+    assert [state.name for state in skipped.states if state.kind == "Task"] == ["AcquireLock"]
+
+
+def test_a_lock_ends_with_its_lease(stack: Stack, succeed: Run) -> None:
+    with _held_lock(stack, ends_in=-1):
+        assert succeed().output["status"] == "nothing new"
+
+
+def test_a_failing_ingest_ends_failed_notifies_and_releases_the_lock(
+    stack: Stack,
+    run: Run,
+    notifications: Notifications,
+    lock: Callable[[], dict[str, object]],
+    source_secret: Callable[[str], str],
+) -> None:
+    source_secret(make_conninfo(stack.source_dsn, password="guessed"))
+
+    failed = run()
+
+    assert (failed.status, failed.error) == ("FAILED", "DatabaseRefused")
+    assert failed.cause.startswith("Ingest failed with DatabaseRefused: ")
+    assert notifications.heard() == [failed.cause]
+    assert "lock_owner" not in lock()
+
+
+def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
+    stack: Stack,
+    run: Run,
+    notifications: Notifications,
+    lock: Callable[[], dict[str, object]],
+    warehouse_secret: Callable[[str], str],
+) -> None:
+    warehouse_secret(make_conninfo(stack.warehouse_dsn, dbname="nowhere"))
+
+    failed = run(verify=True)
+
+    assert failed.status == "FAILED"
+    assert failed.cause.startswith(f"Load failed with {failed.error}: ")
+    assert notifications.heard() == [failed.cause]
+    assert "lock_owner" not in lock()
+
+
+def test_a_failing_glue_job_ends_failed_and_the_next_execution_goes_on_from_there(
+    stack: Stack,
+    run: Run,
+    succeed: Run,
+    notifications: Notifications,
+    lock: Callable[[], dict[str, object]],
+) -> None:
+    with psycopg.connect(stack.source_dsn, autocommit=True) as source:
+        source.execute("alter table design rename column file_name to file_title")
+        try:
+            failed = run()
+        finally:
+            source.execute("alter table design rename column file_title to file_name")
+
+    assert (failed.status, failed.error) == ("FAILED", "TableBuildFailed")
+    assert "dim_design: SourceSchemaChanged: " in failed.cause
+    assert notifications.heard() == [failed.cause]
+    assert "lock_owner" not in lock()
+    assert succeed().output["status"] == "loaded"
+    assert "the warehouse equals the source" in succeed(verify=True).output["message"]
+
+
+def test_a_transient_failure_is_retried_and_then_succeeds(
+    stack: Stack, succeed: Run, source_secret: Callable[[str], str]
+) -> None:
+    source_secret(make_conninfo(stack.source_dsn, port=1))
+    mended = threading.Thread(target=_once_failed, args=(stack, source_secret))
+    mended.start()
+
+    execution = succeed()
+    mended.join()
+
+    (ingest,) = (state for state in execution.states if state.name == "Ingest")
+    assert ingest.retries >= 1
+
+
+def test_a_failing_publish_is_told_of_and_the_load_stands(
+    stack: Stack,
+    succeed: Run,
+    notifications: Notifications,
+    warehouse_secret: Callable[[str], str],
+) -> None:
+    warehouse_secret(make_conninfo(stack.warehouse_dsn, dbname="nowhere"))
+
+    execution = succeed(extracts=True)
+
+    assert "publishing failed" in execution.output["message"]
+    (message,) = notifications.heard()
+    assert "loaded the warehouse, but could not publish" in message
+
+
+def test_extracts_are_written_when_the_input_asks_for_them(stack: Stack, succeed: Run) -> None:
+    published = succeed(extracts=True).output["published"]
+
+    assert f"s3://{stack.lake_bucket}/extracts/fact_payment.csv" in published["extracts"]
+    body = boto3.client("s3").get_object(
+        Bucket=stack.lake_bucket, Key="extracts/dim_currency.csv"
+    )["Body"]
+    assert body.read().decode().splitlines()[0].startswith("currency_id,currency_code,")
+
+
+@contextmanager
+def _held_lock(stack: Stack, *, ends_in: int) -> Iterator[None]:
+    """Holds the lock as another execution would."""
+    client = boto3.client("dynamodb")
+    key = {"pipeline": {"S": "totesys"}}
+    client.update_item(
+        TableName=stack.pipeline_table,
+        Key=key,
+        UpdateExpression="SET lock_owner = :other, lease_ends = :ends",
+        ExpressionAttributeValues={
+            ":other": {"S": "another"},
+            ":ends": {"N": str(int(time.time()) + ends_in)},
+        },
+    )
+    yield
+    client.update_item(
+        TableName=stack.pipeline_table,
+        Key=key,
+        UpdateExpression="REMOVE lock_owner, lease_ends",
+    )
+
+
+def _once_failed(stack: Stack, source_secret: Callable[[str], str]) -> None:
+    """Mends the source's address as soon as the running execution has failed to use it."""
+    client = boto3.client("stepfunctions")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        running = client.list_executions(
+            stateMachineArn=stack.state_machine_arn, statusFilter="RUNNING"
+        )["executions"]
+        for execution in running:
+            history = client.get_execution_history(executionArn=execution["executionArn"])
+            if any(event["type"] == "TaskFailed" for event in history["events"]):
+                source_secret(stack.source_dsn)
+                return
+        time.sleep(0.1)
