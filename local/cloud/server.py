@@ -94,17 +94,16 @@ class LocalCloud:
     def stop(self) -> None:
         """Stops the process that `start` started, and waits for its end."""
         pid_file = self._folder / "pid"
-        if not pid_file.exists():
-            return
-        pid = int(pid_file.read_text())
-        if self.is_running():
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _READY_SECONDS
-            while self.is_running() and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-        pid_file.unlink()
+        if pid_file.exists():
+            if self.is_running():
+                os.kill(int(pid_file.read_text()), signal.SIGTERM)
+                deadline = time.monotonic() + _READY_SECONDS
+                while self.is_running() and time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+            pid_file.unlink()
         if self._process is not None:
             self._process.wait(_READY_SECONDS)
+            self._process = None
 
 
 def _free_port() -> int:

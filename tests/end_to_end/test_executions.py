@@ -122,12 +122,12 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     lock: Callable[[], dict[str, object]],
     warehouse_secret: Callable[[str], str],
 ) -> None:
-    warehouse_secret(make_conninfo(stack.warehouse_dsn, dbname="nowhere"))
+    warehouse_secret(make_conninfo(stack.warehouse_dsn, password="guessed"))
 
     failed = run(verify=True)
 
-    assert failed.status == "FAILED"
-    assert failed.cause.startswith(f"Load failed with {failed.error}: ")
+    assert (failed.status, failed.error) == ("FAILED", "DatabaseRefused")
+    assert failed.cause.startswith("Load failed with DatabaseRefused: ")
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
 
@@ -174,7 +174,7 @@ def test_a_failing_publish_is_told_of_and_the_load_stands(
     notifications: Notifications,
     warehouse_secret: Callable[[str], str],
 ) -> None:
-    warehouse_secret(make_conninfo(stack.warehouse_dsn, dbname="nowhere"))
+    warehouse_secret(make_conninfo(stack.warehouse_dsn, password="guessed"))
 
     execution = succeed(extracts=True)
 
