@@ -1,0 +1,1 @@
+"""What the star schema has to hold, worked out from the source in plain Python."""
