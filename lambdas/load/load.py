@@ -1,5 +1,6 @@
 """One load: every new version of the star schema, as one transaction of the warehouse."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pipeline.errors import StarSchemaMismatch, WarehouseBusy
 _ONE_LOAD_AT_A_TIME = 7_065_636_002
 _SECONDS_TO_END = 10.0
 """What is kept of the time allowed: to roll back, and to say what happened."""
+_LOCK_SECONDS = 60.0
+"""How long a lock is waited for: well inside the time allowed, and longer than a query lasts."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def load(
     request: LoadRequest,
     *,
     seconds_left: Callable[[], float],
+    lock_seconds: float = _LOCK_SECONDS,
 ) -> LoadResult:
     """Brings the warehouse to a run of the star schema.
 
@@ -80,39 +84,44 @@ def load(
         lake: The star schema.
         request: What to load.
         seconds_left: How long the caller may still run.
+        lock_seconds: How long to wait for a lock that somebody else holds.
 
     Raises:
         MigrationFailed: The schema could not be brought up to date.
         StarSchemaMismatch: A lake table does not fit its warehouse table.
         WarehouseBusy: The time would not suffice; nothing was changed.
+        psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
+            connection, or refused; nothing was changed.
     """
     began = time.monotonic()
+    _limit(connection, seconds_left, lock_seconds)
     migrate(connection, migrations())
     with connection.transaction():
-        _limit(connection, seconds_left)
         connection.execute("select pg_advisory_xact_lock(%s)", [_ONE_LOAD_AT_A_TIME])
         held = _held(connection)
         if request.sequence < held and not request.rebuild:
             raise StarSchemaMismatch(
                 f"the warehouse shows run {held}, and the lake has come to run {request.sequence} "
-                'only: it is another lake, or was restored; start the state machine with '
+                "only: it is another lake, or was restored; start the state machine with "
                 '{"rebuild": true} to make the warehouse equal to it'
             )
         after = 0 if request.rebuild else held
         tables = read_star_tables(connection)
         for table in tables:
-            _limit(connection, seconds_left)
+            _limit(connection, seconds_left, lock_seconds)
             stage(connection, table, lake.versions(table, after=after, through=request.sequence))
-        if request.rebuild:
-            _forget_facts(connection, tables)
         loaded: list[LoadedTable] = []
         for table in tables:
-            _limit(connection, seconds_left)
-            loaded.append(
-                _append(connection, table) if table.is_fact else _upsert(connection, table)
-            )
+            if not table.is_fact:
+                _limit(connection, seconds_left, lock_seconds)
+                loaded.append(_upsert(connection, table))
         if request.rebuild:
+            _limit(connection, seconds_left, lock_seconds)
             _forget_dimensions(connection, tables)
+        for table in tables:
+            if table.is_fact:
+                _limit(connection, seconds_left, lock_seconds)
+                loaded.append(_append(connection, table, rebuild=request.rebuild))
         if request.sequence > held or request.rebuild:
             _record(connection, request, loaded)
     return LoadResult(
@@ -125,8 +134,13 @@ def load(
     )
 
 
-def _limit(connection: psycopg.Connection, seconds_left: Callable[[], float]) -> None:
-    """Has the server give up a statement before the caller is killed in the middle of it."""
+def _limit(
+    connection: psycopg.Connection, seconds_left: Callable[[], float], lock_seconds: float
+) -> None:
+    """Has the server give up a statement before the caller is killed in the middle of it.
+
+    A wait for a lock ends sooner: tried again, it may find the lock free.
+    """
     seconds = seconds_left() - _SECONDS_TO_END
     if seconds <= 0:
         raise WarehouseBusy(
@@ -134,7 +148,8 @@ def _limit(connection: psycopg.Connection, seconds_left: Callable[[], float]) ->
             "raise its MemorySize, or see what keeps the warehouse busy"
         )
     connection.execute(
-        "select set_config('statement_timeout', %s, true)", [f"{int(seconds * 1000)}ms"]
+        "select set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
+        [f"{math.ceil(limit * 1000)}ms" for limit in (seconds, lock_seconds)],
     )
 
 
@@ -161,10 +176,14 @@ def _upsert(connection: psycopg.Connection, table: WarehouseTable) -> LoadedTabl
     return LoadedTable(table.name, inserted=inserted, updated=updated)
 
 
-def _append(connection: psycopg.Connection, table: WarehouseTable) -> LoadedTable:
+def _append(connection: psycopg.Connection, table: WarehouseTable, *, rebuild: bool) -> LoadedTable:
     """Adds the staged and the waiting rows that can stand; the others wait."""
+    if rebuild:
+        quarantine.forget_unknown(connection, table)
     quarantine.bring_back(connection, table)
     waiting = quarantine.hold_back(connection, table)
+    if rebuild:
+        _delete_unknown(connection, table)
     inserted, updated = _write(connection, table)
     released = quarantine.release(connection, table)
     return LoadedTable(table.name, inserted, updated, quarantined=waiting, released=released)
@@ -201,7 +220,7 @@ def _write(connection: psycopg.Connection, table: WarehouseTable) -> tuple[int, 
             table=sql.Identifier(table.name),
             names=names_of(table),
             values=values,
-            stage=stage_of(table),
+            stage=stage_of(table.name),
             key=sql.Identifier(table.key),
             held_names=names_of(table, "held"),
             stage_names=names_of(table, "stage"),
@@ -211,16 +230,27 @@ def _write(connection: psycopg.Connection, table: WarehouseTable) -> tuple[int, 
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-def _forget_facts(connection: psycopg.Connection, tables: Iterable[WarehouseTable]) -> None:
-    """Deletes the facts, waiting ones too, that the lake does not have."""
-    for table in tables:
-        if table.is_fact:
-            quarantine.forget_unknown(connection, table)
-            _delete_unknown(connection, table)
-
-
 def _forget_dimensions(connection: psycopg.Connection, tables: Iterable[WarehouseTable]) -> None:
-    """Deletes the dimension rows that the lake does not have: no fact names them any more."""
+    """Deletes the dimension rows that the lake does not have, and first what names them.
+
+    Such a fact is staged, if the lake has it: it comes back by a dimension row that it names now,
+    or has to wait for one.
+    """
+    for table in tables:
+        for reference in table.references:
+            connection.execute(
+                sql.SQL(
+                    "delete from {table} as held using {referenced} as gone "
+                    "where gone.{key} = held.{column} and not exists "
+                    "(select from {stage} as stage where stage.{key} = gone.{key})"
+                ).format(
+                    table=sql.Identifier(table.name),
+                    referenced=sql.Identifier(reference.table),
+                    column=sql.Identifier(reference.column),
+                    stage=stage_of(reference.table),
+                    key=sql.Identifier(reference.key),
+                )
+            )
     for table in tables:
         if not table.is_fact:
             _delete_unknown(connection, table)
@@ -233,7 +263,7 @@ def _delete_unknown(connection: psycopg.Connection, table: WarehouseTable) -> No
             "(select from {stage} as stage where stage.{key} = held.{key})"
         ).format(
             table=sql.Identifier(table.name),
-            stage=stage_of(table),
+            stage=stage_of(table.name),
             key=sql.Identifier(table.key),
         )
     )

@@ -53,7 +53,9 @@ def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tup
             "name varchar primary key, checksum varchar not null, "
             "applied_at timestamptz not null default clock_timestamp())"
         )
-        applied = dict(connection.execute("select name, checksum from schema_migration").fetchall())
+        applied: dict[str, str] = dict(
+            connection.execute("select name, checksum from schema_migration").fetchall()
+        )
         for step in steps:
             if applied.get(step.name, step.checksum) != step.checksum:
                 raise MigrationFailed(
@@ -68,7 +70,7 @@ def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tup
 
 def _apply(connection: psycopg.Connection, step: Migration) -> None:
     try:
-        connection.execute(sql.SQL(step.statements))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(step.statements))
     except psycopg.errors.OperationalError:
         raise
     except psycopg.Error as error:

@@ -16,7 +16,7 @@ def bring_back(connection: psycopg.Connection, table: WarehouseTable) -> None:
             "where waiting.table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = waiting.record_id)"
         ).format(
-            stage=stage_of(table),
+            stage=stage_of(table.name),
             names=names_of(table),
             row_names=names_of(table, "row"),
             table=sql.Identifier(table.name),
@@ -39,7 +39,7 @@ def hold_back(connection: psycopg.Connection, table: WarehouseTable) -> int:
             "content = excluded.content, reason = excluded.reason, "
             "last_attempt = excluded.last_attempt, attempts = fact_quarantine.attempts + 1"
         ).format(
-            stage=stage_of(table),
+            stage=stage_of(table.name),
             key=sql.Identifier(table.key),
             name=sql.Literal(table.name),
             reason=_reason(table),
@@ -53,7 +53,9 @@ def release(connection: psycopg.Connection, table: WarehouseTable) -> int:
         sql.SQL(
             "delete from fact_quarantine using {stage} as stage "
             "where table_name = {name} and record_id = stage.{key}"
-        ).format(stage=stage_of(table), name=sql.Literal(table.name), key=sql.Identifier(table.key))
+        ).format(
+            stage=stage_of(table.name), name=sql.Literal(table.name), key=sql.Identifier(table.key)
+        )
     ).rowcount
 
 
@@ -63,7 +65,9 @@ def forget_unknown(connection: psycopg.Connection, table: WarehouseTable) -> Non
         sql.SQL(
             "delete from fact_quarantine as waiting where table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = waiting.record_id)"
-        ).format(stage=stage_of(table), name=sql.Literal(table.name), key=sql.Identifier(table.key))
+        ).format(
+            stage=stage_of(table.name), name=sql.Literal(table.name), key=sql.Identifier(table.key)
+        )
     )
 
 

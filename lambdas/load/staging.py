@@ -25,19 +25,19 @@ def stage(
         )
     )
     copy_in = sql.SQL("copy {} ({}) from stdin (format csv)").format(
-        stage_of(table), names_of(table)
+        stage_of(table.name), names_of(table)
     )
     with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         for batch in batches:
             buffer = io.BytesIO()
             csv.write_csv(_as_text(batch), buffer, csv.WriteOptions(include_header=False))
             copy.write(buffer.getbuffer())
-    connection.execute(sql.SQL("analyze {}").format(stage_of(table)))
+    connection.execute(sql.SQL("analyze {}").format(stage_of(table.name)))
 
 
-def stage_of(table: WarehouseTable) -> sql.Identifier:
+def stage_of(table: str) -> sql.Identifier:
     """Returns the name of a table's temporary table."""
-    return sql.Identifier("pg_temp", f"stage_{table.name}")
+    return sql.Identifier("pg_temp", f"stage_{table}")
 
 
 def names_of(table: WarehouseTable, prefix: str | None = None) -> sql.Composed:

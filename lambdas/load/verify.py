@@ -166,7 +166,7 @@ def _add_up(
     return _Total(
         rows=rows + len(malformed),
         sums={
-            name: sum((_number(one.values[name]) for one in malformed), value)
+            name: sum((_number(one.values.get(name)) for one in malformed), value)
             for name, value in zip(columns, found, strict=True)
         },
         waiting=waiting + len(malformed),

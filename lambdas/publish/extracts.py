@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import awswrangler as wr
@@ -19,13 +20,18 @@ _TABLES = (
 
 
 def connect(secret_arn: str, ssl_mode: str, client: "SecretsManagerClient") -> pg8000.Connection:
-    """Opens a connection to the warehouse by the driver that AWS SDK for pandas works with."""
-    secret: dict[str, Any] = json.loads(client.get_secret_value(SecretId=secret_arn)["SecretString"])
+    """Opens a connection to the warehouse by the driver that AWS SDK for pandas works with.
+
+    All that it reads is of one instant, whatever is loaded meanwhile.
+    """
+    secret: dict[str, Any] = json.loads(
+        client.get_secret_value(SecretId=secret_arn)["SecretString"]
+    )
     host = str(secret["host"])
     port = int(secret.get("port", 5432))
     mode = secret.get("sslmode", ssl_mode)
     is_socket = host.startswith("/")
-    return pg8000.connect(
+    connection = pg8000.connect(
         user=secret["username"],
         password=secret.get("password"),
         database=secret["dbname"],
@@ -34,6 +40,8 @@ def connect(secret_arn: str, ssl_mode: str, client: "SecretsManagerClient") -> p
         unix_sock=f"{host}/.s.PGSQL.{port}" if is_socket else None,
         ssl_context=None if is_socket else _ssl_context(mode),
     )
+    connection.cursor().execute("set transaction isolation level repeatable read, read only")
+    return connection
 
 
 def _ssl_context(mode: str) -> ssl.SSLContext | None:
@@ -67,14 +75,21 @@ def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
 
 
 def write_extracts(connection: pg8000.Connection, bucket: str) -> list[str]:
-    """Writes each star table to `extracts/<table>.csv`, and returns the files' addresses."""
+    """Writes each star table to `extracts/<table>.csv`, and returns the files' addresses.
+
+    The rows are PostgreSQL's own CSV: numbers have their digits, and an empty string ("") is no
+    null (nothing at all). A data frame would keep neither, and holds a whole table in memory.
+    """
     written: list[str] = []
     for table in star_tables(connection):
         path = f"s3://{bucket}/extracts/{table}.csv"
-        rows = wr.postgresql.read_sql_query(
-            f'select * from "{table}" order by 1',  # noqa: S608  # nosec B608
-            connection,
-        )
-        wr.s3.to_csv(rows, path, index=False)
+        with tempfile.TemporaryFile() as file:
+            connection.cursor().execute(
+                f'copy (select * from "{table}" order by 1) '  # noqa: S608  # nosec B608
+                "to stdout with (format csv, header)",
+                stream=file,
+            )
+            file.seek(0)
+            wr.s3.upload(file, path)
         written.append(path)
     return written

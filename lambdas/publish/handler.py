@@ -30,10 +30,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     began = time.monotonic()
     bucket = required("RAW_BUCKET")
     store = ManifestStore(bucket, boto3.client("s3"))
-    catalogued = catalogue_run(
-        store, int(event["sequence"]), bucket, required("RAW_GLUE_DATABASE")
-    )
+    catalogued = catalogue_run(store, int(event["sequence"]), bucket, required("RAW_GLUE_DATABASE"))
     extracts: list[str] = []
+    shown: dict[str, list[str]] = {}
     if event.get("extracts"):
         with connect(
             required("WAREHOUSE_SECRET_ARN"),
@@ -48,6 +47,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         "seconds": round(time.monotonic() - began, 3),
         "catalogued": catalogued,
         "extracts": extracts,
+        "previews": len(shown),
     }
     _LOGGER.info("published", extra={"result": answer})
     return answer

@@ -1,10 +1,12 @@
 """The raw zone's tables and partitions in the Glue Data Catalog, from the runs' manifests."""
 
 import re
+from collections.abc import Iterable
 
 import awswrangler as wr
 
-from pipeline.manifest import Column, ManifestStore
+from pipeline.errors import ManifestInvalid, SourceSchemaChanged
+from pipeline.manifest import Manifest, ManifestStore
 
 _ATHENA_TYPES = {
     "int16": "smallint",
@@ -21,10 +23,14 @@ _ATHENA_TYPES = {
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _PARTITIONS = {"year": "string", "month": "string", "day": "string"}
 _DAY = re.compile(r"(?P<folder>.*/year=(?P<y>\d+)/month=(?P<m>\d+)/day=(?P<d>\d+)/)")
+_CATALOGUED_THROUGH = "catalogued_through"
+"""The Glue table's parameter that says which run's partitions it has, and all before."""
 
 
 def catalogue_run(store: ManifestStore, sequence: int, bucket: str, database: str) -> list[str]:
-    """Keeps the catalogue's entries of every table that a run has files of.
+    """Brings the catalogue's entries of every raw table to a run.
+
+    Runs that were never catalogued, because their Publish failed, are made up for.
 
     Args:
         store: The manifests.
@@ -34,32 +40,91 @@ def catalogue_run(store: ManifestStore, sequence: int, bucket: str, database: st
 
     Returns:
         The tables whose entries were written.
+
+    Raises:
+        ManifestInvalid: A column has a type that the catalogue has no name for.
+        SourceSchemaChanged: A column has another type than in the catalogue; the other tables'
+            entries were written.
     """
     done: list[str] = []
-    for table, capture in sorted(store.read(sequence).tables.items()):
-        partitions = {
-            f"s3://{bucket}/{match['folder']}": [match["y"], match["m"], match["d"]]
-            for file in capture.files
-            if (match := _DAY.match(file))
-        }
-        if not partitions:
-            continue
-        wr.catalog.create_parquet_table(
-            database=database,
-            table=table,
-            path=f"s3://{bucket}/raw/{table}/",
-            columns_types={column.name: _athena_type(column) for column in capture.columns},
-            partitions_types=_PARTITIONS,
-            mode="overwrite" if sequence == 1 else "append",
-        )
-        wr.catalog.add_parquet_partitions(
-            database=database, table=table, partitions_values=partitions
-        )
-        done.append(table)
+    refused: list[str] = []
+    for source in sorted(store.read(sequence).tables):
+        try:
+            if _catalogue_table(store, sequence, bucket, database, source):
+                done.append(source)
+        except SourceSchemaChanged as error:
+            refused.append(str(error))
+    if refused:
+        raise SourceSchemaChanged("; ".join(refused))
     return done
 
 
-def _athena_type(column: Column) -> str:
-    if match := _DECIMAL.fullmatch(column.raw_type):
+def _catalogue_table(
+    store: ManifestStore, sequence: int, bucket: str, database: str, source: str
+) -> bool:
+    """Brings one table's entries to a run, and returns whether there was anything to write."""
+    table = wr.catalog.sanitize_table_name(source)
+    held = wr.catalog.get_table_types(database=database, table=table)
+    after = _catalogued_through(database, table) if held else 0
+    # Further than there are runs: the raw zone has been begun again.
+    runs = tuple(store.changes(source, after=after if after <= sequence else 0, through=sequence))
+    partitions = _partitions(runs, source, bucket)
+    if not partitions:
+        return False
+    types = _athena_types(runs, source)
+    if held and (retyped := [name for name in types if held.get(name, types[name]) != types[name]]):
+        raise SourceSchemaChanged(
+            f"{source}: {', '.join(retyped)} has another type than in the raw zone's catalogue: "
+            f"delete the Glue table {database}.{table}, and the next run makes it anew"
+        )
+    wr.catalog.create_parquet_table(
+        database=database,
+        table=table,
+        path=f"s3://{bucket}/raw/{source}/",
+        columns_types=types,
+        partitions_types=_PARTITIONS,
+        mode="append",
+    )
+    wr.catalog.add_parquet_partitions(database=database, table=table, partitions_values=partitions)
+    # Last, so that what fails before it is done again.
+    wr.catalog.upsert_table_parameters(
+        {_CATALOGUED_THROUGH: str(runs[0].sequence)}, database=database, table=table
+    )
+    return True
+
+
+def _catalogued_through(database: str, table: str) -> int:
+    parameters = wr.catalog.get_table_parameters(database=database, table=table)
+    return int(parameters.get(_CATALOGUED_THROUGH, 0))
+
+
+def _partitions(runs: Iterable[Manifest], source: str, bucket: str) -> dict[str, list[str]]:
+    """Returns the folders of the runs' files, and the day that each one is for."""
+    return {
+        f"s3://{bucket}/{match['folder']}": [match["y"], match["m"], match["d"]]
+        for run in runs
+        for file in run.tables[source].files
+        if (match := _DAY.match(file))
+    }
+
+
+def _athena_types(runs: tuple[Manifest, ...], source: str) -> dict[str, str]:
+    """Returns every column that any of the runs has, with the type that the newest one has."""
+    return {
+        wr.catalog.sanitize_column_name(column.name): _athena_type(
+            column.raw_type, f"{source}.{column.name}", run.sequence
+        )
+        for run in reversed(runs)
+        for column in run.tables[source].columns
+    }
+
+
+def _athena_type(raw_type: str, column: str, sequence: int) -> str:
+    if match := _DECIMAL.fullmatch(raw_type):
         return f"decimal({match[1]},{match[2]})"
-    return _ATHENA_TYPES[column.raw_type]
+    if raw_type not in _ATHENA_TYPES:
+        raise ManifestInvalid(
+            f"run {sequence} has {column} as {raw_type}, for which the catalogue has no type: add "
+            "it to lambdas/publish/raw_catalogue.py"
+        )
+    return _ATHENA_TYPES[raw_type]
