@@ -16,8 +16,8 @@ from local.execution import execute
 from local.logs import log_lines
 from local.postgres import BINARIES, PostgresError
 from local.report import Report
-from local.spark_jars import SparkJarsMissing
 from local.source.activity import run_activity
+from local.spark_jars import SparkJarsMissing
 from local.stack import STATE, GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
 
 _NEXT = """
@@ -102,7 +102,9 @@ def _execute_once(stack: Stack, document: str, report: Report) -> int:
 def _activity(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:
     stack = local.current()
     if not local.has_generated_source:
-        raise SourceRefused("the source is your own: `make activity` writes to the generated one only")
+        raise SourceRefused(
+            "the source is your own: `make activity` writes to the generated one only"
+        )
     for name, rows in run_activity(stack.source_dsn).rows.items():
         report.line(f"  {name.replace('_', ' '):24} {rows:5}")
     report.line("now `make execute` brings it to the warehouse")

@@ -112,7 +112,9 @@ def execute(
 
 
 def _history(client: "SFNClient", arn: str) -> Iterator[Any]:
-    pages = client.get_paginator("get_execution_history").paginate(executionArn=arn, maxResults=1000)
+    pages = client.get_paginator("get_execution_history").paginate(
+        executionArn=arn, maxResults=1000
+    )
     for page in pages:
         yield from page["events"]
 

@@ -26,6 +26,7 @@ _NAMED_ERROR = re.compile(
 _BAD_REQUEST = 400
 _LOG_PREFIX = "--custom-logGroup-prefix"
 _DEFAULT_LOG_PREFIX = "/aws-glue/jobs"
+_DEFAULT_MINUTES = 2880
 _EVENTS_AT_ONCE = 5_000
 _EVENT_CHARACTERS = 50_000
 
@@ -59,7 +60,15 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
     ) -> None:
         log = logs / f"{job_name}-{run['Id']}.log"
         with tempfile.TemporaryDirectory() as folder:
-            code = _run(Path(folder), run, job, arguments, script, log, endpoint, jars)
+            code = _run(
+                Path(folder),
+                [script, "--JOB_NAME", job_name],
+                arguments,
+                log=log,
+                minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
+                endpoint=endpoint,
+                jars=jars,
+            )
         run["JobRunState"] = "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
         if code:
             run["ErrorMessage"] = _error_message(log)
@@ -77,6 +86,9 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
             return _BAD_REQUEST, {}, json.dumps(error).encode()
         return start(data)
 
+    resolve = glue._resolve_script
+    # A script that is not there would otherwise be taken for a job that succeeded.
+    glue._resolve_script = lambda location: resolve(location) or location
     glue._get_docker = _NoContainers
     glue._execute_spark_docker = execute
     glue._start_job_run = start_job_run
@@ -116,11 +128,11 @@ def settings_of(conf: str) -> dict[str, str]:
 
 def _run(
     folder: Path,
-    run: dict[str, Any],
-    job: dict[str, Any],
+    script: list[str],
     arguments: dict[str, str],
-    script: str,
+    *,
     log: Path,
+    minutes: int,
     endpoint: str,
     jars: Path,
 ) -> int | None:
@@ -130,7 +142,9 @@ def _run(
         "".join(f"{name} {value}\n" for name, value in settings.items())
     )
     packages = [
-        _download(uri, folder, endpoint) for uri in arguments.get("--extra-py-files", "").split(",") if uri
+        _download(uri, folder, endpoint)
+        for uri in arguments.get("--extra-py-files", "").split(",")
+        if uri
     ]
     environment = os.environ | {
         "AWS_ENDPOINT_URL": endpoint,
@@ -142,12 +156,12 @@ def _run(
     with log.open("wb") as output:
         try:
             return subprocess.run(  # noqa: S603
-                [sys.executable, script, "--JOB_NAME", run["JobName"], *argv],
+                [sys.executable, *script, *argv],
                 env=environment,
                 cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=60 * int(job.get("Timeout", 2880)),
+                timeout=60 * minutes,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
@@ -182,7 +196,9 @@ def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:
 def _download(uri: str, folder: Path, endpoint: str) -> str:
     place = urllib.parse.urlsplit(uri.strip())
     target = folder / Path(place.path).name
-    boto3.client("s3", endpoint_url=endpoint).download_file(place.netloc, place.path.lstrip("/"), str(target))
+    boto3.client("s3", endpoint_url=endpoint).download_file(
+        place.netloc, place.path.lstrip("/"), str(target)
+    )
     return str(target)
 
 
