@@ -4,22 +4,32 @@ import json
 from collections.abc import Callable, Iterator
 
 import boto3
+import psycopg
 import pytest
 
 from local.deployment import put_secret
 from local.execution import Execution, execute
 from local.stack import Stack
 from tests.end_to_end.notifications import Notifications
+from tests.oracle.history import HistoryOracle
 
 Run = Callable[..., Execution]
 
 
+@pytest.fixture(scope="session")
+def history(stack: Stack) -> HistoryOracle:
+    """What the warehouse has to hold, from the first execution on."""
+    oracle = HistoryOracle()
+    _execute_and_observe(stack, oracle, {})
+    return oracle
+
+
 @pytest.fixture
-def run(stack: Stack) -> Run:
+def run(stack: Stack, history: HistoryOracle) -> Run:
     """Executes the state machine once, with an input by keywords."""
 
     def run_once(**document: object) -> Execution:
-        return execute(stack.state_machine_arn, json.dumps(document))
+        return _execute_and_observe(stack, history, document)
 
     return run_once
 
@@ -69,3 +79,13 @@ def lock(stack: Stack) -> Callable[[], dict[str, object]]:
         return dict(answer["Item"])
 
     return read
+
+
+def _execute_and_observe(
+    stack: Stack, history: HistoryOracle, document: dict[str, object]
+) -> Execution:
+    execution = execute(stack.state_machine_arn, json.dumps(document))
+    if execution.output.get("status") == "loaded":
+        with psycopg.connect(stack.source_dsn) as source:
+            history.observe(source, execution.output["run_id"])
+    return execution

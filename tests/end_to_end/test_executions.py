@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import boto3
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
-from local.execution import execute
 from local.source.activity import run_activity
 from local.stack import Stack
 from tests.end_to_end.conftest import Run
 from tests.end_to_end.notifications import Notifications
+from tests.oracle.comparison import current_differences, history_differences
+from tests.oracle.history import HistoryOracle
 
 FACTS = ("fact_payment", "fact_purchase_order", "fact_sales_order")
 
@@ -36,11 +36,29 @@ def job_runs(stack: Stack) -> int:
     return sum(len(client.get_job_runs(JobName=job["Name"])["JobRuns"]) for job in jobs)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def filled(stack: Stack) -> None:
-    """The warehouse as the first execution fills it."""
-    first = execute(stack.state_machine_arn, "{}")
-    assert first.status == "SUCCEEDED", f"{first.error}: {first.cause}"
+def differences(stack: Stack, history: HistoryOracle) -> list[str]:
+    with (
+        psycopg.connect(stack.source_dsn) as source,
+        psycopg.connect(stack.warehouse_dsn) as warehouse,
+    ):
+        return current_differences(source, warehouse) + history_differences(history, warehouse)
+
+
+def test_the_first_execution_brings_all_of_the_source(stack: Stack, history: HistoryOracle) -> None:
+    assert differences(stack, history) == []
+
+
+def test_after_every_stretch_of_business_the_warehouse_equals_the_source_and_its_history(
+    stack: Stack, succeed: Run, history: HistoryOracle
+) -> None:
+    for _ in range(2):
+        run_activity(stack.source_dsn)
+
+        output = succeed(verify=True).output
+
+        assert output["status"] == "loaded"
+        assert "the warehouse equals the source" in output["message"]
+        assert differences(stack, history) == []
 
 
 def test_an_execution_with_nothing_new_starts_no_job_and_adds_nothing(
@@ -63,9 +81,7 @@ def test_verify_proves_that_the_warehouse_equals_the_source(succeed: Run) -> Non
     assert {table["table"] for table in output["verified"]} >= {"fact_payment", "dim_transaction"}
 
 
-def test_a_rebuild_gives_the_same_rows_with_the_same_record_ids(
-    stack: Stack, succeed: Run
-) -> None:
+def test_a_rebuild_gives_the_same_rows_with_the_same_record_ids(stack: Stack, succeed: Run) -> None:
     before = facts(stack)
 
     succeed(rebuild=True)
@@ -187,9 +203,9 @@ def test_extracts_are_written_when_the_input_asks_for_them(stack: Stack, succeed
     published = succeed(extracts=True).output["published"]
 
     assert f"s3://{stack.lake_bucket}/extracts/fact_payment.csv" in published["extracts"]
-    body = boto3.client("s3").get_object(
-        Bucket=stack.lake_bucket, Key="extracts/dim_currency.csv"
-    )["Body"]
+    body = boto3.client("s3").get_object(Bucket=stack.lake_bucket, Key="extracts/dim_currency.csv")[
+        "Body"
+    ]
     assert body.read().decode().splitlines()[0].startswith("currency_id,currency_code,")
 
 
