@@ -76,7 +76,7 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
-	.venv-checkov/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
 
 .PHONY: format

@@ -112,10 +112,8 @@ def execute(
 
 
 def _history(client: "SFNClient", arn: str) -> Iterator[Any]:
-    pages = client.get_paginator("get_execution_history").paginate(
-        executionArn=arn, maxResults=1000
-    )
-    for page in pages:
+    paginator = client.get_paginator("get_execution_history")
+    for page in paginator.paginate(executionArn=arn, PaginationConfig={"PageSize": 1000}):
         yield from page["events"]
 
 

@@ -6,6 +6,7 @@ libraries (`--datalake-formats`), the packages of `--extra-py-files`, log groups
 job at a time (AWS Glue Developer Guide, "Using job parameters in AWS Glue jobs" and "Jobs").
 """
 
+import contextlib
 import json
 import os
 import re
@@ -172,14 +173,9 @@ def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:
     """Puts a run's output into the job's log group."""
     client = boto3.client("logs", endpoint_url=endpoint)
     group = f"{prefix}/output"
-    for create in (
-        lambda: client.create_log_group(logGroupName=group),
-        lambda: client.create_log_stream(logGroupName=group, logStreamName=stream),
-    ):
-        try:
-            create()
-        except client.exceptions.ResourceAlreadyExistsException:
-            continue
+    with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
+        client.create_log_group(logGroupName=group)
+    client.create_log_stream(logGroupName=group, logStreamName=stream)
     now = int(time.time() * 1000)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     for first in range(0, len(lines), _EVENTS_AT_ONCE):

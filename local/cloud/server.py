@@ -1,16 +1,16 @@
 """The local cloud as a background process that outlives the command that started it."""
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from typing import Final
 
-REGION = "eu-west-2"
+REGION: Final = "eu-west-2"
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 
@@ -38,22 +38,26 @@ class LocalCloud:
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",  # nosec B105 - the emulator asks for any
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
         }
 
     def is_running(self) -> bool:
         """Returns whether it answers."""
-        if not (self._folder / "port").exists():
+        port = self._folder / "port"
+        if not port.exists():
             return False
+        connection = http.client.HTTPConnection("127.0.0.1", int(port.read_text()), timeout=5)
         try:
-            with urllib.request.urlopen(f"{self.endpoint_url}/_ministack/health", timeout=5):  # noqa: S310
-                return True
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
+            connection.request("GET", "/_ministack/health")
+            connection.getresponse()
+        except (OSError, http.client.HTTPException):
             return False
+        else:
+            return True
+        finally:
+            connection.close()
 
     def start(self) -> None:
         """Starts it unless it is running, and waits until it answers.

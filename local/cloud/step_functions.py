@@ -112,8 +112,18 @@ def _with_time_limit(run: Callable[[str], None]) -> Callable[[str], None]:
 
 def _time_out(execution: Json) -> None:
     if execution["status"] == "RUNNING":
-        stepfunctions._fail_execution(execution, "States.Timeout", "")
-        execution["status"] = "TIMED_OUT"
+        execution |= {
+            "error": "States.Timeout",
+            "cause": "",
+            "stopDate": stepfunctions.now_iso(),
+            "status": "TIMED_OUT",
+        }
+        stepfunctions._add_event(
+            execution,
+            "ExecutionTimedOut",
+            {"executionTimedOutEventDetails": {"error": "States.Timeout", "cause": ""}},
+        )
+        stepfunctions._emit_execution_status_event(execution)
 
 
 def _only_while_running(fail: Callable[..., None]) -> Callable[..., None]:

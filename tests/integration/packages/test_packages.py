@@ -53,12 +53,12 @@ def _linked(folder: Path, names: tuple[str, ...]) -> Path:
             top = Path(file.parts[0])
             target = folder / top
             if not file.parts[0].startswith("..") and not target.exists():
-                target.symlink_to(distribution.locate_file(top))
+                target.symlink_to(str(distribution.locate_file(top)))
     return folder
 
 
 @pytest.fixture(scope="module")
-def arm_packages(tmp_path_factory) -> Path:
+def arm_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages as `sam build` makes them for deployment."""
     folder = tmp_path_factory.mktemp("arm")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LAMBDA_")}
@@ -73,7 +73,7 @@ def arm_packages(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local_packages(tmp_path_factory) -> Path:
+def local_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same packages for this machine and this Python."""
     folder = tmp_path_factory.mktemp("local")
     machine = platform.machine()

@@ -3,6 +3,7 @@
 import inspect
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from jsonata import Jsonata
@@ -36,11 +37,11 @@ def _classes(base: type[Exception]) -> set[str]:
     }
 
 
-def _retried(state: dict) -> set[str]:
+def _retried(state: dict[str, Any]) -> set[str]:
     return {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
 
 
-def _of(resource: str) -> dict[str, dict]:
+def _of(resource: str) -> dict[str, dict[str, Any]]:
     return {name: state for name, state in tasks().items() if state["Resource"].endswith(resource)}
 
 
