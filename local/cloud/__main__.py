@@ -37,9 +37,10 @@ def main() -> None:
         "IOT_MTLS_ENABLED": "0",
     }
     # MiniStack reads its settings when it is imported.
-    from local.cloud import glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
+    from local.cloud import glue_catalog, glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
 
     glue_jobs.mend(f"http://127.0.0.1:{options.port}", options.jars.resolve(), state / "jobs")
+    glue_catalog.mend()
     lambda_errors.mend()
     step_functions.mend()
 
