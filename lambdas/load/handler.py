@@ -39,10 +39,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         required("WAREHOUSE_SECRET_ARN"),
         os.environ.get("DATABASE_SSL_MODE", "require"),
     )
-    lake = Lake(glue_catalog(boto3.client("s3")), required("GLUE_DATABASE"))
+    session = boto3.Session()
+    catalog = glue_catalog(session.client("s3"), session.get_credentials())
+    lake = Lake(catalog, required("GLUE_DATABASE"))
     with (
         translated_errors(Role.WAREHOUSE),
-        warehouse.connect(boto3.client("secretsmanager")) as connection,
+        warehouse.connect(session.client("secretsmanager")) as connection,
     ):
         connection.autocommit = True
         result = load(

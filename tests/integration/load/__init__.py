@@ -1,0 +1,1 @@
+"""Tests of Load, against PostgreSQL and Iceberg tables of the local cloud."""

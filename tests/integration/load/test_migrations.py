@@ -1,0 +1,90 @@
+"""Migrations of the warehouse."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from lambdas.load.migrations import Migration, migrate, migrations
+from pipeline.database import Role, translated_errors
+from pipeline.errors import MigrationFailed, WarehouseBusy
+from tests.integration.load.conftest import Connect
+
+
+def tables(connection: psycopg.Connection) -> set[str]:
+    rows = connection.execute(
+        "select table_name from information_schema.tables where table_schema = 'public'"
+    )
+    return {row[0] for row in rows}
+
+
+def test_an_empty_warehouse_gets_every_migration_in_order(
+    empty_warehouse: psycopg.Connection,
+) -> None:
+    applied = migrate(empty_warehouse, migrations())
+
+    recorded = empty_warehouse.execute("select name, checksum from schema_migration order by 1")
+    assert recorded.fetchall() == [(step.name, step.checksum) for step in migrations()]
+    assert applied == tuple(step.name for step in migrations())
+
+
+def test_a_warehouse_that_is_up_to_date_is_left_alone(warehouse: psycopg.Connection) -> None:
+    before = warehouse.execute("select xmin, * from schema_migration").fetchall()
+
+    assert migrate(warehouse, migrations()) == ()
+    assert warehouse.execute("select xmin, * from schema_migration").fetchall() == before
+
+
+def test_only_the_new_migration_is_applied(warehouse: psycopg.Connection) -> None:
+    new = Migration("0099_note.sql", "create table note (text varchar)", "1")
+
+    assert migrate(warehouse, (*migrations(), new)) == ("0099_note.sql",)
+    assert "note" in tables(warehouse)
+
+
+def test_a_migration_that_was_changed_after_it_had_been_applied_is_refused(
+    warehouse: psycopg.Connection,
+) -> None:
+    first, *others = migrations()
+    changed = Migration(first.name, first.statements, "another")
+    new = Migration("0099_note.sql", "create table note (text varchar)", "1")
+
+    with pytest.raises(MigrationFailed, match=f"{first.name} was changed after"):
+        migrate(warehouse, (changed, *others, new))
+
+    assert "note" not in tables(warehouse)
+
+
+def test_a_migration_that_fails_leaves_nothing_of_any(empty_warehouse: psycopg.Connection) -> None:
+    broken = Migration(
+        "0099_broken.sql", "create table half (); alter table absent add column a int", "1"
+    )
+
+    with pytest.raises(MigrationFailed, match=r'0099_broken.sql: relation "absent" does not exist'):
+        migrate(empty_warehouse, (*migrations(), broken))
+
+    assert tables(empty_warehouse) == set()
+
+
+def test_a_migration_that_meets_a_lock_can_be_tried_again(
+    warehouse: psycopg.Connection, connect: Connect
+) -> None:
+    new = Migration("0099_note.sql", "alter table dim_staff add column note varchar", "1")
+    warehouse.execute("set lock_timeout = '50ms'")
+
+    with connect().transaction() as held:
+        held.connection.execute("lock table dim_staff")
+        with (
+            pytest.raises(WarehouseBusy, match="lock timeout"),
+            translated_errors(Role.WAREHOUSE),
+        ):
+            migrate(warehouse, (*migrations(), new))
+
+    assert migrate(warehouse, (*migrations(), new)) == ("0099_note.sql",)
+
+
+def test_of_two_that_migrate_at_once_one_applies_everything(connect: Connect) -> None:
+    with ThreadPoolExecutor() as pool:
+        applied = list(pool.map(lambda one: migrate(one, migrations()), (connect(), connect())))
+
+    assert sorted(applied) == [(), tuple(step.name for step in migrations())]
