@@ -1,0 +1,100 @@
+"""What a deployment is told: by parameters and samconfig.toml, and by nothing in the code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.template import ROOT, TEMPLATE
+from tests.unit.template.resources import (
+    FUNCTION,
+    STATE_MACHINE,
+    as_list,
+    of_type,
+    role_statements,
+)
+
+PARAMETERS = TEMPLATE["Parameters"]
+CONFIGURATION = tomllib.loads((ROOT / "samconfig.toml").read_text())
+SECRETS = {"SourceSecretArn", "WarehouseSecretArn"}
+DEPLOYED = ("template.yaml", "state_machine", "lambdas", "glue_jobs", "pipeline")
+LOCAL_TRACES = re.compile(
+    r"localhost|127\.0\.0\.1|\[::1\]|http://|ministack|\bmoto\b|endpoint_url ?=|aws_endpoint_url"
+    r"|(from|import) local\b",
+    re.IGNORECASE,
+)
+
+
+def deployed_files() -> list[Path]:
+    """Returns every file that a deployment is made of."""
+    found = [file for name in DEPLOYED for file in (ROOT / name, *(ROOT / name).rglob("*"))]
+    return [file for file in found if file.is_file() and file.suffix != ".pyc"]
+
+
+def test_the_pipeline_starts_by_itself_only_when_told_to():
+    (machine,) = of_type(STATE_MACHINE).values()
+    schedule = machine["Events"]["Schedule"]["Properties"]
+    assert schedule["State"] == {"Ref": "ScheduleState"}
+    assert schedule["Schedule"] == {"Ref": "ScheduleExpression"}
+    assert PARAMETERS["ScheduleState"]["Default"] == "DISABLED"
+    assert PARAMETERS["ScheduleExpression"]["Default"] == "rate(15 minutes)"
+
+
+def test_secrets_are_named_by_parameters_without_a_default():
+    assert {name for name in PARAMETERS if "Secret" in name} == SECRETS
+    assert not [name for name in SECRETS if "Default" in PARAMETERS[name]]
+    assert {name for name, held in PARAMETERS.items() if "Default" not in held} == SECRETS
+
+
+def test_a_secret_reaches_a_function_as_its_name_and_never_as_its_value():
+    for function in of_type(FUNCTION).values():
+        for name, value in function["Environment"]["Variables"].items():
+            if re.search("SECRET|PASSWORD|USER|DSN", name):
+                assert name.endswith("_SECRET_ARN")
+                assert value["Ref"] in SECRETS
+    assert "{{resolve:" not in (ROOT / "template.yaml").read_text()
+
+
+def test_each_secret_is_read_only_by_those_who_connect_with_it():
+    readers = {
+        (role, statement["Resource"]["Ref"])
+        for role, held in role_statements().items()
+        for statement in held
+        if "secretsmanager:GetSecretValue" in as_list(statement["Action"])
+    }
+    assert readers == {
+        ("IngestRole", "SourceSecretArn"),
+        ("LoadRole", "WarehouseSecretArn"),
+        ("PublishRole", "WarehouseSecretArn"),
+    }
+
+
+def test_databases_are_reached_over_tls_unless_a_deployment_says_otherwise():
+    assert PARAMETERS["DatabaseSslMode"]["Default"] == "require"
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "prod"])
+def test_every_environment_says_how_it_is_built_and_deployed(environment):
+    assert CONFIGURATION[environment]["build"]["parameters"]["build_in_source"] is True
+    deploy = CONFIGURATION[environment]["deploy"]["parameters"]
+    assert deploy["stack_name"].startswith("totesys")
+    assert deploy["resolve_s3"] is True
+    assert deploy["capabilities"] == "CAPABILITY_IAM"
+    assert deploy["confirm_changeset"] is (environment != "local")
+
+
+def test_environments_of_one_account_have_stacks_of_their_own():
+    names = [CONFIGURATION[name]["deploy"]["parameters"]["stack_name"] for name in ("dev", "prod")]
+    assert len(set(names)) == len(names)
+
+
+def test_what_is_deployed_knows_nothing_of_the_local_cloud():
+    files = deployed_files()
+    assert len(files) > len(DEPLOYED)
+    traces = {
+        str(file.relative_to(ROOT)): found.group()
+        for file in files
+        if (found := LOCAL_TRACES.search(file.read_text(errors="replace")))
+    }
+    assert traces == {}

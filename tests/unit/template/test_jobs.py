@@ -1,0 +1,83 @@
+"""The Glue jobs and the functions: everything that would otherwise be AWS's default is stated."""
+
+import re
+
+import pytest
+
+from tests.template import ROOT, TEMPLATE
+from tests.unit.state_machine.definition import tasks
+from tests.unit.template.resources import FUNCTION, JOB, of_type
+
+JOBS = of_type(JOB)
+PARAMETERS = TEMPLATE["Parameters"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_states_its_version_workers_and_limits(name):
+    job = JOBS[name]
+    assert job["GlueVersion"] == {"Ref": "GlueVersion"}
+    assert job["WorkerType"] == {"Ref": "WorkerType"}
+    assert job["NumberOfWorkers"] == {"Ref": "NumberOfWorkers"}
+    assert job["ExecutionProperty"] == {"MaxConcurrentRuns": 1}
+    assert job["MaxRetries"] == 0
+    assert PARAMETERS["GlueVersion"]["Default"] in PARAMETERS["GlueVersion"]["AllowedValues"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_ends_no_later_than_the_state_that_waits_for_it(name):
+    (state,) = (
+        state for state in tasks().values() if state["Arguments"].get("JobName") == f"${{{name}}}"
+    )
+    assert 0 < 60 * JOBS[name]["Timeout"] <= state["TimeoutSeconds"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_runs_a_script_of_the_repository_on_spark_with_iceberg(name):
+    command, arguments = JOBS[name]["Command"], JOBS[name]["DefaultArguments"]
+    assert command["Name"] == "glueetl"
+    assert (ROOT / command["ScriptLocation"]).is_file()
+    assert arguments["--datalake-formats"] == "iceberg"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_gets_the_code_that_the_deployment_has_uploaded(name):
+    uploaded = JOBS[name]["DefaultArguments"]["--extra-py-files"]
+    assert uploaded == {"Fn::Sub": "s3://${ArtifactsBucket}/${GlueCode.Key}"}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_installs_the_pycountry_that_the_tests_run_with(name):
+    installed = JOBS[name]["DefaultArguments"]["--additional-python-modules"]
+    pinned = re.findall(
+        r"^(pycountry==[\w.]+)", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE
+    )
+    assert [installed] == pinned
+
+
+@pytest.mark.parametrize("name", of_type(FUNCTION))
+def test_a_function_ends_before_the_state_that_waits_for_it_gives_up(name):
+    function = TEMPLATE["Globals"]["Function"] | of_type(FUNCTION)[name]
+    invoking = [
+        state
+        for state in tasks().values()
+        if state["Arguments"].get("FunctionName") == f"${{{name}}}"
+    ]
+    assert 0 < function["Timeout"] <= 900
+    assert all(function["Timeout"] < state["TimeoutSeconds"] for state in invoking)
+
+
+def test_packages_are_built_for_the_runtime_that_runs_them():
+    build = (ROOT / "make" / "lambda.mk").read_text()
+    function = TEMPLATE["Globals"]["Function"]
+    assert function["Architectures"] == ["arm64"]
+    assert re.search(r"^LAMBDA_PLATFORM \?= \w+_aarch64 \w+_aarch64$", build, re.MULTILINE)
+    (python,) = re.findall(r"^LAMBDA_PYTHON \?= (.+)$", build, re.MULTILINE)
+    assert function["Runtime"] == f"python{python}"
+
+
+def test_new_job_code_is_uploaded_at_every_deployment_that_changes_it():
+    function = of_type(FUNCTION)["GlueCodeFunction"]
+    (uploaded,) = of_type("AWS::CloudFormation::CustomResource").values()
+    assert function["AutoPublishAlias"]
+    assert uploaded["ServiceToken"] == {"Fn::GetAtt": ["GlueCodeFunction", "Arn"]}
+    assert uploaded["CodeVersion"] == {"Ref": "GlueCodeFunction.Version"}

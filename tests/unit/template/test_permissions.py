@@ -1,0 +1,107 @@
+"""Who may do what: a role for each function and job, and nothing that it does not need."""
+
+import pytest
+
+from tests.unit.template.resources import (
+    FUNCTION,
+    JOB,
+    RESOURCES,
+    ROLE,
+    as_list,
+    of_type,
+    role_statements,
+)
+
+WITHOUT_RESOURCES = {
+    # X-Ray (Service Authorization Reference, "AWS X-Ray")
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+    # What Lambda does to enter a VPC (Lambda Developer Guide, "Required IAM permissions")
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+    # Metrics have namespaces (Service Authorization Reference, "Amazon CloudWatch")
+    "cloudwatch:PutMetricData",
+    # Log deliveries (Step Functions Developer Guide, "IAM policies for logging to CloudWatch Logs")
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+"""Actions that AWS lets nobody restrict to resources, or that AWS's own guides grant on all."""
+
+
+def test_every_function_and_job_has_a_role_of_its_own():
+    roles = [
+        properties["Role"]["Fn::GetAtt"][0]
+        for properties in (of_type(FUNCTION) | of_type(JOB)).values()
+    ]
+    assert sorted(roles) == sorted(of_type(ROLE))
+
+
+@pytest.mark.parametrize("holder", role_statements())
+def test_a_role_names_every_action_in_full(holder):
+    for statement in role_statements()[holder]:
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in as_list(statement["Action"]) if "*" in action]
+
+
+@pytest.mark.parametrize("holder", role_statements())
+def test_a_role_reaches_all_resources_only_by_actions_that_know_none(holder):
+    for statement in role_statements()[holder]:
+        if "*" in as_list(statement["Resource"]):
+            assert set(as_list(statement["Action"])) <= WITHOUT_RESOURCES
+
+
+def test_metrics_are_written_into_glue_s_namespace_alone():
+    written = [
+        statement
+        for held in role_statements().values()
+        for statement in held
+        if statement["Action"] == "cloudwatch:PutMetricData"
+    ]
+    assert written
+    for statement in written:
+        assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Glue"}}
+
+
+@pytest.mark.parametrize("name", of_type(ROLE))
+def test_a_role_is_assumed_by_one_service_alone(name):
+    (statement,) = RESOURCES[name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    users = of_type(FUNCTION) if "glue" not in str(statement["Principal"]) else of_type(JOB)
+    assert statement["Principal"]["Service"] in ("lambda.amazonaws.com", "glue.amazonaws.com")
+    assert {"Fn::GetAtt": [name, "Arn"]} in [user["Role"] for user in users.values()]
+
+
+def test_each_job_writes_its_own_tables_alone():
+    written = {
+        name: {
+            resource["Fn::Sub"].removeprefix("${LakeBucket.Arn}/star/")
+            for statement in role_statements()[f"{name}Role"]
+            if "s3:PutObject" in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        }
+        for name in ("BuildDimensions", "BuildFacts")
+    }
+    assert written == {"BuildDimensions": {"dim_*"}, "BuildFacts": {"fact_*", "quarantine*"}}
+
+
+def test_nobody_deletes_from_the_raw_zone():
+    for held in role_statements().values():
+        for statement in held:
+            if "s3:DeleteObject" in as_list(statement["Action"]):
+                assert "RawBucket" not in str(statement["Resource"])
+
+
+def test_only_the_services_of_this_account_publish_notifications():
+    (policy,) = of_type("AWS::SNS::TopicPolicy").values()
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if statement["Effect"] == "Allow":
+            assert statement["Condition"]["StringEquals"]["aws:SourceAccount"]
