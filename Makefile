@@ -84,7 +84,7 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-strip-extras
 .PHONY: lock
 lock: setup ## Pin the requirements anew, with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
