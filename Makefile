@@ -14,14 +14,15 @@ help: ## Show what there is
 prerequisites:
 	@$(PYTHON) local/prerequisites.py
 
-# One environment for the pipeline and the local cloud, and one of its own for each tool whose
+# The pins are complete, so pip need not work out what depends on what (--no-deps): one environment
+# for the pipeline and the local cloud, and one of its own for each tool whose
 # requirements would not fit beside them.
 .venv/.installed: requirements/dev.txt
 .venv-sam/.installed: requirements/sam.txt
 .venv-checkov/.installed: requirements/checkov.txt
 .venv%/.installed: | prerequisites
 	$(PYTHON) -m venv .venv$*
-	.venv$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	.venv$*/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
 
 .PHONY: setup
@@ -84,7 +85,7 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-strip-extras
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
 .PHONY: lock
 lock: setup ## Pin the requirements anew, with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt

@@ -19,7 +19,7 @@ define dependencies # the function's folder: what requirements/lambda-<folder>.t
 		$(LAMBDA_PIP) install --quiet --no-compile --target $(ARTIFACTS_DIR) --only-binary=:all: \
 			--implementation cp --python-version $(LAMBDA_PYTHON) \
 			$(LAMBDA_PLATFORM:%=--platform %) \
-			--require-hashes --requirement requirements/lambda-$(1).txt && \
+			--no-deps --require-hashes --requirement requirements/lambda-$(1).txt && \
 		grep -v '^#' make/lambda-trim.txt | \
 			while read -r pattern; do rm -rf $(ARTIFACTS_DIR)/$$pattern; done; \
 	fi
