@@ -14,16 +14,19 @@ help: ## Show what there is
 prerequisites:
 	@$(PYTHON) local/prerequisites.py
 
-# The pins are complete, so pip need not work out what depends on what (--no-deps): one environment
-# for the pipeline and the local cloud, and one of its own for each tool whose
-# requirements would not fit beside them.
-.venv/.installed: requirements/dev.txt
-.venv-sam/.installed: requirements/sam.txt
-.venv-checkov/.installed: requirements/checkov.txt
-.venv%/.installed: | prerequisites
-	$(PYTHON) -m venv .venv$*
-	.venv$*/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+# One environment for the pipeline and the local cloud, and one of its own for each tool whose
+# requirements would not fit beside them. The pins are complete: pip need not resolve (--no-deps).
+define install
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
+endef
+.venv/.installed: requirements/dev.txt | prerequisites
+	$(install)
+.venv-sam/.installed: requirements/sam.txt | prerequisites
+	$(install)
+.venv-checkov/.installed: requirements/checkov.txt | prerequisites
+	$(install)
 
 .PHONY: setup
 setup: .venv/.installed .venv-sam/.installed ## Install all that the other commands need
