@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def arm_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("arm")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LAMBDA_")}
     subprocess.run(
-        [ROOT / ".venv-sam" / "bin" / "sam", "build", "--build-dir", folder],
+        [ROOT / ".venv-sam" / "bin" / "sam", "build", "--parallel", "--build-dir", folder],
         cwd=ROOT,
         env=environment | {"SAM_CLI_TELEMETRY": "0"},
         check=True,
@@ -82,7 +83,8 @@ def local_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "LAMBDA_PLATFORM": f"manylinux2014_{machine} manylinux_2_28_{machine}",
         "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
-    for function in (*FUNCTIONS, "GlueCodeFunction"):
+
+    def build(function: str) -> None:
         (folder / function).mkdir()
         subprocess.run(
             ["make", f"build-{function}"],
@@ -91,6 +93,9 @@ def local_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
             check=True,
             capture_output=True,
         )
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(build, (*FUNCTIONS, "GlueCodeFunction")))
     return folder
 
 
