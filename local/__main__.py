@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from local.postgres import BINARIES, PostgresError
 from local.report import Report
 from local.source.activity import run_activity
 from local.spark_jars import SparkJarsMissing
-from local.stack import STATE, GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
+from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
 
 _NEXT = """
 What to try next:
@@ -148,10 +147,7 @@ def _down(_options: argparse.Namespace, local: LocalStack, _report: Report) -> i
 
 
 def _clean(_options: argparse.Namespace, local: LocalStack, _report: Report) -> int:
-    local.down()
-    for folder in ("cloud", "postgres", "sam"):
-        shutil.rmtree(STATE / folder, ignore_errors=True)
-    (STATE / "stack.json").unlink(missing_ok=True)
+    local.clean()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
@@ -64,9 +65,11 @@ class LocalStack:
     """
 
     def __init__(self, state: Path = STATE) -> None:
-        self._cloud = LocalCloud(state / "cloud", JARS)
-        self._source = PostgresServer(state / "postgres" / "source")
-        self._warehouse = PostgresServer(state / "postgres" / "warehouse")
+        self._cloud_folder = state / "cloud"
+        self._cloud = LocalCloud(self._cloud_folder, JARS)
+        self._databases = state / "postgres"
+        self._source = PostgresServer(self._databases / "source")
+        self._warehouse = PostgresServer(self._databases / "warehouse")
         self._build = state / "sam"
         self._file = state / "stack.json"
 
@@ -142,6 +145,13 @@ class LocalStack:
         self._cloud.stop()
         self._source.stop()
         self._warehouse.stop()
+
+    def clean(self) -> None:
+        """Stops what `up` started and forgets its state; Spark's jars stay."""
+        self.down()
+        for folder in (self._cloud_folder, self._databases, self._build):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._file.unlink(missing_ok=True)
 
     def _known(self) -> dict[str, object]:
         known: dict[str, object] = json.loads(self._file.read_text()) if self._file.exists() else {}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 from ministack.services import glue
 
 _NAMED_ERROR = re.compile(
@@ -60,16 +61,20 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
         _containers: object,
     ) -> None:
         log = logs / f"{job_name}-{run['Id']}.log"
-        with tempfile.TemporaryDirectory() as folder:
-            code = _run(
-                Path(folder),
-                [script, "--JOB_NAME", job_name],
-                arguments,
-                log=log,
-                minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
-                endpoint=endpoint,
-                jars=jars,
-            )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                code = _run(
+                    Path(folder),
+                    [script, "--JOB_NAME", job_name],
+                    arguments,
+                    log=log,
+                    minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
+                    endpoint=endpoint,
+                    jars=jars,
+                )
+        except ClientError as error:
+            run |= {"JobRunState": "FAILED", "ErrorMessage": f"--extra-py-files: {error}"}
+            return
         run["JobRunState"] = "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
         if code:
             run["ErrorMessage"] = _error_message(log)

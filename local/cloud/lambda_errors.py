@@ -9,7 +9,7 @@ from typing import Any
 
 from ministack.services import lambda_svc
 
-_LAST_LINE = re.compile(r"^(?:[\w]+\.)*([A-Z]\w+)(?::|$)", re.MULTILINE)
+_ERROR_LINE = re.compile(r"^(?:[\w]+\.)*([A-Z]\w+)(?::|$)", re.MULTILINE)
 
 
 def mend() -> None:
@@ -20,9 +20,10 @@ def mend() -> None:
         answer: dict[str, Any] = invoke(func, event, request_id)
         body = answer.get("body")
         if answer.get("error") and isinstance(body, dict):
-            names = _LAST_LINE.findall(answer.get("log", "").rpartition("Traceback")[2])
-            if body.get("errorType") == "Runtime.HandlerError" and names:
-                body["errorType"] = names[-1]
+            # Frames are indented, so the first line that is not is the error's; its message may go on.
+            line = _ERROR_LINE.search(answer.get("log", "").rpartition("Traceback")[2])
+            if body.get("errorType") == "Runtime.HandlerError" and line:
+                body["errorType"] = line.group(1)
         return answer
 
     lambda_svc._execute_function_warm = execute

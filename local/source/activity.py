@@ -36,7 +36,10 @@ update address set postal_code = lpad((postal_code::bigint % 99998 + 1)::text, 5
     last_updated = current_timestamp
 where address_id = (select min(address_id) from address)""",
     "payments_deleted": """
-delete from payment where payment_id = (select min(payment_id) from payment)""",
+delete from payment where payment_id = (
+    select min(payment_id) from payment join transaction using (transaction_id)
+    where sales_order_id is not null
+)""",
     "orders_deleted": """
 with gone as (
     delete from transaction where transaction_id in (
