@@ -20,7 +20,7 @@ def mend() -> None:
         answer: dict[str, Any] = invoke(func, event, request_id)
         body = answer.get("body")
         if answer.get("error") and isinstance(body, dict):
-            # Frames are indented, so the first line that is not is the error's; its message may go on.
+            # Frames are indented: the first line that is not names the error.
             line = _ERROR_LINE.search(answer.get("log", "").rpartition("Traceback")[2])
             if body.get("errorType") == "Runtime.HandlerError" and line:
                 body["errorType"] = line.group(1)
