@@ -153,7 +153,8 @@ def _add_up(
         natural_key=sql.Identifier(f"{stem}_id"),
     )
     sums = [
-        sql.SQL("coalesce(sum({}::numeric), 0)").format(sql.Identifier(name)) for name in columns
+        sql.SQL("coalesce(trim_scale(sum({}::numeric)), 0)").format(sql.Identifier(name))
+        for name in columns
     ]
     query = sql.SQL("select {} from ({}) as live").format(
         sql.SQL(", ").join(

@@ -1,0 +1,75 @@
+"""The Load function, called as AWS Lambda calls it."""
+
+import json
+
+import psycopg
+import pytest
+
+from lambdas.load.handler import handler
+from pipeline.errors import VerificationFailed, WarehouseUnavailable
+from tests.fixtures.lake import STAR, StarLake
+from tests.integration.load.invocation import Context, put_secret
+
+
+@pytest.fixture
+def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch) -> StarLake:
+    """A lake of one row in every table, and the function's environment."""
+    star_lake.add_dimensions()
+    for table in STAR:
+        if table.startswith("fact_"):
+            star_lake.add_star_rows(table, {})
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(warehouse_dsn))
+    monkeypatch.setenv("GLUE_DATABASE", star_lake.lake.database)
+    monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+    return star_lake
+
+
+def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
+    deployed: StarLake, warehouse_dsn: str
+) -> None:
+    event = {
+        "run_id": "run-1",
+        "sequence": 1,
+        "rebuild": False,
+        "verify": True,
+        "fingerprints": {"payment": {"rows": 1, "sums": {"payment_amount": "1.50"}}},
+    }
+
+    answer = handler(event, Context())
+
+    assert json.loads(json.dumps(answer)) == answer
+    assert answer["seconds"] >= 0
+    assert {**answer, "seconds": 0, "tables": len(answer["tables"])} == {
+        "complete": True,
+        "sequence": 1,
+        "rows": 11,
+        "seconds": 0,
+        "tables": 11,
+        "quarantined": 0,
+        "verified": [{"table": "fact_payment", "rows": 1, "quarantined": 0}],
+    }
+    with psycopg.connect(warehouse_dsn) as connection:
+        assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
+
+
+def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:
+    answer = handler({"run_id": "run-1", "sequence": 1}, Context())
+
+    assert answer["verified"] is None
+
+
+def test_a_warehouse_that_differs_from_its_source_fails_the_invocation(deployed: StarLake) -> None:
+    event = {"run_id": "run-1", "sequence": 1, "verify": True}
+
+    with pytest.raises(VerificationFailed, match="fact_payment has 1 rows, its source 2"):
+        handler({**event, "fingerprints": {"payment": {"rows": 2, "sums": {}}}}, Context())
+
+
+def test_a_warehouse_that_cannot_be_reached_is_worth_a_retry(
+    deployed: StarLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_arn = put_secret("postgresql://user:password@127.0.0.1:1/warehouse")
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", secret_arn)
+
+    with pytest.raises(WarehouseUnavailable):
+        handler({"run_id": "run-1", "sequence": 1}, Context())
