@@ -135,7 +135,7 @@ def _plan_small(
 ) -> Plan:
     changed = connection.execute(
         sql.SQL("select exists (select from {} where {})").format(
-            sql.Identifier(table.name), written_since(last.horizon)
+            table.identifier, written_since(last.horizon)
         )
     ).fetchone()
     digest = read_digest(connection, table)
@@ -166,12 +166,12 @@ def read_digest(connection: psycopg.Connection, table: SourceTable) -> str:
     content = (
         sql.SQL("row({})").format(sql.SQL(", ").join(map(sql.Identifier, table.primary_key)))
         if table.primary_key
-        else sql.SQL("{}.*").format(sql.Identifier(table.name))
+        else sql.SQL("{}.*").format(table.identifier)
     )
     row = connection.execute(
         sql.SQL(
             "select count(*) || ':' || coalesce(sum(hashtextextended(({})::text, 0)), 0) from {}"
-        ).format(content, sql.Identifier(table.name))
+        ).format(content, table.identifier)
     ).fetchone()
     assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
     return str(row[0])

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from lambdas.ingest.raw_types import raw_type
 from pipeline.manifest import Column, Statistics
 
+SCHEMA = "public"
+"""Where the source keeps its tables."""
 NEVER_INGESTED = ("_prisma_migrations",)
 """Bookkeeping of the source's own tools."""
 
@@ -33,7 +36,7 @@ left join lateral (
         on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
     where index.indrelid = class.oid and index.indisprimary
 ) as keys on true
-where namespace.nspname = 'public'
+where namespace.nspname = %s
     and class.relkind in ('r', 'p')
     and not class.relispartition
     and class.relname <> all (%s)
@@ -50,7 +53,9 @@ select
     end
 from pg_attribute as attribute
 join pg_type as type on type.oid = attribute.atttypid
-where attribute.attrelid = any (%s::bigint[]::oid[]) and attribute.attnum > 0 and not attribute.attisdropped
+where attribute.attrelid = any (%s::bigint[]::oid[])
+    and attribute.attnum > 0
+    and not attribute.attisdropped
 order by attribute.attrelid, attribute.attnum
 """
 
@@ -93,7 +98,12 @@ class SourceTable:
     bytes: int
     is_partitioned: bool
     primary_key: tuple[str, ...]
-    columns: tuple[Column, ...] = ()
+    columns: tuple[Column, ...]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The table's name for a statement, whatever the role's search path is."""
+        return sql.Identifier(SCHEMA, self.name)
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
 
 def read_tables(connection: psycopg.Connection) -> tuple[SourceTable, ...]:
     """Returns the tables of the schema `public`, by name."""
-    rows = connection.execute(_TABLES, [list(NEVER_INGESTED)]).fetchall()
+    rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()
     columns: dict[int, list[Column]] = {row[0]: [] for row in rows}
     for oid, name, source_type in connection.execute(_COLUMNS, [list(columns)]):
         columns[oid].append(Column(name, source_type, str(raw_type(source_type))))

@@ -4,8 +4,11 @@ PostgreSQL's COPY writes CSV in which an empty field is a null and a quoted empt
 empty string; Arrow's CSV reader keeps the two apart and parses decimals and microseconds exactly.
 """
 
+import codecs
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -14,12 +17,13 @@ import pyarrow.parquet as pq
 from psycopg import sql
 from pyarrow import csv
 
+from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.raw_types import raw_type
 from pipeline.errors import ValueNotHeld
 from pipeline.manifest import Column
 
 _BLOCK_BYTES = 4 * 1024 * 1024
-_ROWS_PER_GROUP = 256 * 1024
+_GROUP_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,17 @@ class Extract:
 
 
 class _CopyStream(io.RawIOBase):
-    """PostgreSQL's COPY output as a file that is read once, in blocks of the reader's size."""
+    """PostgreSQL's COPY output as a file that is read once, in blocks of the reader's size.
 
-    def __init__(self, copy: psycopg.Copy) -> None:
-        self._messages = iter(copy)
+    Attributes:
+        longest: The size of the longest row so far: the server sends each as one message.
+    """
+
+    def __init__(self, rows: Iterable[bytes | bytearray | memoryview]) -> None:
+        # Arrow takes one byte order mark off a file: the first row may begin with its own.
+        self._messages = iter(chain((codecs.BOM_UTF8,), rows))
         self._rest = memoryview(b"")
+        self.longest = 0
 
     def readable(self) -> bool:
         return True
@@ -49,21 +59,28 @@ class _CopyStream(io.RawIOBase):
         filled = 0
         room = len(buffer)
         while filled < room:
-            if not self._rest:
-                message = next(self._messages, None)
-                if message is None:
-                    break
-                self._rest = memoryview(message)
+            if not self._rest and not self._receive():
+                break
             part = self._rest[: room - filled]
             buffer[filled : filled + len(part)] = part
             self._rest = self._rest[len(part) :]
             filled += len(part)
         return filled
 
+    def drain(self) -> None:
+        """Receives what is left: a COPY that ends early would end its snapshot too."""
+        while self._receive():
+            pass
+
+    def _receive(self) -> bool:
+        self._rest = memoryview(next(self._messages, b""))
+        self.longest = max(self.longest, len(self._rest))
+        return len(self._rest) > 0
+
 
 def extract(
     connection: psycopg.Connection,
-    table: str,
+    table: SourceTable,
     columns: tuple[Column, ...],
     condition: sql.Composable,
     path: Path,
@@ -85,28 +102,36 @@ def extract(
     """
     query = sql.SQL("copy (select {} from {} where {}) to stdout (format csv)").format(
         sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
-        sql.Identifier(table),
+        table.identifier,
         condition,
     )
     schema = pa.schema([(column.name, raw_type(column.source_type)) for column in columns])
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        stream = io.BufferedReader(_CopyStream(copy), _BLOCK_BYTES)
-        if not stream.peek(1):
-            return Extract(path, 0)
-        try:
-            return Extract(path, _write(stream, schema, path))
-        except pa.ArrowInvalid as error:
-            raise ValueNotHeld(
-                f"table {table}: {error}; correct the value at the source, or give its column a "
-                "type that the raw zone keeps as text"
-            ) from error
+    block_bytes = _BLOCK_BYTES
+    while True:
+        with connection.cursor() as cursor, cursor.copy(query) as copy:
+            rows = iter(copy)
+            first = next(rows, None)
+            if first is None:
+                return Extract(path, 0)
+            stream = _CopyStream(chain((first,), rows))
+            try:
+                return Extract(path, _write(stream, schema, path, block_bytes))
+            except pa.ArrowInvalid as error:
+                if stream.longest <= block_bytes:
+                    raise ValueNotHeld(
+                        f"table {table.name}: {error}; correct the value at the source, or give "
+                        "its column a type that the raw zone keeps as text"
+                    ) from error
+                # Arrow reads no row that is longer than a block: once more, with blocks that fit.
+                stream.drain()
+                block_bytes = stream.longest
 
 
-def _write(stream: io.BufferedReader, schema: pa.Schema, path: Path) -> int:
+def _write(stream: _CopyStream, schema: pa.Schema, path: Path, block_bytes: int) -> int:
     reader = csv.open_csv(
         stream,
         read_options=csv.ReadOptions(
-            column_names=schema.names, block_size=_BLOCK_BYTES, use_threads=False
+            column_names=schema.names, block_size=block_bytes, use_threads=False
         ),
         parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(
@@ -123,7 +148,7 @@ def _write(stream: io.BufferedReader, schema: pa.Schema, path: Path) -> int:
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in reader:
             pending.append(batch)
-            if sum(part.num_rows for part in pending) >= _ROWS_PER_GROUP:
+            if sum(part.nbytes for part in pending) >= _GROUP_BYTES:
                 rows += _write_group(writer, schema, pending)
                 pending = []
         rows += _write_group(writer, schema, pending)

@@ -36,9 +36,7 @@ def fingerprint(connection: psycopg.Connection, table: SourceTable) -> Fingerpri
         for name in summed
     ]
     row = connection.execute(
-        sql.SQL("select {} from {}").format(
-            sql.SQL(", ").join(expressions), sql.Identifier(table.name)
-        )
+        sql.SQL("select {} from {}").format(sql.SQL(", ").join(expressions), table.identifier)
     ).fetchone()
     assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
     return Fingerprint(rows=row[0], sums=dict(zip(summed, row[1:], strict=True)))

@@ -244,19 +244,17 @@ class _Run:
         self, connection: psycopg.Connection, table: SourceTable, plan: Plan
     ) -> TableCapture:
         last = self.previous.tables.get(table.name) if self.previous else None
-        rows, files, key_files = 0, (), ()
+        rows = 0
+        files: tuple[str, ...] = ()
+        key_files: tuple[str, ...] = ()
         if plan.capture is not Capture.NONE:
             condition = (
                 written_since(plan.since) if plan.capture is Capture.CHANGES else sql.SQL("true")
             )
-            rows, files = self._write(
-                connection, RawZone.ROWS, table.name, table.columns, condition
-            )
+            rows, files = self._write(connection, RawZone.ROWS, table, table.columns, condition)
             if plan.sweep_keys:
                 keys = tuple(c for c in table.columns if c.name in table.primary_key)
-                _, key_files = self._write(
-                    connection, RawZone.KEYS, table.name, keys, sql.SQL("true")
-                )
+                _, key_files = self._write(connection, RawZone.KEYS, table, keys, sql.SQL("true"))
         swept = plan.capture is Capture.WHOLE or plan.sweep_keys
         if last is not None and not plan.cursor_moves:
             return dataclasses.replace(
@@ -284,7 +282,7 @@ class _Run:
         self,
         connection: psycopg.Connection,
         prefix: str,
-        table: str,
+        table: SourceTable,
         columns: tuple[Column, ...],
         condition: sql.Composable,
     ) -> tuple[int, tuple[str, ...]]:
@@ -292,4 +290,4 @@ class _Run:
             made = extract(connection, table, columns, condition, Path(folder) / "part.parquet")
             if not made.rows:
                 return 0, ()
-            return made.rows, (self.zone.put(prefix, table, made.path),)
+            return made.rows, (self.zone.put(prefix, table.name, made.path),)

@@ -1,0 +1,60 @@
+"""An empty source with its raw zone, and the roles that read it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests.integration.ingest.ingestion import Ingestion
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_READER_RIGHTS: tuple[LiteralString, ...] = (
+    "grant usage on schema public to {}",
+    "grant select on all tables in schema public to {}",
+    "alter default privileges in schema public grant select on tables to {}",
+)
+
+
+@pytest.fixture
+def ingestion(source_dsn: str, raw_bucket: str, s3: "S3Client") -> Ingestion:
+    """Ingests of an empty source."""
+    return Ingestion(source_dsn, raw_bucket, s3)
+
+
+@pytest.fixture
+def new_role(source_dsn: str) -> Iterator[Callable[[tuple[LiteralString, ...]], str]]:
+    """Makes roles of the source with some rights; gives the source's address for them."""
+    made: list[sql.Identifier] = []
+
+    def make(rights: tuple[LiteralString, ...]) -> str:
+        name = f"role_{uuid.uuid4().hex[:12]}"
+        made.append(sql.Identifier(name))
+        with psycopg.connect(source_dsn) as connection:
+            connection.execute(sql.SQL("create role {} login password 'secret'").format(made[-1]))
+            for right in rights:
+                connection.execute(sql.SQL(right).format(made[-1]))
+        return make_conninfo(source_dsn, user=name, password="secret")
+
+    yield make
+    with psycopg.connect(source_dsn) as connection:
+        for role in made:
+            connection.execute(sql.SQL("drop owned by {}").format(role))
+            connection.execute(sql.SQL("drop role {}").format(role))
+
+
+@pytest.fixture
+def reader_dsn(new_role: Callable[[tuple[LiteralString, ...]], str]) -> str:
+    """The source for a role that has the rights of docs/operations.md and no others."""
+    return new_role(_READER_RIGHTS)
+
+
+@pytest.fixture
+def blind_dsn(new_role: Callable[[tuple[LiteralString, ...]], str]) -> str:
+    """The source for a role that may read no table."""
+    return new_role(())
