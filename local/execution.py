@@ -132,14 +132,15 @@ def states_of(events: list[Any]) -> tuple[list[EnteredState], list[EndedState]]:
             inside[event["id"]] = EnteredState(event["stateEnteredEventDetails"]["name"], moment)
         elif "stateExitedEventDetails" in event:
             name = event["stateExitedEventDetails"]["name"]
+            kind = event["type"].removesuffix("StateExited")
             failures, resource = 0, ""
             entry = by_id[event["previousEventId"]]
             while entry.get("stateEnteredEventDetails", {}).get("name") != name:
-                failures += entry["type"] in _FAILED_ATTEMPTS
-                resource = entry.get("taskScheduledEventDetails", {}).get("resource", resource)
+                if kind == "Task":  # what lies behind a Parallel's end is its branches'
+                    failures += entry["type"] in _FAILED_ATTEMPTS
+                    resource = entry.get("taskScheduledEventDetails", {}).get("resource", resource)
                 entry = by_id[entry["previousEventId"]]
             state = inside.pop(entry["id"])
-            kind = event["type"].removesuffix("StateExited")
             caught = failures and by_id[event["previousEventId"]]["type"] in _FAILED_ATTEMPTS
             ended.append(
                 EndedState(name, kind, moment - state.entered_at, failures - bool(caught), resource)

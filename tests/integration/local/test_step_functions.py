@@ -170,7 +170,8 @@ def test_an_execution_that_outlasts_its_time_limit_is_timed_out_and_an_event_say
     described = step_functions.describe_execution(executionArn=started)
     assert (described["status"], described["error"]) == ("TIMED_OUT", "States.Timeout")
     assert events_of(step_functions, started)[-1]["type"] == "ExecutionTimedOut"
-    sqs, told = boto3.client("sqs"), []
+    sqs = boto3.client("sqs")
+    told: list[str] = []
     while "TIMED_OUT" not in told:
         answer = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10, MaxNumberOfMessages=10)
         assert answer.get("Messages"), f"no event of the end: {told}"
@@ -263,7 +264,8 @@ def test_a_caught_failure_is_no_retry(run_machine, new_function):
 
 
 def test_progress_is_told_while_an_execution_runs(new_machine, new_function):
-    inside, ended = [], []
+    inside: list[str] = []
+    ended: list[str] = []
     retry = RETRY_BUSY | {"MaxAttempts": 1}
     arn = new_machine(
         {"Try": invoke(new_function(FAILS_TWICE), failures=1, Retry=[retry], End=True)}
