@@ -69,6 +69,7 @@ def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
             connection,
         )
         .to_json(orient="records", lines=True, date_format="iso", default_handler=str)
+        .strip()
         .splitlines()
         for table in star_tables(connection)
     }

@@ -1,0 +1,1 @@
+"""Tests of Publish, against the local cloud and PostgreSQL."""

@@ -1,0 +1,140 @@
+"""The Publish function, called as AWS Lambda calls it."""
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from lambdas.load.migrations import migrate, migrations
+from lambdas.publish.handler import handler
+from tests.fixtures.lake import STAR
+from tests.integration.load.invocation import Context, put_secret
+from tests.integration.publish.conftest import DESIGN, RawZone
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture
+def warehouse(warehouse_dsn: str) -> psycopg.Connection:
+    """A warehouse of a few staff and transactions."""
+    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+        migrate(connection, migrations())
+        connection.execute(
+            "insert into dim_staff "
+            "select n, 'Ж, \"', '', 'None', null, 'a@b', n = 1, 'run-1' "
+            "from generate_series(1, 12) as n"
+        )
+        connection.execute(
+            "insert into dim_transaction values (1, 'SALE', 5, null, false, 'run-1')"
+        )
+        connection.execute(
+            "insert into dim_date values ('2026-01-31', 2026, 1, 31, 6, 'S', 'J', 1, false, 'r')"
+        )
+        connection.execute(
+            "insert into dim_location values (1, '', '', '', '', '', '', '', false, 'r')"
+        )
+        connection.execute("insert into dim_currency values (1, '', '', false, 'r')")
+        connection.execute("insert into dim_payment_type values (1, '', false, 'r')")
+        connection.execute(
+            "insert into dim_counterparty values (1, '', '', '', '', '', '', '', '', false, 'r')"
+        )
+        connection.execute(
+            "insert into fact_payment values (1, 1, '2026-01-31', '23:59:59.999999', '2026-01-31', "
+            "'00:00', 1, 1, 1234567890123456789012345678.1234567891, 1, 1, true, '2026-01-31', "
+            "false, 'r'), (2, 1, '2026-01-31', '10:00', '2026-01-31', '10:00', 1, 1, 3.1, 1, 1, "
+            "false, '2026-01-31', false, 'r')"
+        )
+        return connection
+
+
+@pytest.fixture
+def deployed(
+    raw_zone: RawZone,
+    warehouse: psycopg.Connection,
+    warehouse_dsn: str,
+    lake_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> RawZone:
+    """A raw zone of one run, and the function's environment."""
+    raw_zone.commit(design=DESIGN)
+    monkeypatch.setenv("RAW_BUCKET", raw_zone.bucket)
+    monkeypatch.setenv("LAKE_BUCKET", lake_bucket)
+    monkeypatch.setenv("RAW_GLUE_DATABASE", raw_zone.database)
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(warehouse_dsn))
+    monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+    return raw_zone
+
+
+def extract_of(s3: "S3Client", bucket: str, table: str) -> str:
+    body = s3.get_object(Bucket=bucket, Key=f"extracts/{table}.csv")["Body"].read()
+    return body.decode()
+
+
+def test_a_run_is_catalogued_and_nothing_is_extracted_unasked(deployed: RawZone) -> None:
+    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": False}, Context())
+
+    assert {**answer, "seconds": 0} == {
+        "seconds": 0,
+        "catalogued": ["design"],
+        "extracts": [],
+        "previews": 0,
+    }
+    assert list(deployed.days("design")) == ["2026-01-31"]
+
+
+def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
+    deployed: RawZone,
+    lake_bucket: str,
+    s3: "S3Client",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+    assert answer["previews"] == 11
+    assert answer["extracts"] == [
+        f"s3://{lake_bucket}/extracts/{name}.csv" for name in sorted(STAR)
+    ]
+    for name, columns in STAR.items():
+        header = next(csv.reader(io.StringIO(extract_of(s3, lake_bucket, name))))
+        assert header == [column.name for column in columns]
+    previews = {
+        vars(record)["table"]: vars(record)["rows"]
+        for record in caplog.records
+        if record.message == "preview"
+    }
+    assert len(previews) == 11
+    assert len(previews["dim_staff"]) == 10
+    assert previews["dim_design"] == []
+    assert json.loads(previews["dim_staff"][0])["first_name"] == 'Ж, "'
+    assert json.loads(previews["dim_transaction"][0])["purchase_order_id"] is None
+
+
+def test_extracts_keep_digits_microseconds_nulls_and_empty_text(
+    deployed: RawZone, lake_bucket: str, s3: "S3Client"
+) -> None:
+    handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+    staff = extract_of(s3, lake_bucket, "dim_staff").splitlines()
+    assert len(staff) == 13
+    assert staff[1] == '1,"Ж, ""","",None,,a@b,t,run-1'
+    assert extract_of(s3, lake_bucket, "dim_transaction").splitlines()[1] == "1,SALE,5,,f,run-1"
+    payments = list(csv.DictReader(io.StringIO(extract_of(s3, lake_bucket, "fact_payment"))))
+    assert [payment["payment_amount"] for payment in payments] == [
+        "1234567890123456789012345678.1234567891",
+        "3.1",
+    ]
+    assert payments[0]["created_time"] == "23:59:59.999999"
+
+
+def test_a_warehouse_is_reached_over_its_unix_socket_as_well(
+    deployed: RawZone, socket_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(socket_dsn))
+
+    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+    assert answer["previews"] == 11

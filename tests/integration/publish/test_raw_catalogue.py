@@ -1,0 +1,149 @@
+"""The raw zone's entries in the Glue Data Catalog."""
+
+import boto3
+import pytest
+
+from pipeline.errors import ManifestInvalid, SourceSchemaChanged
+from pipeline.manifest import Column
+from tests.integration.publish.conftest import DESIGN, RawZone
+
+
+def test_a_run_brings_tables_and_the_days_of_their_files(raw_zone: RawZone) -> None:
+    sequence = raw_zone.commit(design=DESIGN, staff=(Column("staff_id", "integer", "int32"),))
+
+    assert raw_zone.catalogue(sequence) == ["design", "staff"]
+
+    assert raw_zone.columns("design") == {"design_id": "int", "design_name": "string"}
+    assert raw_zone.days("design") == {"2026-01-31": "raw/design/year=2026/month=01/day=31/"}
+    entry = boto3.client("glue").get_table(DatabaseName=raw_zone.database, Name="staff")["Table"]
+    assert entry["StorageDescriptor"]["Location"] == f"s3://{raw_zone.bucket}/raw/staff/"
+    assert [key["Name"] for key in entry["PartitionKeys"]] == ["year", "month", "day"]
+
+
+def test_every_type_of_the_raw_zone_has_its_type_in_the_catalogue(raw_zone: RawZone) -> None:
+    types = {
+        "int16": "smallint",
+        "int32": "int",
+        "int64": "bigint",
+        "bool": "boolean",
+        "date32[day]": "date",
+        "float": "float",
+        "double": "double",
+        "string": "string",
+        "timestamp[us]": "timestamp",
+        "timestamp[us, tz=UTC]": "timestamp",
+        "decimal128(10, 2)": "decimal(10,2)",
+        "decimal128(38, 0)": "decimal(38,0)",
+    }
+    columns = tuple(Column(f"c{number}", "", raw) for number, raw in enumerate(types))
+
+    raw_zone.catalogue(raw_zone.commit(design=columns))
+
+    assert list(raw_zone.columns("design").values()) == list(types.values())
+
+
+def test_a_type_that_the_catalogue_has_no_name_for_is_named_with_its_column(
+    raw_zone: RawZone,
+) -> None:
+    sequence = raw_zone.commit(design=(Column("size", "interval", "duration[us]"),))
+
+    with pytest.raises(ManifestInvalid, match=r"run 1 has design\.size as duration\[us\]"):
+        raw_zone.catalogue(sequence)
+
+
+def test_cataloguing_a_run_again_changes_nothing(raw_zone: RawZone) -> None:
+    first = raw_zone.commit(design=DESIGN)
+    second = raw_zone.commit(day="2026-02-01", design=DESIGN)
+    raw_zone.catalogue(first)
+    raw_zone.catalogue(second)
+
+    assert raw_zone.catalogue(second) == []
+    assert raw_zone.catalogue(first) == ["design"]
+    assert raw_zone.catalogue(second) == ["design"]
+
+    assert set(raw_zone.days("design")) == {"2026-01-31", "2026-02-01"}
+    assert raw_zone.columns("design") == {"design_id": "int", "design_name": "string"}
+
+
+def test_only_tables_that_changed_are_written(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN, staff=DESIGN))
+
+    assert raw_zone.catalogue(raw_zone.commit(staff=DESIGN)) == ["staff"]
+    assert raw_zone.catalogue(raw_zone.commit()) == []
+
+
+def test_runs_whose_publish_failed_are_made_up_for(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(day="2026-01-01", design=DESIGN))
+    raw_zone.commit(day="2026-01-02", design=DESIGN, staff=DESIGN)
+    raw_zone.commit(day="2026-01-03", design=DESIGN)
+    last = raw_zone.commit(day="2026-01-04")
+
+    assert raw_zone.catalogue(last) == ["design", "staff"]
+
+    assert set(raw_zone.days("design")) == {"2026-01-01", "2026-01-02", "2026-01-03"}
+    assert set(raw_zone.days("staff")) == {"2026-01-02"}
+
+
+def test_a_run_that_only_saw_rows_go_has_no_entry(raw_zone: RawZone) -> None:
+    assert raw_zone.catalogue(raw_zone.commit(files=0, design=DESIGN)) == []
+
+
+def test_many_files_of_one_day_are_one_partition(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(files=3, design=DESIGN))
+
+    assert len(raw_zone.days("design")) == 1
+
+
+def test_more_days_than_one_request_takes_are_all_catalogued(raw_zone: RawZone) -> None:
+    days = [f"2026-{month:02d}-{day:02d}" for month in range(1, 6) for day in range(1, 24)]
+    for day in days:
+        last = raw_zone.commit(day=day, design=DESIGN)
+
+    raw_zone.catalogue(last)
+
+    assert set(raw_zone.days("design")) == set(days)
+
+
+def test_a_column_that_was_added_between_runs_appears(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+    added = Column("weight", "numeric(5,2)", "decimal128(5, 2)")
+
+    raw_zone.catalogue(raw_zone.commit(design=(*DESIGN, added)))
+
+    assert raw_zone.columns("design")["weight"] == "decimal(5,2)"
+
+
+def test_a_column_that_was_dropped_stays_for_the_files_that_have_it(raw_zone: RawZone) -> None:
+    raw_zone.commit(design=DESIGN)
+
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN[:1]))
+
+    assert raw_zone.columns("design") == {"design_id": "int", "design_name": "string"}
+
+
+def test_a_column_of_another_type_is_named_and_the_other_tables_are_catalogued(
+    raw_zone: RawZone,
+) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+    retyped = (Column("design_id", "bigint", "int64"), DESIGN[1])
+    sequence = raw_zone.commit(design=retyped, staff=DESIGN)
+
+    with pytest.raises(SourceSchemaChanged, match="design: design_id has another type"):
+        raw_zone.catalogue(sequence)
+    assert len(raw_zone.days("staff")) == 1
+
+    raw_zone.glue.delete_table(DatabaseName=raw_zone.database, Name="design")
+    assert raw_zone.catalogue(sequence) == ["design"]
+    assert raw_zone.columns("design")["design_id"] == "bigint"
+
+
+def test_a_raw_zone_that_was_begun_again_is_catalogued_from_its_first_run(
+    raw_zone: RawZone, new_raw_bucket: str
+) -> None:
+    for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+        raw_zone.catalogue(raw_zone.commit(day=day, design=DESIGN))
+    raw_zone.bucket, raw_zone.newest = new_raw_bucket, None
+
+    assert raw_zone.catalogue(raw_zone.commit(day="2026-02-01", design=DESIGN)) == ["design"]
+
+    assert "2026-02-01" in raw_zone.days("design")

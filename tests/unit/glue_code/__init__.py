@@ -1,0 +1,1 @@
+"""Tests of the custom resource that gives the Glue jobs their code."""

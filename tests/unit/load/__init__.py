@@ -1,0 +1,1 @@
+"""Tests of Load that need no server."""

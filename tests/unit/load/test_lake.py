@@ -1,0 +1,71 @@
+"""The lake, where it is missing or does not answer."""
+
+from typing import Any, cast
+
+import boto3
+import pytest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, EndpointConnectionError
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+
+from lambdas.load.catalog import WarehouseTable
+from lambdas.load.lake import Lake, glue_catalog
+from pipeline.errors import ObjectStoreUnavailable
+
+PAYMENT = WarehouseTable("fact_payment", "payment_record_id", (), ())
+
+
+class FailingCatalog:
+    """A catalogue that fails to load any table."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def load_table(self, name: tuple[str, str]) -> Any:
+        raise self._error
+
+
+def lake(error: Exception) -> Lake:
+    return Lake(cast(Catalog, FailingCatalog(error)), "star")
+
+
+def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> None:
+    empty = lake(NoSuchTableError("star.fact_payment"))
+
+    assert list(empty.versions(PAYMENT, after=0, through=9)) == []
+    assert empty.malformed(PAYMENT, "payment_id") == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ThrottlingException"}}, "GetTable"),
+        EndpointConnectionError(endpoint_url="https://glue"),
+        OSError("connection reset"),
+    ],
+    ids=["refused", "unreachable", "broken off"],
+)
+def test_a_lake_that_does_not_answer_is_worth_a_retry(error: Exception) -> None:
+    with pytest.raises(ObjectStoreUnavailable, match="could not read fact_payment of the lake"):
+        list(lake(error).versions(PAYMENT, after=0, through=9))
+
+
+def test_the_catalogue_reads_files_where_the_sdk_does_and_with_its_credentials(
+    moto_aws: None,
+) -> None:
+    client = boto3.client("s3", endpoint_url="http://127.0.0.1:1")
+
+    properties = glue_catalog(client, Credentials("key", "secret", "token")).properties
+
+    assert properties["s3.endpoint"] == "http://127.0.0.1:1"
+    assert properties["s3.region"] == "eu-west-2"
+    assert properties["s3.access-key-id"] == "key"
+    assert properties["s3.secret-access-key"] == "secret"
+    assert properties["s3.session-token"] == "token"
+
+
+def test_without_credentials_arrow_finds_its_own(moto_aws: None) -> None:
+    properties = glue_catalog(boto3.client("s3")).properties
+
+    assert properties.get("s3.access-key-id") is None
