@@ -1,0 +1,103 @@
+"""The commands fail with a line that says what to do, and a code that says whose fault it is."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from local import __main__ as command_line
+from local.cloud.server import LocalCloud
+from local.stack import LocalStack, Stack
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs a command where nothing was ever up, and gives its exit code."""
+    monkeypatch.setattr(command_line, "LocalStack", lambda: LocalStack(tmp_path))
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["local", *arguments])
+        return command_line.main()
+
+    return run
+
+
+@pytest.fixture
+def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stack that seems to be up, with a source of somebody's own."""
+    file = tmp_path / "stack.json"
+    known = {field.name: f"its {field.name}" for field in fields(Stack)}
+    file.write_text(json.dumps({**known, "is_given": True}))
+    monkeypatch.setattr(LocalCloud, "is_running", lambda _self: True)
+    monkeypatch.setattr(LocalCloud, "environment", lambda _self: {})
+    return file
+
+
+@pytest.mark.parametrize("text", ["{verify: true}", "", "{"])
+def test_an_input_that_is_no_json_is_refused_whatever_is_up(command, capsys, text):
+    assert command("execute", "--input", text) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("INPUT is not JSON (")
+    assert error.endswith(f": {text}\n")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["execute"], ["activity"], ["status"], ["status", "--json"], ["psql"], ["logs"]]
+)
+def test_what_needs_the_stack_says_that_it_is_not_up(command, capsys, arguments):
+    assert command(*arguments) == 1
+    assert capsys.readouterr() == ("", "the local cloud is not up: `make run` starts it\n")
+
+
+@pytest.mark.parametrize("name", ["down", "clean"])
+def test_stopping_what_is_not_up_is_no_error(command, capsys, name):
+    assert command(name) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_source_that_cannot_be_reached_is_told_in_a_line(command, capsys):
+    assert command("run", "--source-dsn", "postgresql://reader@127.0.0.1:1/totesys") == 1
+    assert capsys.readouterr().err.startswith("SOURCE_DSN cannot be used: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["start"], ["psql", "lake"], ["run", "--scale", "big"]])
+def test_an_unknown_command_or_argument_is_a_usage_error(command, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        command(*arguments)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.usefixtures("stack_file")
+def test_business_does_not_happen_in_somebody_s_own_source(command, capsys):
+    assert command("activity") == 1
+    assert "the source is your own" in capsys.readouterr().err
+
+
+def test_the_status_is_one_json_object_on_request(command, capsys, stack_file):
+    assert command("status", "--json") == 0
+    known = json.loads(stack_file.read_text())
+    assert json.loads(capsys.readouterr().out) == {
+        field.name: known[field.name] for field in fields(Stack)
+    }
+
+
+@pytest.mark.usefixtures("stack_file")
+@pytest.mark.parametrize(
+    ("arguments", "dsn"),
+    [
+        ([], "its warehouse_dsn"),
+        (["warehouse"], "its warehouse_dsn"),
+        (["source"], "its source_dsn"),
+    ],
+)
+def test_a_shell_opens_on_the_database_that_is_named(command, monkeypatch, arguments, dsn):
+    opened = []
+    monkeypatch.setattr("os.execv", lambda program, argv: opened.append((program.name, argv)))
+    command("psql", *arguments)
+    assert opened == [("psql", ["psql", dsn])]

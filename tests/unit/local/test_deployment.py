@@ -1,0 +1,81 @@
+"""What is deployed is known by its content, and secrets hold what connections need."""
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+
+from local import deployment
+from local.deployment import code_digest, put_secret
+
+PARAMETERS = {"SourceSecretArn": "arn:a", "WarehouseSecretArn": "arn:b"}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with something in all that a deployment is made of."""
+    for name in ("template.yaml", "samconfig.toml"):
+        (tmp_path / name).write_text(name)
+    for name in ("state_machine", "lambdas", "glue_jobs", "pipeline", "make"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "file").write_text(name)
+    monkeypatch.setattr(deployment, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "template.yaml",
+        "samconfig.toml",
+        "state_machine/inner/file",
+        "lambdas/inner/file",
+        "glue_jobs/inner/file",
+        "pipeline/inner/file",
+        "make/inner/file",
+    ],
+)
+def test_whatever_is_deployed_changes_the_digest_and_back(repository, name):
+    before = code_digest(PARAMETERS)
+    text = (repository / name).read_text()
+
+    (repository / name).write_text("another")
+    assert code_digest(PARAMETERS) != before
+
+    (repository / name).write_text(text)
+    assert code_digest(PARAMETERS) == before
+
+
+def test_a_file_s_name_is_part_of_the_digest(repository):
+    before = code_digest(PARAMETERS)
+    (repository / "lambdas/inner/file").rename(repository / "lambdas/inner/moved")
+    assert code_digest(PARAMETERS) != before
+
+
+def test_what_running_the_code_leaves_behind_does_not_change_the_digest(repository):
+    before = code_digest(PARAMETERS)
+    (repository / "lambdas" / "__pycache__").mkdir()
+    (repository / "lambdas" / "__pycache__" / "a.pyc").write_bytes(b"compiled")
+    (repository / "README.md").write_text("not deployed")
+    assert code_digest(PARAMETERS) == before
+
+
+def test_parameters_change_the_digest_whatever_their_order(repository):
+    assert code_digest(PARAMETERS) == code_digest(dict(reversed(PARAMETERS.items())))
+    assert code_digest(PARAMETERS) != code_digest({**PARAMETERS, "SourceSecretArn": "arn:c"})
+
+
+@pytest.mark.usefixtures("moto_aws")
+def test_a_secret_holds_a_database_s_address_by_the_names_that_rds_gives():
+    put_secret("source", "postgresql://reader:o%27dd@127.0.0.1:5432/totesys")
+    arn = put_secret("source", "postgresql://reader:new@127.0.0.1:5433/totesys")
+
+    text = boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+    assert json.loads(text) == {
+        "host": "127.0.0.1",
+        "port": "5433",
+        "username": "reader",
+        "password": "new",
+        "dbname": "totesys",
+    }
