@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pycountry
@@ -11,6 +12,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 
+from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.lake import LakeTable
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
@@ -73,7 +75,7 @@ def build_tables(
     built: list[Built] = []
     failures: list[str] = []
     tables = tuple(stars)
-    if any(rules_of(star.name) for star in tables):
+    if any(star.is_fact for star in tables):
         _prepare_quarantine(spark, request.database)
     with ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
         futures = {
@@ -87,7 +89,7 @@ def build_tables(
                 failures.append(f"{name}: {type(error).__name__}: {error}")
             except Exception as error:
                 _LOGGER.exception("%s failed", name)
-                failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+                failures.append(f"{name}: {type(error).__name__}: {_first_line(error)}")
     if failures:
         raise TableBuildFailed(
             f"{len(failures)} of {len(tables)} star tables were not built ("
@@ -131,7 +133,7 @@ class _TableBuild:
         self._spark.conf.set("spark.sql.session.timeZone", "UTC")
         after = 0 if self._request.rebuild else self._table.applied_through()
         todo = pending(self._store, self._star, after=after, through=self._request.through)
-        rows = self._apply(todo, after) if todo.runs or self._request.rebuild else 0
+        rows = self._apply(todo, after) if todo.runs else 0
         built = Built(self._star.name, rows, round(time.monotonic() - began, 1))
         _LOGGER.info("%-24s %9d rows %6.1f s", built.table, built.rows, built.seconds)
         return built
@@ -160,13 +162,9 @@ class _TableBuild:
             keys = rows.select(f.col(rows.columns[0]).alias("key"), "_sequence")
             return rows, keys, tuple(todo.runs)
         head = self._store.read(self._request.through)
-        views = {
-            source: self._views.captured_rows(source, runs, head)
-            for source, runs in todo.captures.items()
-        }
-        if self._star.is_fact:
-            views = {source: self._keep_rules(rows, todo) for source, rows in views.items()}
-        rows = self._select(views)
+        rows = self._select(
+            {source: self._fit_rows(source, todo, head) for source in self._star.sources}
+        )
         if len(self._star.sources) != 1:
             return rows, None, ()
         (source,) = self._star.sources
@@ -192,37 +190,49 @@ class _TableBuild:
             [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
             "code string, name string",
         ).createOrReplaceTempView("iso_4217")
-        if "dim_date" in self._star.select and self._star.name == "dim_date":
-            self._own_rows().createOrReplaceTempView("dim_date")
-        try:
+        if own_columns := declared(self._star.name, "own_columns"):
+            self._own_rows(own_columns).createOrReplaceTempView(self._star.name)
+        with self._explained():
             return self._spark.sql(self._star.select)
-        except AnalysisException as error:
-            raise SourceSchemaChanged(
-                f"{self._star.name} cannot be selected ({str(error).splitlines()[0]}): its source "
-                "lost or retyped a column; restore the column, or change the star table's SQL file"
-            ) from error
 
-    def _own_rows(self) -> DataFrame:
-        """Returns what the calendar covers already, as a run before all others."""
+    def _own_rows(self, columns: dict[str, str]) -> DataFrame:
+        """Returns what the table holds already, as if a run before all others had brought it."""
         if self._request.rebuild or not self._table.exists():
-            return self._spark.createDataFrame([], "date_id date, _sequence bigint")
-        return self._table.rows().select("date_id", f.lit(0).cast("bigint").alias("_sequence"))
+            schema = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+            return self._spark.createDataFrame([], f"{schema}, _sequence bigint")
+        return self._table.rows().select(*columns, f.lit(0).cast("bigint").alias("_sequence"))
 
-    def _keep_rules(self, rows: DataFrame, todo: Pending) -> DataFrame:
-        rules = rules_of(self._star.name)
+    def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:
+        """Returns the captured rows that keep the source's rules; a fact keeps the others too."""
+        rows = self._views.captured_rows(source, todo.captures[source], head)
+        rules = rules_of(source)
         if not rules:
             return rows
-        (source,) = self._star.sources
-        key = self._store.read(self._request.through).tables[source].primary_key[0]
-        broken = broken_rows(rows, rules, self._star.name, key)
+        key = head.tables[source].primary_key[0]
+        with self._explained():
+            fit = rows.where(keeps_all(rules))
+            broken = broken_rows(rows, rules, self._star.name, key)
+        if self._star.is_fact:
+            self._quarantine(broken, todo)
+        return fit
+
+    def _quarantine(self, broken: DataFrame, todo: Pending) -> None:
+        """Puts rows into the quarantine, in the place of those that an unfinished build put."""
         table = LakeTable(self._spark, self._request.database, QUARANTINE)
-        after = min(todo.runs, default=1)
-        self._spark.sql(
-            f"delete from {table.identifier} "
-            f"where star_table = '{self._star.name}' and _sequence >= {after}"
-        )
-        table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._request.through)
-        return rows.where(keeps_all(rules))
+        table.delete(f"star_table = '{self._star.name}' and _sequence >= {min(todo.runs)}")
+        if not broken.isEmpty():
+            table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._request.through)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Says what it means that the SELECT or a rule does not fit its sources."""
+        try:
+            yield
+        except AnalysisException as error:
+            raise SourceSchemaChanged(
+                f"{self._star.name} cannot be selected ({_first_line(error)}): its source lost or "
+                "retyped a column; restore the column, or change the star table's SQL file"
+            ) from error
 
     def _known(self, key: str) -> DataFrame:
         """Returns the latest version of each key that the table holds."""
@@ -272,3 +282,7 @@ def _run_ids(runs: dict[int, Manifest]) -> Column:
     pairs = [f.lit(part) for sequence, run in runs.items() for part in (sequence, run.run_id)]
     names = f.create_map(*pairs)
     return names[f.col("_sequence").cast("int")]
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")

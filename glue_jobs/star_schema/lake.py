@@ -35,12 +35,12 @@ class LakeTable:
         """Returns the newest run that the table's rows show; 0 for a new table."""
         if not self.exists():
             return 0
-        row = self._spark.sql(
-            "select cast(summary['applied-through'] as bigint) as applied "
-            f"from {self.identifier}.snapshots "
-            "where summary['applied-through'] is not null "
-            "order by committed_at desc limit 1"
-        ).first()
+        row = (
+            self._snapshots()
+            .where("summary['applied-through'] is not null")
+            .selectExpr("cast(summary['applied-through'] as bigint) as applied")
+            .first()
+        )
         return int(row["applied"]) if row is not None else 0
 
     def greatest(self, column: str) -> int:
@@ -87,6 +87,14 @@ class LakeTable:
         self._in_order(frame).writeTo(self.identifier).overwrite(f.lit(True))
         return self._added()
 
+    def delete(self, condition: str) -> None:
+        """Deletes the rows that meet a condition; there is no commit where none does."""
+        if not self.rows().where(condition).isEmpty():
+            # Iceberg's parser takes no parameters; names and numbers here are the job's own.
+            self._spark.sql(
+                f"delete from {self.identifier} where {condition}"  # noqa: S608  # nosec B608
+            )
+
     def merge(self, frame: DataFrame, key: str, applied_through: int) -> int:
         """Updates the rows of known keys and inserts the others, in one commit.
 
@@ -114,8 +122,13 @@ class LakeTable:
         self._spark.conf.set(_APPLIED_THROUGH, str(applied_through))
 
     def _added(self) -> int:
-        row = self._spark.sql(
-            "select cast(summary['added-records'] as bigint) as added "
-            f"from {self.identifier}.snapshots order by committed_at desc limit 1"
-        ).first()
+        row = (
+            self._snapshots()
+            .selectExpr("cast(summary['added-records'] as bigint) as added")
+            .first()
+        )
         return int(row["added"] or 0) if row is not None else 0
+
+    def _snapshots(self) -> DataFrame:
+        """Returns the table's commits, the newest first."""
+        return self._spark.table(f"{self.identifier}.snapshots").orderBy(f.desc("committed_at"))

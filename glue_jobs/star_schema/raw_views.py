@@ -93,7 +93,7 @@ class RawViews:
     def captured_keys(self, source: str, runs: Iterable[Manifest]) -> DataFrame | None:
         """Returns `key` and `_sequence` of every row there was, for the runs that swept the keys.
 
-        A run that swept an empty table has no row here: `swept_sequences` still names it.
+        A run that swept an empty table has no row here.
         """
         swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
         if not swept:
@@ -106,7 +106,7 @@ class RawViews:
             )
             for table in swept
         ]
-        return self._read(parts, parts[0][0]).select(f.col(key).alias("key"), "_sequence")
+        return self._read(parts, parts[0][0]).select(f.col(quoted(key)).alias("key"), "_sequence")
 
     def states(self, source: str, sequences: Iterable[int], head: Manifest) -> DataFrame:
         """Returns a table's whole state as of each run in `sequences`.
@@ -131,18 +131,16 @@ class RawViews:
     def _read(
         self, parts: list[tuple[tuple[Column, ...], tuple[str, ...]]], columns: tuple[Column, ...]
     ) -> DataFrame:
-        """Reads files whose columns may have changed between runs.
+        """Reads files whose columns may have changed between runs, in the columns of now.
 
         A column whose type differs between files is read as text, which every type has exactly;
-        the SELECT casts it. A column that a file lacks is null there.
+        the SELECT casts it. A column that a file lacks is null there, and one that the source has
+        lost is left out, so that a SELECT that needs it fails rather than reads nulls.
         """
-        groups: dict[tuple[Column, ...], list[str]] = {}
+        groups: dict[tuple[Column, ...], list[str]] = {columns: []}
         for part_columns, files in parts:
             if files:
                 groups.setdefault(part_columns, []).extend(files)
-        if not groups:
-            schema = ", ".join([*(_declare(column) for column in columns), "_sequence bigint"])
-            return self._spark.createDataFrame([], schema)
         frames = [self._read_alike(part, files) for part, files in groups.items()]
         types = [dict(frame.dtypes) for frame in frames]
         shared = {
@@ -154,16 +152,19 @@ class RawViews:
         alike = [
             frame.select(
                 *(
-                    f.col(f"`{n}`").cast("string").alias(n) if n in shared else f.col(f"`{n}`")
+                    f.col(quoted(n)).cast("string").alias(n) if n in shared else f.col(quoted(n))
                     for n in frame.columns
                 )
             )
             for frame in frames
         ]
-        return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
+        union = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
+        return union.select(*(quoted(column.name) for column in columns), "_sequence")
 
     def _read_alike(self, columns: tuple[Column, ...], files: list[str]) -> DataFrame:
         schema = ", ".join(_declare(column) for column in columns)
+        if not files:
+            return self._spark.createDataFrame([], f"{schema}, _sequence bigint")
         frame = self._spark.read.schema(schema).parquet(
             *(f"s3://{self._bucket}/{key}" for key in files)
         )
@@ -171,8 +172,13 @@ class RawViews:
         return frame.select("*", sequence.alias("_sequence"))
 
 
+def quoted(name: str) -> str:
+    """Returns a column's name as Spark SQL reads it, whatever characters it has."""
+    return f"`{name.replace('`', '``')}`"
+
+
 def _declare(column: Column) -> str:
-    return f"`{column.name.replace('`', '``')}` {_spark_type(column)}"
+    return f"{quoted(column.name)} {_spark_type(column)}"
 
 
 def _spark_type(column: Column) -> str:

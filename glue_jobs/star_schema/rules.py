@@ -1,19 +1,15 @@
-"""Rules that a source row has to keep, declared beside the SQL in <table>.toml."""
-
-import tomllib
-from importlib import resources
+"""Rules that a source row has to keep to reach the star: <source>.toml beside the SQL has them."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
+from glue_jobs.star_schema.declarations import declared
+from glue_jobs.star_schema.raw_views import quoted
 
-def rules_of(star: str) -> dict[str, str]:
-    """Returns the rules of a star table: what each demands, and its condition in Spark SQL."""
-    file = resources.files("glue_jobs.star_schema.sql") / f"{star}.toml"
-    if not file.is_file():
-        return {}
-    rules: dict[str, str] = tomllib.loads(file.read_text())["rules"]
-    return rules
+
+def rules_of(source: str) -> dict[str, str]:
+    """Returns the rules of a source table: what each demands, and its condition in Spark SQL."""
+    return declared(source, "rules")
 
 
 def keeps_all(rules: dict[str, str]) -> Column:
@@ -37,10 +33,10 @@ def broken_rows(rows: DataFrame, rules: dict[str, str], star: str, key: str) -> 
             for demand, condition in rules.items()
         ),
     )
-    source = [name for name in rows.columns if name != "_sequence"]
+    source = [f.col(quoted(name)) for name in rows.columns if name != "_sequence"]
     return rows.where(~keeps_all(rules)).select(
         f.lit(star).alias("star_table"),
-        f.col(key).cast("string").alias("natural_key"),
+        f.col(quoted(key)).cast("string").alias("natural_key"),
         reasons.alias("reason"),
         f.to_json(f.struct(*source), {"ignoreNullFields": "false"}).alias("source_row"),
         "_sequence",

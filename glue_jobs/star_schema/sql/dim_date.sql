@@ -3,20 +3,20 @@
 with mentioned as (
     select
         _sequence,
-        least(created_at, last_updated, try_cast(agreed_payment_date as date), try_cast(agreed_delivery_date as date)) as first_date,
-        greatest(created_at, last_updated, try_cast(agreed_payment_date as date), try_cast(agreed_delivery_date as date)) as last_date
+        least(created_at, last_updated, cast(agreed_payment_date as date), cast(agreed_delivery_date as date)) as first_date,
+        greatest(created_at, last_updated, cast(agreed_payment_date as date), cast(agreed_delivery_date as date)) as last_date
     from sales_order
     union all
     select
         _sequence,
-        least(created_at, last_updated, try_cast(agreed_payment_date as date), try_cast(agreed_delivery_date as date)),
-        greatest(created_at, last_updated, try_cast(agreed_payment_date as date), try_cast(agreed_delivery_date as date))
+        least(created_at, last_updated, cast(agreed_payment_date as date), cast(agreed_delivery_date as date)),
+        greatest(created_at, last_updated, cast(agreed_payment_date as date), cast(agreed_delivery_date as date))
     from purchase_order
     union all
     select
         _sequence,
-        least(created_at, last_updated, try_cast(payment_date as date)),
-        greatest(created_at, last_updated, try_cast(payment_date as date))
+        least(created_at, last_updated, cast(payment_date as date)),
+        greatest(created_at, last_updated, cast(payment_date as date))
     from payment
     union all
     select

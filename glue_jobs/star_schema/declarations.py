@@ -1,0 +1,13 @@
+"""What a table's TOML file beside the SQL declares: <star table>.toml or <source table>.toml."""
+
+import tomllib
+from importlib import resources
+
+
+def declared(table: str, section: str) -> dict[str, str]:
+    """Returns a section of a table's declarations, in their order; empty if it has none."""
+    file = resources.files("glue_jobs.star_schema.sql") / f"{table}.toml"
+    if not file.is_file():
+        return {}
+    sections: dict[str, dict[str, str]] = tomllib.loads(file.read_text())
+    return sections.get(section, {})

@@ -1,0 +1,1 @@
+"""The Build stage on real Spark, real Iceberg and real captures."""
