@@ -34,12 +34,23 @@ if TYPE_CHECKING:
 _KEYWORDS = {"username": "user"}
 _NOT_FOR_LIBPQ = ("engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn")
 _CONNECT_SECONDS = 10
-_BUSY = (
-    postgres.LockNotAvailable,
-    postgres.QueryCanceled,
-    postgres.DeadlockDetected,
-    postgres.SerializationFailure,
+_EXACT_TEXT = (
+    "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex "
+    "-c extra_float_digits=1"
 )
+"""A role or a database can have settings of its own, in which values read otherwise."""
+_WHEREABOUTS = ("host", "hostaddr", "service")
+_MALFORMED = "connection is bad: invalid"
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "permission denied",
+    "does not exist",
+    "does not support SSL",
+)
+"""What libpq says of a refused connection, of which it gives no error code."""
 
 
 class Role(StrEnum):
@@ -47,6 +58,22 @@ class Role(StrEnum):
 
     SOURCE = "source"
     WAREHOUSE = "warehouse"
+
+
+_GAVE_UP = (
+    postgres.LockNotAvailable,
+    postgres.QueryCanceled,
+    postgres.DeadlockDetected,
+    postgres.SerializationFailure,
+)
+# Ingest names nothing but what it has just read in the catalogue: it has gone in between.
+_GONE_SINCE = (
+    postgres.UndefinedTable,
+    postgres.UndefinedColumn,
+    postgres.UndefinedObject,
+    postgres.ObjectNotInPrerequisiteState,
+)
+_BUSY = {Role.SOURCE: _GAVE_UP + _GONE_SINCE, Role.WAREHOUSE: _GAVE_UP}
 
 
 @dataclass(frozen=True)
@@ -63,7 +90,7 @@ class Database:
     role: Role
     secret_arn: str
     ssl_mode: str
-    options: str = "-c datestyle=ISO -c timezone=UTC"
+    options: str = _EXACT_TEXT
 
     def connect(self, client: "SecretsManagerClient") -> psycopg.Connection:
         """Opens a connection with the credentials of this moment.
@@ -73,37 +100,40 @@ class Database:
             DatabaseRefused: It refuses the credentials.
             InvalidSettings: The secret is missing or is not of the form.
         """
-        keywords = self._keywords(client)
+        keywords = self._keywords(self._secret(client))
         with translated_errors(self.role):
-            return psycopg.connect(**keywords)
+            try:
+                return psycopg.connect(**keywords)
+            except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
+                if isinstance(error, psycopg.OperationalError) and _MALFORMED not in str(error):
+                    raise
+                raise self._malformed(_first_line(error)) from error
 
-    def _keywords(self, client: "SecretsManagerClient") -> dict[str, Any]:
+    def _secret(self, client: "SecretsManagerClient") -> str:
         try:
-            text = client.get_secret_value(SecretId=self.secret_arn)["SecretString"]
-            secret = json.loads(text)
+            answer = client.get_secret_value(SecretId=self.secret_arn)
+        except client.exceptions.ResourceNotFoundException as error:
+            raise InvalidSettings(
+                f"there is no secret {self.secret_arn} for the {self.role} database: give the "
+                "stack the ARN of one that exists"
+            ) from error
+        except (BotoCoreError, ClientError) as error:
+            raise ObjectStoreUnavailable(
+                f"could not read the secret of the {self.role} database: {error}"
+            ) from error
+        return answer.get("SecretString", "")
+
+    def _keywords(self, secret: str) -> dict[str, Any]:
+        try:
             keywords = {
                 _KEYWORDS.get(name, name): value
-                for name, value in secret.items()
+                for name, value in json.loads(secret).items()
                 if name not in _NOT_FOR_LIBPQ
             }
-        except (ValueError, KeyError, AttributeError) as error:
-            raise InvalidSettings(
-                f"the secret of the {self.role} database is not JSON with host, port, username, "
-                f"password and dbname ({type(error).__name__}): correct {self.secret_arn}"
-            ) from error
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
-                raise InvalidSettings(
-                    f"there is no secret {self.secret_arn} for the {self.role} database: give the "
-                    "stack the ARN of one that exists"
-                ) from error
-            raise ObjectStoreUnavailable(
-                f"could not read the secret of the {self.role} database: {error}"
-            ) from error
-        except BotoCoreError as error:
-            raise ObjectStoreUnavailable(
-                f"could not read the secret of the {self.role} database: {error}"
-            ) from error
+        except (ValueError, AttributeError) as error:
+            raise self._malformed("it is no JSON object") from error
+        if not any(keywords.get(name) for name in _WHEREABOUTS):
+            raise self._malformed("it names no host")
         return {
             "sslmode": self.ssl_mode,
             "connect_timeout": _CONNECT_SECONDS,
@@ -112,6 +142,12 @@ class Database:
             "options": self.options,
             **keywords,
         }
+
+    def _malformed(self, reason: str) -> InvalidSettings:
+        return InvalidSettings(
+            f"the secret of the {self.role} database is not JSON with host, port, username, "
+            f"password and dbname ({reason}): correct {self.secret_arn}"
+        )
 
 
 @contextmanager
@@ -125,7 +161,7 @@ def translated_errors(role: Role) -> Iterator[None]:
     """
     try:
         yield
-    except _BUSY as error:
+    except _BUSY[role] as error:
         raise _named(role, SourceBusy, WarehouseBusy)(
             f"the {role} database gave up: {_first_line(error)}"
         ) from error
@@ -135,9 +171,10 @@ def translated_errors(role: Role) -> Iterator[None]:
             "docs/operations.md lists"
         ) from error
     except psycopg.OperationalError as error:
-        if "authentication failed" in str(error):
+        if any(refusal in str(error) for refusal in _REFUSALS):
             raise DatabaseRefused(
-                f"the {role} database refused the credentials: correct its secret"
+                f"the {role} database refused the connection: {_first_line(error)}; correct its "
+                "secret, or its role's rights"
             ) from error
         raise _named(role, SourceUnavailable, WarehouseUnavailable)(
             f"the {role} database cannot be reached: {_first_line(error)}"

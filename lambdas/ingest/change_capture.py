@@ -11,6 +11,7 @@ Functions" and "Routine Vacuuming" (freezing keeps `xmin` readable since version
 """
 
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -24,6 +25,21 @@ LARGE_TABLE_BYTES = 64 * 1024 * 1024
 A backend reports its counters up to ten seconds after its commit (PostgreSQL's
 PGSTAT_IDLE_INTERVAL), and later still inside a long transaction. Counters alone would therefore
 show a small table one run late: docs/adr/0001-counters-and-small-tables.md.
+"""
+_DEFINITION_WRITTEN: LiteralString = """
+select
+    exists (select from pg_attribute where attrelid = %(oid)s and {written})
+    or exists (select from pg_attrdef where adrelid = %(oid)s and {written})
+    or exists (
+        select from pg_inherits
+        where inhparent in (select %(oid)s union select relid from pg_partition_tree(%(oid)s))
+            and {written}
+    )
+    or exists (
+        select from pg_enum
+        where enumtypid in (select atttypid from pg_attribute where attrelid = %(oid)s)
+            and {written}
+    )
 """
 _COMPARABLE_TRANSACTIONS = 2**31
 _TRANSACTION_WRAP = 2**32
@@ -79,6 +95,8 @@ def plan_capture(
         return Plan(Capture.WHOLE, content_digest=_digest_if_small(connection, table))
     if _nothing_committed_since(snapshot, previous):
         return _UNTOUCHED
+    if _redefined_since(connection, table, last.horizon):
+        return Plan(Capture.WHOLE, content_digest=_digest_if_small(connection, table))
     if table.bytes > LARGE_TABLE_BYTES:
         return _plan_large(table, statistics, last, always_whole, trust_counters)
     return _plan_small(connection, table, last, always_whole)
@@ -102,6 +120,18 @@ def _nothing_committed_since(snapshot: SourceSnapshot, previous: Manifest) -> bo
     return snapshot.next_transaction == previous.next_transaction and horizons == {
         previous.next_transaction
     }
+
+
+def _redefined_since(connection: psycopg.Connection, table: SourceTable, horizon: int) -> bool:
+    """Whether a definition was written that can show other content in rows of an old `xmin`.
+
+    A column dropped and added again, a virtual column's expression, an attached partition, an
+    enumeration's renamed value: none of them writes a row of the table itself.
+    """
+    row = connection.execute(
+        sql.SQL(_DEFINITION_WRITTEN).format(written=written_since(horizon)), {"oid": table.oid}
+    ).fetchone()
+    return row == (True,)
 
 
 def _plan_large(

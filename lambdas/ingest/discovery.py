@@ -68,6 +68,7 @@ select
     coalesce(pg_relation_filenode(statistics.relid)::bigint, 0),
     (select stats_reset::text from pg_stat_database where datname = current_database())
 from pg_stat_all_tables as statistics
+where not pg_is_in_recovery()
 """
 
 _SNAPSHOT: LiteralString = """
@@ -125,6 +126,8 @@ class SourceSnapshot:
 
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
     """Returns the server's counters of every table by its oid.
+
+    A standby counts nothing of what it replays: there are none then.
 
     To be called before the snapshot is taken: counters that run ahead of the snapshot would hide
     the changes between the two from the next run.

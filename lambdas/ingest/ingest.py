@@ -23,7 +23,7 @@ from lambdas.ingest.discovery import (
 from lambdas.ingest.extract import extract
 from lambdas.ingest.fingerprints import Fingerprint, fingerprint
 from lambdas.ingest.raw_zone import RawZone
-from pipeline.errors import InvalidInput
+from pipeline.errors import InvalidInput, SourceBusy
 from pipeline.manifest import Capture, Column, Manifest, ManifestStore, Statistics, TableCapture
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def ingest(
 
     Raises:
         InvalidInput: `full_refresh` names a table that the source does not have.
+        SourceBusy: A table was rewritten while it was read.
         RunConflict: Another ingest committed first; nothing of this one is visible.
         PipelineError: The source or Amazon S3 failed; nothing of this run is visible.
     """
@@ -139,6 +140,7 @@ def ingest(
             if request.verify
             else None
         )
+        _refuse_rewritten(tables, statistics, read_statistics(connection))
     warnings = _drift(previous, tables)
     changed = bool(warnings) or any(c.capture is not Capture.NONE for c in captures.values())
     if changed:
@@ -175,6 +177,24 @@ def _refuse_unknown(request: IngestRequest, tables: tuple[SourceTable, ...]) -> 
             f"full_refresh names {', '.join(unknown)}, which the source does not have; "
             f"it has {', '.join(sorted(known))}"
         )
+
+
+def _refuse_rewritten(
+    tables: tuple[SourceTable, ...], before: dict[int, Statistics], after: dict[int, Statistics]
+) -> None:
+    """Holds that no table was given another file since the run began.
+
+    Source: PostgreSQL documentation, "MVCC Caveats": after ALTER TABLE rewrote or TRUNCATE
+    emptied a table, it looks empty to every snapshot that was taken before.
+    """
+    for table in tables:
+        if table.oid in before and before[table.oid].file_node != (
+            after[table.oid].file_node if table.oid in after else None
+        ):
+            raise SourceBusy(
+                f"table {table.name} was rewritten or truncated while it was read: nothing of "
+                "this run is visible; try again"
+            )
 
 
 def _export(connection: psycopg.Connection) -> str:

@@ -1,0 +1,196 @@
+"""Connections to the databases: the secret's form, and psycopg's errors in the pipeline's words."""
+
+import json
+from typing import TYPE_CHECKING
+
+import boto3
+import psycopg
+import pytest
+from botocore.config import Config
+from psycopg import errors as postgres
+
+from pipeline.database import Database, Role, translated_errors
+from pipeline.errors import (
+    DatabaseRefused,
+    InvalidInput,
+    InvalidSettings,
+    ObjectStoreUnavailable,
+    PipelineError,
+    SourceBusy,
+    SourceUnavailable,
+    WarehouseBusy,
+    WarehouseUnavailable,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+ADDRESS = {"host": "127.0.0.1", "port": 5432, "username": "reader", "password": "s", "dbname": "t"}
+
+
+@pytest.fixture
+def secrets(moto_aws: None) -> "SecretsManagerClient":
+    return boto3.client("secretsmanager")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What psycopg is asked to connect to, in place of a connection."""
+    keywords: dict[str, object] = {}
+    monkeypatch.setattr(psycopg, "connect", lambda **given: keywords.update(given))
+    return keywords
+
+
+def database_of(
+    secrets: "SecretsManagerClient", secret: str, ssl_mode: str = "require"
+) -> Database:
+    arn = secrets.create_secret(Name="source", SecretString=secret)["ARN"]
+    return Database(Role.SOURCE, arn, ssl_mode)
+
+
+def test_a_secret_of_amazon_rds_is_libpqs_address(
+    secrets: "SecretsManagerClient", asked: dict[str, object]
+) -> None:
+    of_rds = {**ADDRESS, "engine": "postgres", "dbInstanceIdentifier": "totesys"}
+
+    database_of(secrets, json.dumps(of_rds)).connect(secrets)
+
+    assert {"user": "reader", "host": "127.0.0.1", "dbname": "t"}.items() <= asked.items()
+    assert not {"username", "engine", "dbInstanceIdentifier"} & asked.keys()
+
+
+def test_tls_is_as_the_stack_says_unless_the_secret_says_otherwise(
+    secrets: "SecretsManagerClient", asked: dict[str, object]
+) -> None:
+    database = database_of(secrets, json.dumps(ADDRESS), "verify-full")
+    used = []
+    for secret in (ADDRESS, {**ADDRESS, "sslmode": "disable"}):
+        secrets.put_secret_value(SecretId=database.secret_arn, SecretString=json.dumps(secret))
+
+        database.connect(secrets)
+
+        used.append(asked["sslmode"])
+
+    assert used == ["verify-full", "disable"]
+
+
+def test_credentials_are_fetched_for_every_connection(
+    secrets: "SecretsManagerClient", asked: dict[str, object]
+) -> None:
+    database = database_of(secrets, json.dumps(ADDRESS))
+    database.connect(secrets)
+    secrets.put_secret_value(
+        SecretId=database.secret_arn, SecretString=json.dumps({**ADDRESS, "password": "rotated"})
+    )
+
+    database.connect(secrets)
+
+    assert asked["password"] == "rotated"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "postgresql://reader@db.example/totesys",
+        '"text"',
+        "[]",
+        '{"username": "reader", "password": "s"}',
+        json.dumps({**ADDRESS, "port": "many"}),
+        json.dumps({**ADDRESS, "sslmode": "sometimes"}),
+        json.dumps({**ADDRESS, "colour": "blue"}),
+    ],
+)
+def test_a_malformed_secret_is_refused_with_its_arn_and_without_its_content(
+    secrets: "SecretsManagerClient", secret: str
+) -> None:
+    database = database_of(secrets, secret)
+
+    with pytest.raises(InvalidSettings, match="not JSON with host") as refused:
+        database.connect(secrets)
+
+    assert database.secret_arn in str(refused.value)
+    assert "reader" not in str(refused.value)
+
+
+def test_a_binary_secret_is_refused(secrets: "SecretsManagerClient") -> None:
+    arn = secrets.create_secret(Name="source", SecretBinary=b"{}")["ARN"]
+
+    with pytest.raises(InvalidSettings, match="no JSON"):
+        Database(Role.WAREHOUSE, arn, "require").connect(secrets)
+
+
+def test_a_secret_that_does_not_exist_is_a_matter_of_settings(
+    secrets: "SecretsManagerClient",
+) -> None:
+    with pytest.raises(InvalidSettings, match="there is no secret nowhere"):
+        Database(Role.SOURCE, "nowhere", "require").connect(secrets)
+
+
+def test_a_secrets_manager_that_refuses_for_now_is_worth_a_retry(
+    secrets: "SecretsManagerClient",
+) -> None:
+    arn = secrets.create_secret(Name="source", SecretString=json.dumps(ADDRESS))["ARN"]
+    secrets.delete_secret(SecretId=arn)
+
+    with pytest.raises(ObjectStoreUnavailable, match="secret of the source"):
+        Database(Role.SOURCE, arn, "require").connect(secrets)
+
+
+def test_a_secrets_manager_out_of_reach_is_worth_a_retry() -> None:
+    unreachable = boto3.client(
+        "secretsmanager",
+        endpoint_url="http://127.0.0.1:1",
+        region_name="eu-west-2",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"max_attempts": 0}),
+    )
+
+    with pytest.raises(ObjectStoreUnavailable, match="secret of the source"):
+        Database(Role.SOURCE, "any", "require").connect(unreachable)
+
+
+@pytest.mark.parametrize(
+    ("raised", "role", "expected"),
+    [
+        (postgres.QueryCanceled("statement timeout"), Role.SOURCE, SourceBusy),
+        (postgres.LockNotAvailable("lock timeout"), Role.SOURCE, SourceBusy),
+        (postgres.UndefinedTable("dropped since"), Role.SOURCE, SourceBusy),
+        (postgres.UndefinedTable("never there"), Role.WAREHOUSE, DatabaseRefused),
+        (postgres.DeadlockDetected("deadlock"), Role.WAREHOUSE, WarehouseBusy),
+        (postgres.SerializationFailure("again"), Role.WAREHOUSE, WarehouseBusy),
+        (postgres.AdminShutdown("terminating"), Role.SOURCE, SourceUnavailable),
+        (psycopg.OperationalError("Connection refused"), Role.WAREHOUSE, WarehouseUnavailable),
+        (
+            psycopg.OperationalError('FATAL: database "x" does not exist'),
+            Role.SOURCE,
+            DatabaseRefused,
+        ),
+        (psycopg.OperationalError("FATAL: no pg_hba.conf entry"), Role.WAREHOUSE, DatabaseRefused),
+        (postgres.InsufficientPrivilege("permission denied"), Role.SOURCE, DatabaseRefused),
+        (postgres.SyntaxError("syntax error"), Role.SOURCE, DatabaseRefused),
+        (psycopg.OperationalError(), Role.SOURCE, SourceUnavailable),
+    ],
+)
+def test_an_error_of_the_driver_becomes_one_of_the_pipeline(
+    raised: psycopg.Error, role: Role, expected: type[PipelineError]
+) -> None:
+    with (
+        pytest.raises(expected, match=f"the {role} database") as translated,
+        translated_errors(role),
+    ):
+        raise raised
+
+    assert translated.value.__cause__ is raised
+
+
+def test_only_the_first_line_of_the_servers_message_is_passed_on() -> None:
+    with pytest.raises(DatabaseRefused) as translated, translated_errors(Role.SOURCE):
+        raise postgres.CheckViolation("violates a check\nDETAIL: Failing row contains (secret).")
+
+    assert "secret" not in str(translated.value)
+
+
+def test_an_error_of_the_pipeline_passes_as_it_is() -> None:
+    with pytest.raises(InvalidInput), translated_errors(Role.SOURCE):
+        raise InvalidInput("no such table")
