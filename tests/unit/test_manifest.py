@@ -45,7 +45,7 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
 
 
 def test_text_that_is_no_manifest_is_refused_with_the_objects_key() -> None:
-    with pytest.raises(ManifestInvalid, match="runs/0000000001.json"):
+    with pytest.raises(ManifestInvalid, match=r"runs/0000000001\.json"):
         Manifest.from_json("{}", "runs/0000000001.json")
 
 
