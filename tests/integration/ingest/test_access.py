@@ -1,0 +1,198 @@
+"""What the source's role needs, what it may not do, and what a source that refuses looks like."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+from psycopg import errors as postgres
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from lambdas.ingest.handler import handler
+from local.cloud.server import LocalCloud
+from local.source.generate import create_and_fill
+from pipeline.database import Database, Role, translated_errors
+from pipeline.errors import DatabaseRefused, InvalidSettings, SourceBusy, SourceUnavailable
+from pipeline.manifest import Capture
+from tests.integration.ingest.ingestion import Ingestion, captures
+
+Invoke = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Powertools reads of an invocation."""
+
+    function_name: str = "ingest"
+    memory_limit_in_mb: int = 1024
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-2:000000000000:function:ingest"
+    aws_request_id: str = "request"
+
+
+@pytest.fixture
+def invoke(
+    ingestion: Ingestion, local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> Invoke:
+    """Invokes the function with a secret and an event."""
+
+    def call(secret: str | dict[str, Any], **event: object) -> dict[str, Any]:
+        text = secret if isinstance(secret, str) else json.dumps(secret)
+        arn = boto3.client("secretsmanager").create_secret(
+            Name=f"source-{uuid.uuid4().hex}", SecretString=text
+        )["ARN"]
+        monkeypatch.setenv("SOURCE_SECRET_ARN", arn)
+        monkeypatch.setenv("RAW_BUCKET", ingestion.bucket)
+        monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+        return handler({"run_id": "an-execution", **event}, Context())  # type: ignore[arg-type]
+
+    return call
+
+
+def secret_of(dsn: str, **changes: object) -> dict[str, Any]:
+    address = conninfo_to_dict(dsn)
+    return {"username": address.pop("user"), **address, **changes}
+
+
+def test_the_function_ingests_and_answers_in_json(ingestion: Ingestion, invoke: Invoke) -> None:
+    create_and_fill(ingestion.dsn, scale=0.01)
+
+    answer = invoke(secret_of(ingestion.dsn), full_refresh=["design"], verify=True)
+
+    assert (answer["complete"], answer["sequence"], answer["committed"]) == (True, 1, True)
+    assert {"table": "design", "capture": "whole", "rows": 250} in answer["tables"]
+    assert answer["fingerprints"]["design"]["rows"] == 250
+    assert ingestion.manifest().run_id == "an-execution"
+
+
+def test_the_function_goes_on_from_the_run_it_is_told_of(
+    ingestion: Ingestion, invoke: Invoke
+) -> None:
+    ingestion.execute("create table a (id integer)")
+    invoke(secret_of(ingestion.dsn))
+    ingestion.execute("insert into a values (1)")
+
+    assert invoke(secret_of(ingestion.dsn), loaded_through=1)["sequence"] == 2
+
+
+def test_a_wrong_password_is_refused(ingestion: Ingestion, invoke: Invoke) -> None:
+    with pytest.raises(DatabaseRefused, match="password authentication failed"):
+        invoke(secret_of(ingestion.dsn, password="guessed"))
+
+
+def test_a_database_that_does_not_exist_is_refused(ingestion: Ingestion, invoke: Invoke) -> None:
+    with pytest.raises(DatabaseRefused, match='database "nowhere" does not exist'):
+        invoke(secret_of(ingestion.dsn, dbname="nowhere"))
+
+
+def test_a_server_that_does_not_answer_is_unavailable(ingestion: Ingestion, invoke: Invoke) -> None:
+    with pytest.raises(SourceUnavailable, match="Connection refused"):
+        invoke(secret_of(ingestion.dsn, port=1))
+
+
+def test_a_malformed_secret_is_a_matter_of_settings(invoke: Invoke) -> None:
+    with pytest.raises(InvalidSettings, match="not JSON with host"):
+        invoke("postgresql://reader@db.example/totesys")
+
+
+def test_a_locked_table_is_a_busy_source_once_the_statement_times_out(ingestion: Ingestion) -> None:
+    ingestion.execute("create table a (id integer)")
+    impatient = make_conninfo(ingestion.dsn, options="-c statement_timeout=50")
+
+    with ingestion.connect() as locker:
+        locker.execute("lock table a in access exclusive mode")
+        with pytest.raises(SourceBusy, match="statement timeout"), translated_errors(Role.SOURCE):
+            ingestion.run(connect=lambda: psycopg.connect(impatient))
+
+    assert not ingestion.objects()
+
+
+@pytest.mark.parametrize("victim", ["the snapshot's session", "a reader's session"])
+def test_a_session_that_the_server_ends_makes_the_source_unavailable_or_busy(
+    ingestion: Ingestion, victim: str
+) -> None:
+    ingestion.execute("create table a (id integer)", "insert into a values (1)")
+    sessions: list[psycopg.Connection] = []
+
+    def connect() -> psycopg.Connection:
+        sessions.append(ingestion.connect())
+        if len(sessions) == 2:
+            ended = sessions[0 if victim.startswith("the snapshot") else 1]
+            with ingestion.connect() as administrator:
+                administrator.execute(
+                    "select pg_terminate_backend(%s, 5000)", [ended.info.backend_pid]
+                )
+        return sessions[-1]
+
+    with (
+        pytest.raises((SourceUnavailable, SourceBusy)),
+        translated_errors(Role.SOURCE),
+    ):
+        ingestion.run(connect=connect)
+
+    assert not ingestion.objects()
+
+
+def test_the_right_to_read_is_enough(ingestion: Ingestion, reader_dsn: str) -> None:
+    create_and_fill(ingestion.dsn, scale=0.01)
+    reader = dataclasses.replace(ingestion, dsn=reader_dsn)
+    reader.run(readers=2)
+    ingestion.execute("update design set design_name = 'Oak' where design_id = 1")
+
+    result = reader.run(verify=True)
+
+    assert captures(result)["design"] == (Capture.CHANGES, 1)
+    assert len(result.tables) == 11
+
+
+def test_the_session_cannot_write_even_where_a_tables_policy_would(
+    ingestion: Ingestion, reader_dsn: str
+) -> None:
+    ingestion.execute(
+        "create table a (id integer)",
+        "create table trace (id integer)",
+        """create function leave_a_trace() returns boolean language sql security definer
+            begin atomic insert into public.trace values (1) returning true; end""",
+        "create policy traced on a using (leave_a_trace())",
+        "alter table a enable row level security",
+        "insert into a values (1)",
+    )
+
+    with pytest.raises(postgres.ReadOnlySqlTransaction):
+        ingestion.run(connect=lambda: psycopg.connect(reader_dsn))
+
+
+def test_values_read_the_same_whatever_the_databases_own_settings_are(
+    ingestion: Ingestion,
+) -> None:
+    with psycopg.connect(ingestion.dsn, autocommit=True) as connection:
+        for setting in (
+            "datestyle to 'German'",
+            "timezone to 'Asia/Kolkata'",
+            "intervalstyle to 'iso_8601'",
+            "bytea_output to 'escape'",
+            "extra_float_digits to -15",
+        ):
+            connection.execute(
+                f"""do $$ begin execute format('alter database %I set {setting.replace("'", "''")}',
+                    current_database()); end $$""".encode()
+            )
+        connection.execute("create table a (at timestamp, span interval, bytes bytea, ratio float)")
+        connection.execute(r"insert into a values ('2024-03-01 05:06:07.8', '1 day', '\x00', 0.1)")
+    options = Database(Role.SOURCE, "", "").options
+
+    ingestion.run(connect=lambda: psycopg.connect(ingestion.dsn, options=options))
+
+    assert ingestion.taken("a") == [
+        {
+            "at": datetime(2024, 3, 1, 5, 6, 7, 800000),
+            "span": "1 day",
+            "bytes": "\\x00",
+            "ratio": 0.1,
+        }
+    ]

@@ -1,0 +1,93 @@
+"""The source moves to another server: a restore, a failover, a standby."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lambdas.ingest import change_capture
+from local.postgres import PostgresServer
+from pipeline.manifest import Capture, Manifest, key_of
+from tests.integration.ingest.ingestion import Ingestion, captures
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SOURCE = (
+    "create table design (design_id integer primary key)",
+    "insert into design values (1), (2)",
+)
+
+
+@pytest.fixture(scope="module")
+def other_server() -> Iterator[PostgresServer]:
+    """A server that is not the source's."""
+    with tempfile.TemporaryDirectory(prefix="totesys-other-") as folder:
+        server = PostgresServer(Path(folder) / "postgres", {"fsync": "off"})
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def standby(raw_bucket: str, s3: "S3Client", other_server: PostgresServer) -> Iterator[Ingestion]:
+    """A source that was a primary at the first run and is a standby since."""
+    primary = Ingestion(other_server.create_database("primary"), raw_bucket, s3)
+    primary.execute(*SOURCE)
+    primary.run()
+    primary.execute("insert into design values (3)")
+    other_server.stop()
+    signal = Path(other_server.log).parent / "data" / "standby.signal"
+    signal.touch()
+    other_server.start()
+    yield primary
+    other_server.stop()
+    signal.unlink()
+    other_server.start()
+
+
+def test_every_table_is_taken_whole_from_another_server(
+    ingestion: Ingestion, other_server: PostgresServer
+) -> None:
+    restored = dataclasses.replace(ingestion, dsn=other_server.create_database("restored"))
+    for source in (ingestion, restored):
+        source.execute(*SOURCE)
+    ingestion.run()
+
+    result = restored.run()
+
+    assert captures(result) == {"design": (Capture.WHOLE, 2)}
+    assert not restored.run().committed
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        lambda run: dataclasses.replace(run, system_identifier=run.system_identifier + "0"),
+        lambda run: dataclasses.replace(run, next_transaction=run.next_transaction + 1000),
+    ],
+    ids=["from another timeline", "after transactions that have not happened"],
+)
+def test_a_source_that_went_back_in_time_is_taken_whole(
+    ingestion: Ingestion, later: Callable[[Manifest], Manifest]
+) -> None:
+    ingestion.execute(*SOURCE)
+    ingestion.run()
+    lost = later(ingestion.manifest()).to_json().encode()
+    ingestion.client.put_object(Bucket=ingestion.bucket, Key=key_of(1), Body=lost)
+
+    assert captures(ingestion.run()) == {"design": (Capture.WHOLE, 2)}
+
+
+def test_a_standby_is_read_and_its_counters_are_not_believed(
+    standby: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_capture, "LARGE_TABLE_BYTES", 0)
+
+    standby.run()
+
+    assert {"design_id": 3} in standby.taken("design")
+    assert len(standby.swept("design")) == 3

@@ -1,0 +1,67 @@
+"""Raw files are put once, under a name of their own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.stub import Stubber
+
+from lambdas.ingest.raw_zone import RawZone
+from pipeline.errors import ObjectStoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+TAKEN_AT = "2026-03-04T05:06:07.000008Z"
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    path = tmp_path / "part.parquet"
+    path.write_bytes(b"rows")
+    return path
+
+
+@pytest.fixture
+def unreachable() -> "S3Client":
+    return boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:1",
+        region_name="eu-west-2",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"max_attempts": 0}),
+    )
+
+
+def test_a_file_that_is_there_already_stays_and_the_next_takes_another_number(
+    moto_aws: None, part: Path, tmp_path: Path
+) -> None:
+    client = boto3.client("s3")
+    client.create_bucket(
+        Bucket="raw", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}
+    )
+    zone = RawZone("raw", client, 7, TAKEN_AT)
+    first = zone.put(RawZone.ROWS, "design", part)
+    part.write_bytes(b"other rows")
+
+    second = zone.put(RawZone.ROWS, "design", part)
+
+    assert first == "raw/design/year=2026/month=03/day=04/0000000007-0000.parquet"
+    assert second == "raw/design/year=2026/month=03/day=04/0000000007-0001.parquet"
+    assert client.get_object(Bucket="raw", Key=first)["Body"].read() == b"rows"
+
+
+def test_an_object_store_out_of_reach_is_worth_a_retry(unreachable: "S3Client", part: Path) -> None:
+    with pytest.raises(ObjectStoreUnavailable, match="s3://raw/raw_keys/design/"):
+        RawZone("raw", unreachable, 1, TAKEN_AT).put(RawZone.KEYS, "design", part)
+
+
+def test_an_object_store_that_refuses_is_worth_a_retry(unreachable: "S3Client", part: Path) -> None:
+    with Stubber(unreachable) as stub:
+        stub.add_client_error("put_object", service_error_code="SlowDown")
+
+        with pytest.raises(ObjectStoreUnavailable, match="SlowDown"):
+            RawZone("raw", unreachable, 1, TAKEN_AT).put(RawZone.ROWS, "design", part)
