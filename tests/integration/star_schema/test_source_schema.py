@@ -1,21 +1,39 @@
 """A source whose schema changes: what is not needed flows, what is needed stops its table alone."""
 
+import json
+
 import pytest
 
 from pipeline.errors import TableBuildFailed
 from tests.integration.star_schema.world import Business, Star
 
 
-def test_a_new_column_flows_through_raw_without_harm(business: Business, star: Star) -> None:
+def test_new_columns_of_any_type_flow_through_raw_without_harm(
+    business: Business, star: Star
+) -> None:
     business.run()
     star.build("fact_payment", "dim_staff")
-    business.execute("alter table payment add column \"odd `name`\" varchar default 'x'")
+    business.execute("""
+alter table payment
+    add column "odd `name`" varchar default 'x',
+    add column "dotted.name" jsonb default '{}',
+    add column small smallint default 1,
+    add column big bigint default 1,
+    add column single real default 1.5,
+    add column double double precision default 1.5,
+    add column exact numeric(5, 2) default 1.25,
+    add column day date default '2024-02-29',
+    add column instant timestamptz default '2024-02-29 12:00+02',
+    add column bytes bytea default 'x'""")
     business.execute("alter table department add column floor integer")
-    business.execute("update payment set paid = not paid where payment_id = 1")
+    business.execute("update payment set paid = not paid, small = null where payment_id = 1")
+    business.execute("update payment set payment_date = 'soon' where payment_id = 2")
     business.run()
 
     assert star.build("fact_payment", "dim_staff") == {"fact_payment": 1, "dim_staff": 0}
     assert star.differences("fact_payment", "dim_staff") == []
+    (waiting,) = star.rows("quarantine")
+    assert json.loads(waiting["source_row"])["dotted.name"] == "{}"
 
 
 def test_a_dropped_column_stops_its_tables_and_the_others_go_on(
