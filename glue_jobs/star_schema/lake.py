@@ -109,7 +109,7 @@ class LakeTable:
         changed.createOrReplaceTempView("changed")
         self._announce(applied_through)
         self._spark.sql(
-            f"merge into {self.identifier} as target using changed "
+            f"merge into {self.identifier} as target using changed "  # nosec B608
             f"on target.`{key}` = changed.`{key}` "
             "when matched then update set * when not matched then insert *"
         )
