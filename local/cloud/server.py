@@ -38,7 +38,7 @@ class LocalCloud:
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",  # nosec B105 - the emulator asks for any
+            "AWS_SECRET_ACCESS_KEY": "test",  # the emulator takes any  # nosec B105
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
         }

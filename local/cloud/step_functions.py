@@ -85,7 +85,7 @@ def _with_delays(find: Callable[..., Any]) -> Callable[..., Any]:
         )
         delay = min(delay, retrier.get("MaxDelaySeconds", delay))
         if retrier.get("JitterStrategy") == "FULL":
-            delay = random.uniform(0, delay)  # noqa: S311  # nosec B311 - no secret hangs on it
+            delay = random.uniform(0, delay)  # noqa: S311 - no secret hangs on it  # nosec B311
         return {**retrier, "IntervalSeconds": delay, "BackoffRate": 1.0}, index
 
     return find_matching_retrier
