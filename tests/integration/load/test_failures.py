@@ -20,7 +20,7 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
 )
-from tests.fixtures.lake import StarLake
+from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
 
 _DEADLINE_SECONDS = 20.0
@@ -44,7 +44,7 @@ class DisturbedLake(Lake):
 @pytest.fixture
 def full_lake(star_lake: StarLake) -> StarLake:
     """A lake with all dimensions, and a payment."""
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
     return star_lake
 

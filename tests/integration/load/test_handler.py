@@ -7,14 +7,14 @@ import pytest
 
 from lambdas.load.handler import handler
 from pipeline.errors import VerificationFailed, WarehouseUnavailable
-from tests.fixtures.lake import STAR, StarLake
+from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.integration.load.invocation import Context, put_secret
 
 
 @pytest.fixture
 def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch) -> StarLake:
     """A lake of one row in every table, and the function's environment."""
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*DIMENSIONS)
     for table in STAR:
         if table.startswith("fact_"):
             star_lake.add_star_rows(table, {})

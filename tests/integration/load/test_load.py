@@ -11,7 +11,7 @@ from pyiceberg.types import StringType
 
 from lambdas.load.load import LoadedTable, LoadResult
 from pipeline.errors import StarSchemaMismatch
-from tests.fixtures.lake import DAY, STAR, StarLake
+from tests.fixtures.lake import DAY, DIMENSIONS, PAYMENT_DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import LoadThrough
 
 
@@ -30,7 +30,7 @@ def rows(connection: psycopg.Connection, table: str, *columns: str) -> list[tupl
 def test_every_table_is_loaded_with_all_its_columns(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*DIMENSIONS)
     facts = [name for name in STAR if name.startswith("fact_")]
     for name in facts:
         star_lake.add_star_rows(name, {})
@@ -107,7 +107,7 @@ def test_a_row_that_has_gone_from_the_source_is_kept_and_marked(
 def test_facts_keep_every_version_and_the_view_shows_the_latest_that_is_not_deleted(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         {"payment_record_id": 1, "payment_id": 1, "paid": False},
@@ -135,7 +135,7 @@ def test_facts_keep_every_version_and_the_view_shows_the_latest_that_is_not_dele
 def test_a_second_load_of_the_same_run_adds_nothing(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
     load_through(1)
     before = rows(warehouse, "pipeline_run", "sequence", "xmin")
@@ -151,7 +151,7 @@ def test_a_second_load_of_the_same_run_adds_nothing(
 def test_runs_that_were_never_loaded_are_made_up_for(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     load_through(1)
     for sequence in (2, 3, 4):
         star_lake.add_star_rows("fact_payment", {"payment_record_id": sequence}, sequence=sequence)
@@ -168,7 +168,7 @@ def test_runs_that_were_never_loaded_are_made_up_for(
 def test_what_later_runs_brought_is_left_for_their_own_load(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"payment_record_id": 1})
     star_lake.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)
 
@@ -208,7 +208,7 @@ def test_a_decimal_arrives_exactly_and_without_the_lakes_padding(
         "1234567890123456789012345678.1234567891",
         "-9999999999999999999999999999.9999999999",
     ]
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         *(
@@ -253,7 +253,7 @@ def test_times_keep_their_microseconds_and_dates_their_day(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
     days = (datetime.date(1, 1, 1), datetime.date(1899, 12, 31), datetime.date(9999, 12, 31))
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("dim_date", *({"date_id": day} for day in days))
     star_lake.add_star_rows(
         "fact_payment",
@@ -305,7 +305,7 @@ def test_a_lake_that_is_behind_the_warehouse_is_refused(
 def test_a_column_that_the_lake_lacks_is_named_and_nothing_is_loaded(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*DIMENSIONS)
     with star_lake.table("dim_staff").update_schema() as change:
         change.delete_column("location")
 

@@ -9,7 +9,7 @@ import pytest
 
 from lambdas.load.load import LoadedTable, LoadResult
 from pipeline.errors import StarSchemaMismatch
-from tests.fixtures.lake import StarLake
+from tests.fixtures.lake import DIMENSIONS, PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import LoadThrough
 
 
@@ -31,7 +31,7 @@ def loaded(connection: psycopg.Connection) -> list[int]:
 def test_a_fact_waits_with_every_reason_and_the_others_arrive(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         {"payment_record_id": 1},
@@ -62,7 +62,7 @@ def test_a_fact_waits_with_every_reason_and_the_others_arrive(
 def test_every_load_tries_again_and_says_how_many_wait(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"transaction_id": 7})
 
     results = [load_through(sequence) for sequence in (1, 1, 2)]
@@ -75,7 +75,7 @@ def test_every_load_tries_again_and_says_how_many_wait(
 def test_a_fact_is_released_unharmed_when_its_dimension_row_arrives(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*DIMENSIONS)
     amount = Decimal("1234567890123456789012345678.1234567891")
     star_lake.add_star_rows(
         "fact_purchase_order",
@@ -105,7 +105,7 @@ def test_a_fact_is_released_unharmed_when_its_dimension_row_arrives(
 def test_versions_that_waited_come_in_their_own_order_beside_those_that_did_not(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         {"payment_record_id": 1, "payment_id": 5, "transaction_id": 7},
@@ -132,7 +132,7 @@ def test_versions_that_waited_come_in_their_own_order_beside_those_that_did_not(
 def test_what_waits_survives_a_load_that_fails(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"transaction_id": 7})
     load_through(1)
     before = warehouse.execute("select * from fact_quarantine").fetchall()
@@ -150,7 +150,7 @@ def test_what_waits_survives_a_load_that_fails(
 def test_a_null_that_the_warehouse_does_not_allow_waits_for_the_next_version(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"payment_record_id": 1, "created_time": None})
     load_through(1)
     star_lake.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)

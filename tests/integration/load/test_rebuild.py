@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 
 from lambdas.load.load import LoadedTable
-from tests.fixtures.lake import StarLake, star_row
+from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake, star_row
 from tests.integration.load.conftest import LoadThrough
 
 
@@ -22,7 +22,7 @@ def runs(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
 def test_a_warehouse_that_equals_the_lake_is_left_alone(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
     load_through(1)
     before = warehouse.execute("select xmin from fact_payment").fetchall()
@@ -37,7 +37,7 @@ def test_a_warehouse_that_equals_the_lake_is_left_alone(
 def test_rows_that_were_changed_added_or_lost_in_the_warehouse_are_as_the_lake_has_them(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         *({"payment_record_id": number, "payment_id": number} for number in (1, 2, 3)),
@@ -68,7 +68,7 @@ def test_rows_that_were_changed_added_or_lost_in_the_warehouse_are_as_the_lake_h
 def test_a_warehouse_that_is_ahead_of_the_lake_comes_back_to_it(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
     star_lake.add_star_rows("dim_transaction", {"transaction_id": 2}, sequence=5)
     star_lake.add_star_rows(
@@ -89,7 +89,7 @@ def test_a_warehouse_that_is_ahead_of_the_lake_comes_back_to_it(
 def test_a_fact_whose_dimension_row_the_lake_no_longer_has_goes_to_wait(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("dim_transaction", {"transaction_id": 2})
     star_lake.add_star_rows(
         "fact_payment",
@@ -110,7 +110,7 @@ def test_a_fact_whose_dimension_row_the_lake_no_longer_has_goes_to_wait(
 def test_a_fact_that_names_another_dimension_row_in_the_lake_moves_there(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"transaction_id": 1})
     load_through(1)
     star_lake.replace("dim_transaction", star_row("dim_transaction", transaction_id=7))
@@ -125,7 +125,7 @@ def test_a_fact_that_names_another_dimension_row_in_the_lake_moves_there(
 def test_a_fact_that_the_lake_has_a_null_for_now_waits_and_its_old_version_goes(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
     load_through(1)
     star_lake.replace("fact_payment", star_row("fact_payment", payment_amount=None))
@@ -139,7 +139,7 @@ def test_a_fact_that_the_lake_has_a_null_for_now_waits_and_its_old_version_goes(
 def test_a_waiting_fact_that_the_lake_no_longer_has_is_forgotten(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
-    star_lake.add_dimensions()
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
         {"payment_record_id": 1, "transaction_id": 2},
