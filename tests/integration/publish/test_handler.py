@@ -3,13 +3,18 @@
 import csv
 import io
 import json
+import os
 from typing import TYPE_CHECKING
 
+import boto3
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from lambdas.load.migrations import migrate, migrations
+from lambdas.publish.extracts import connect, previews
 from lambdas.publish.handler import handler
+from pipeline.errors import DatabaseRefused, WarehouseUnavailable
 from tests.fixtures.lake import STAR
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
@@ -138,3 +143,77 @@ def test_a_warehouse_is_reached_over_its_unix_socket_as_well(
     answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
 
     assert answer["previews"] == 11
+
+
+def test_a_warehouse_that_cannot_be_reached_is_worth_a_retry(
+    deployed: RawZone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_arn = put_secret("postgresql://user:password@127.0.0.1:1/warehouse")
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", secret_arn)
+
+    with pytest.raises(WarehouseUnavailable, match="cannot be reached"):
+        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_a_warehouse_without_tls_is_not_spoken_to_where_tls_is_required(
+    deployed: RawZone, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("DATABASE_SSL_MODE", mode)
+
+    with pytest.raises(WarehouseUnavailable, match="SSL"):
+        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+
+def test_credentials_that_are_refused_are_for_somebody_to_correct(
+    deployed: RawZone, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret_arn = put_secret(make_conninfo(warehouse_dsn, password="guessed"))
+    monkeypatch.setenv("WAREHOUSE_SECRET_ARN", secret_arn)
+
+    with pytest.raises(DatabaseRefused, match="password authentication failed"):
+        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+
+def test_extracts_are_of_one_instant_whatever_is_loaded_meanwhile(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    with connect(
+        os.environ["WAREHOUSE_SECRET_ARN"], "disable", boto3.client("secretsmanager")
+    ) as connection:
+        before = previews(connection)
+        with psycopg.connect(warehouse_dsn, autocommit=True) as loading:
+            loading.execute("update dim_staff set first_name = 'another'")
+
+        assert previews(connection) == before
+
+
+def test_a_warehouse_that_drops_the_connection_is_worth_a_retry(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    def read_from_a_terminated_backend() -> None:
+        client = boto3.client("secretsmanager")
+        with (
+            connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", client) as connection,
+            psycopg.connect(warehouse_dsn, autocommit=True) as other,
+        ):
+            other.execute(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            previews(connection)
+
+    with pytest.raises(WarehouseUnavailable, match="cannot be reached"):
+        read_from_a_terminated_backend()
+
+
+def test_a_warehouse_that_has_too_many_connections_is_worth_a_retry(deployed: RawZone) -> None:
+    def be_refused() -> None:
+        client = boto3.client("secretsmanager")
+        with connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", client) as connection:
+            connection.cursor().execute(
+                "do $$ begin raise 'too many' using errcode = 'too_many_connections'; end $$"
+            )
+
+    with pytest.raises(WarehouseUnavailable, match="too many"):
+        be_refused()
