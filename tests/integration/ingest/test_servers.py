@@ -64,20 +64,27 @@ def test_every_table_is_taken_whole_from_another_server(
 
 
 @pytest.mark.parametrize(
-    "later",
+    "last",
     [
         lambda run: dataclasses.replace(run, system_identifier=run.system_identifier + "0"),
         lambda run: dataclasses.replace(run, next_transaction=run.next_transaction + 1000),
+        lambda run: dataclasses.replace(
+            run,
+            tables={
+                name: dataclasses.replace(table, horizon=table.horizon - 2**31)
+                for name, table in run.tables.items()
+            },
+        ),
     ],
-    ids=["from another timeline", "after transactions that have not happened"],
+    ids=["another timeline", "transactions that have not happened", "2^31 transactions ago"],
 )
-def test_a_source_that_went_back_in_time_is_taken_whole(
-    ingestion: Ingestion, later: Callable[[Manifest], Manifest]
+def test_a_source_that_cannot_be_compared_with_the_last_run_is_taken_whole(
+    ingestion: Ingestion, last: Callable[[Manifest], Manifest]
 ) -> None:
     ingestion.execute(*SOURCE)
     ingestion.run()
-    lost = later(ingestion.manifest()).to_json().encode()
-    ingestion.client.put_object(Bucket=ingestion.bucket, Key=key_of(1), Body=lost)
+    manifest = last(ingestion.manifest()).to_json().encode()
+    ingestion.client.put_object(Bucket=ingestion.bucket, Key=key_of(1), Body=manifest)
 
     assert captures(ingestion.run()) == {"design": (Capture.WHOLE, 2)}
 

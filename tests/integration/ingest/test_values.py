@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import LiteralString
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -242,7 +241,7 @@ def test_a_corrected_value_lets_the_next_run_take_everything(ingestion: Ingestio
 any_text = st.none() | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     | st.sampled_from('",\n\r\\.\t\ufeff '),
-    max_size=30,
+    max_size=20,
 )
 any_decimal = st.none() | st.decimals(
     min_value=Decimal("-99999999.99"), max_value=Decimal("99999999.99"), places=2
@@ -253,12 +252,12 @@ any_number = st.none() | st.decimals(allow_nan=False, allow_infinity=False).filt
 
 
 @settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(rows=st.lists(st.tuples(any_text, any_decimal, any_number, any_text), max_size=20))
+@given(rows=st.lists(st.tuples(any_text, any_decimal, any_number, any_text), max_size=60))
 def test_any_text_and_any_number_arrive_as_they_are(
     ingestion: Ingestion,
     rows: list[tuple[str | None, Decimal | None, Decimal | None, str | None]],
@@ -281,15 +280,3 @@ def test_any_text_and_any_number_arrive_as_they_are(
 
 def _number(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
-
-
-def test_text_in_another_encoding_at_the_server_arrives_as_the_same_text(
-    ingestion: Ingestion,
-) -> None:
-    with psycopg.connect(ingestion.dsn, autocommit=True) as connection:
-        connection.execute("create table latin (value text)")
-        connection.execute("insert into latin values ('Ørsted')")
-
-    ingestion.run(connect=lambda: psycopg.connect(ingestion.dsn, client_encoding="utf8"))
-
-    assert ingestion.taken("latin") == [{"value": "Ørsted"}]
