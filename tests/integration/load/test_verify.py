@@ -234,3 +234,13 @@ def test_a_malformed_row_beside_facts_that_wait_is_counted_with_them(
     assert verify(warehouse, three_payments.lake, source) == (
         VerifiedTable("fact_payment", rows=2, quarantined=2),
     )
+
+
+def test_malformed_rows_of_another_table_do_not_count(
+    warehouse: psycopg.Connection, three_payments: StarLake
+) -> None:
+    three_payments.add("quarantine", malformed(9, table="fact_sales_order", payment_amount=3))
+
+    assert verify(warehouse, three_payments.lake, {"payment": fingerprint(3)}) == (
+        VerifiedTable("fact_payment", rows=3, quarantined=0),
+    )
