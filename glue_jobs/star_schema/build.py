@@ -145,7 +145,7 @@ class _TableBuild:
         versions = new_versions(
             captured,
             key=key,
-            known=None if is_new else self._known(key),
+            known=None if is_new else self._known(captured),
             present=present,
             swept=swept,
         ).withColumn("run_id", _run_ids(todo.runs))
@@ -234,9 +234,15 @@ class _TableBuild:
                 "retyped a column; restore the column, or change the star table's SQL file"
             ) from error
 
-    def _known(self, key: str) -> DataFrame:
+    def _known(self, captured: DataFrame) -> DataFrame:
         """Returns the latest version of each key that the table holds."""
+        key = captured.columns[0]
         rows = self._table.rows().drop("run_id", "_sequence")
+        if gained := [c for c in captured.columns if c not in (*rows.columns, "_sequence")]:
+            raise SourceSchemaChanged(
+                f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
+                'gained: start the state machine with {"rebuild": true} to fill it'
+            )
         if not self._star.is_fact:
             return rows
         record_id = record_id_of(self._star)

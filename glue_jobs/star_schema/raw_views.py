@@ -90,14 +90,12 @@ class RawViews:
         parts = [(run.tables[source].columns, run.tables[source].files) for run in runs]
         return self._read(parts, head.tables[source].columns)
 
-    def captured_keys(self, source: str, runs: Iterable[Manifest]) -> DataFrame | None:
-        """Returns `key` and `_sequence` of every row there was, for the runs that swept the keys.
+    def captured_keys(self, source: str, runs: Iterable[Manifest]) -> DataFrame:
+        """Returns `key` and `_sequence` of every row there was when runs swept the keys.
 
-        A run that swept an empty table has no row here.
+        At least one of the runs has to have swept; one that swept an empty table has no row here.
         """
         swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
-        if not swept:
-            return None
         key = swept[0].primary_key[0]
         parts = [
             (

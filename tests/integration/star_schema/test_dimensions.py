@@ -2,7 +2,11 @@
 
 from datetime import date
 
-from tests.integration.star_schema.world import Business, Star
+import pytest
+
+from pipeline.errors import TableBuildFailed
+from pipeline.star_sql import parse
+from tests.integration.star_schema.world import STARS, Business, Star
 
 
 def test_a_renamed_department_refreshes_its_staff_alone(business: Business, star: Star) -> None:
@@ -104,3 +108,21 @@ def test_a_date_that_no_fact_can_hold_does_not_stretch_the_calendar(
     star.build("dim_date")
 
     assert star.differences("dim_date") == []
+
+
+def test_a_column_that_a_select_gains_arrives_with_a_rebuild(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    business.run()
+    star.build("dim_currency")
+    select = STARS["dim_currency"].select.replace(
+        "currency.currency_code,", "currency.currency_code, currency.created_at,", 1
+    )
+    monkeypatch.setitem(STARS, "dim_currency", parse("dim_currency", select))
+    business.run(full_refresh=True)
+
+    with pytest.raises(TableBuildFailed, match=r'does not hold created_at yet.*"rebuild": true'):
+        star.build("dim_currency")
+
+    assert star.build("dim_currency", rebuild=True) == {"dim_currency": 3}
+    assert all(row["created_at"] for row in star.rows("dim_currency"))

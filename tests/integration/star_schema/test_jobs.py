@@ -16,7 +16,11 @@ def test_each_job_builds_its_own_tables_and_stops_its_session(
 ) -> None:
     business.run()
     stopped: list[SparkSession] = []
-    monkeypatch.setattr(SparkSession, "stop", lambda session: stopped.append(session))
+
+    def stop(session: SparkSession) -> None:
+        stopped.append(session)
+
+    monkeypatch.setattr(SparkSession, "stop", stop)
     monkeypatch.setattr(job, "star_tables", lambda: (STARS["dim_currency"], STARS["fact_payment"]))
     monkeypatch.setattr(
         sys,

@@ -48,11 +48,12 @@ def test_the_next_build_adds_what_its_run_brought(built: Built) -> None:
 def test_runs_that_are_built_at_once_give_the_same_rows_and_record_ids(
     built: Built, new_star: Callable[[Business], Star]
 ) -> None:
+    changed_twice = ("fact_payment", "fact_sales_order", "dim_counterparty", "dim_date")
     at_once = new_star(built.business)
 
-    at_once.build(*STARS)
+    at_once.build(*changed_twice)
 
-    assert at_once.differences(*STARS) == []
+    assert at_once.differences(*changed_twice) == []
 
 
 def test_a_rebuild_gives_the_same_rows_and_record_ids(built: Built) -> None:
