@@ -27,6 +27,8 @@ endef
 	$(install)
 .venv-checkov/.installed: requirements/checkov.txt | prerequisites
 	$(install)
+.venv-bench/.installed: requirements/bench.txt | prerequisites
+	$(install)
 
 .PHONY: setup
 setup: .venv/.installed .venv-sam/.installed ## Install all that the other commands need
@@ -83,6 +85,10 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
 
+.PHONY: bench-ingest
+bench-ingest: setup .venv-bench/.installed ## Measure Ingest beside its limit and its peers (ROWS=)
+	@$(BIN)/python -m benchmarks.ingest $(if $(ROWS),--rows $(ROWS))
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .
@@ -94,6 +100,7 @@ lock: setup ## Pin the requirements anew, with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --universal --python-version 3.11 requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --universal --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
+	$(LOCK) --universal --python-version 3.11 requirements/bench.in -o requirements/bench.txt
 	for stage in ingest load publish; do \
 		$(LOCK) --python-version 3.13 --python-platform aarch64-manylinux_2_28 \
 			-c requirements/dev.txt requirements/lambda-$$stage.in -o requirements/lambda-$$stage.txt; \

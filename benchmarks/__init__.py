@@ -1,0 +1,1 @@
+"""Benchmarks: every stage beside its limit and its peers, in one interleaved run."""

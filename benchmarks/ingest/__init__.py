@@ -1,0 +1,1 @@
+"""Ingest beside its peers: one PostgreSQL table into zstd Parquet."""

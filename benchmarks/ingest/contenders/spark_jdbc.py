@@ -1,0 +1,83 @@
+"""Spark's JDBC source in two partitions, its start included; `fetch` only gets the driver."""
+
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyspark.sql import DataFrameReader, SparkSession
+
+from benchmarks.ingest.contenders.task import KEY, TABLE, output_folder, source_url
+
+_DRIVER = "org.postgresql:postgresql:42.7.8"
+_JARS = Path(".local/benchmark-jars")
+_BOUNDS = f"select min({KEY}), max({KEY}) from {TABLE}"  # noqa: S608
+
+
+def fetch() -> None:
+    """Fetches PostgreSQL's JDBC driver from Maven Central, unless it is there."""
+    if _JARS.exists():
+        return
+    cache = _JARS.with_name(_JARS.name + "-fetching")
+    spark = (
+        _session()
+        .config("spark.jars.ivy", str(cache.resolve()))
+        .config("spark.jars.packages", _DRIVER)
+        .getOrCreate()
+    )
+    spark.stop()
+    (cache / "jars").rename(_JARS)
+    shutil.rmtree(cache)
+
+
+def main() -> None:
+    """Reads the table by ranges of its key."""
+    spark = (
+        _session()
+        .config("spark.driver.memory", "1g")
+        .config("spark.driver.extraClassPath", f"{_JARS.resolve()}/*")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.session.timeZone", "UTC")
+        .getOrCreate()
+    )
+    bounds = _source(spark).option("query", _BOUNDS).load().first()
+    assert bounds is not None  # noqa: S101 - an aggregate gives one row
+    rows = _source(spark).options(
+        dbtable=TABLE,
+        partitionColumn=KEY,
+        lowerBound=bounds[0],
+        upperBound=bounds[1] + 1,
+        numPartitions=2,
+    )
+    rows.load().write.parquet(str(output_folder() / "rows"))
+    gateway = spark.sparkContext._gateway
+    assert gateway is not None  # noqa: S101 - a session has its JVM
+    spark.stop()
+    # Only a child that is waited for is counted: Spark itself leaves its JVM to end alone.
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+
+
+def _source(spark: SparkSession) -> DataFrameReader:
+    place = urlsplit(source_url())
+    return spark.read.format("jdbc").options(
+        url=f"jdbc:postgresql://{place.hostname}:{place.port}{place.path}",
+        driver="org.postgresql.Driver",
+        user=place.username,
+        password=place.password,
+        fetchsize=10_000,
+    )
+
+
+def _session() -> SparkSession.Builder:
+    return (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+    )
+
+
+if __name__ == "__main__":
+    fetch() if sys.argv[1:] == ["fetch"] else main()

@@ -1,0 +1,1 @@
+"""The benchmarks' measuring, comparing and telling."""
