@@ -72,7 +72,7 @@ deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml
 
 .PHONY: test
 test: setup ## Run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --cov
 
 .PHONY: check
 check: setup .venv-checkov/.installed ## Check format, lint, types, security, template, state machine

@@ -26,6 +26,14 @@ _NAMED_ERROR = re.compile(
     r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): "
 )
 _BAD_REQUEST = 400
+# Small data on a laptop: what the second compiler would gain, its own work costs. A code cache that
+# is full ends all compilation, and without that compiler Java makes it small.
+_JAVA_OPTIONS = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:ReservedCodeCacheSize=256m",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+)
 _LOG_PREFIX = "--custom-logGroup-prefix"
 _DEFAULT_LOG_PREFIX = "/aws-glue/jobs"
 _DEFAULT_MINUTES = 2880
@@ -108,8 +116,7 @@ def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "2g",
-        # Small data on a laptop: what the second compiler would gain, its own work costs.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto",
+        "spark.driver.extraJavaOptions": " ".join(_JAVA_OPTIONS),
         "spark.driver.extraClassPath": f"{jars}/*",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
