@@ -1,0 +1,103 @@
+"""The local commands, on the stack that is up."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from local import __main__ as commands
+from local.stack import LocalStack, Stack
+from tests.end_to_end.conftest import Run
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(
+    stack: Stack, state_folder: Path, succeed: Run, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Runs a local command on the tests' stack, which shows all of its source; gives its code."""
+    succeed()
+    monkeypatch.setattr(commands, "LocalStack", lambda: LocalStack(state_folder))
+
+    def run_command(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["local", *arguments])
+        return commands.main()
+
+    return run_command
+
+
+def test_run_on_a_stack_that_is_up_shows_every_star_table_and_what_to_try_next(
+    stack: Stack, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("run") == 0
+
+    shown = capsys.readouterr().out
+    with psycopg.connect(stack.warehouse_dsn) as warehouse:
+        rows = warehouse.execute("select count(*) from fact_payment").fetchone()
+    assert rows is not None
+    (line,) = (line for line in shown.splitlines() if "fact_payment" in line)
+    assert line.count(f" {rows[0]:,} ") == 2, "rows in the lake and in the warehouse"
+    assert "deploying" not in shown
+    assert "Nothing new since run" in shown
+    assert "What to try next" in shown
+
+
+def test_execute_shows_every_stage_with_its_seconds_and_retries(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("execute", "--input", '{"verify": true}') == 0
+
+    shown = capsys.readouterr().out
+    assert "the warehouse equals the source" in shown
+    assert all(stage in shown for stage in ("AcquireLock", "Ingest", "Load"))
+
+
+def test_execute_of_a_failing_execution_says_why_and_fails(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("execute", "--input", '{"verfiy": true}') == 1
+
+    assert "FAILED: InvalidInput: " in capsys.readouterr().err
+
+
+def test_activity_says_what_happened_in_the_source(
+    command: Command, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("activity") == 0
+
+    assert "payments turned paid" in capsys.readouterr().out
+    assert run().output["status"] == "loaded"
+
+
+def test_status_is_one_json_object_for_tools_and_lines_for_people(
+    stack: Stack, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("status", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["warehouse_dsn"] == stack.warehouse_dsn
+    assert document.keys() >= {
+        "endpoint_url",
+        "state_machine_arn",
+        "source_dsn",
+        "raw_bucket",
+        "lake_bucket",
+        "glue_database",
+    }
+
+    assert command("status") == 0
+    assert "last load" in capsys.readouterr().out
+
+
+def test_logs_are_those_of_the_functions_and_the_jobs(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("logs") == 0
+
+    shown = capsys.readouterr().out
+    assert "/aws/lambda/totesys-ingest" in shown
+    assert "/aws-glue/totesys/output" in shown
+    assert '"message":"loaded"' in shown
