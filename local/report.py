@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, LiteralString
 
 import boto3
 import psycopg
@@ -18,7 +19,7 @@ from local.execution import EndedState, EnteredState, Execution
 from local.stack import Stack
 
 _SHOWN = ("Task", "Parallel")
-_STAR_TABLES = """
+_STAR_TABLES: LiteralString = """
 select relname::text
 from pg_class
 where relkind = 'r'
@@ -27,6 +28,9 @@ where relkind = 'r'
     and relname <> 'fact_quarantine'
 order by relname
 """
+_LOADED_BEFORE: LiteralString = (
+    "select coalesce(max(sequence), 0) from pipeline_run where sequence < %s"
+)
 
 
 class Report:
@@ -56,8 +60,9 @@ class Report:
     def summary(self, stack: Stack, execution: Execution) -> None:
         """Prints what an execution did, and what the lake and the warehouse hold now."""
         self.line("")
-        self._console.print(_rows_table(stack, execution.output))
-        self._console.print(_stages_table(execution))
+        stars = _star_rows(stack, execution.output)
+        self._console.print(_rows_table(stars, execution.output))
+        self._console.print(_stages_table(execution, stars))
         self.line(str(execution.output.get("message", execution.output.get("status", ""))))
 
     def ended(self, state: EndedState) -> None:
@@ -86,50 +91,71 @@ class ExecutionReport:
         self._status.update(", ".join(under_way) or "starting the execution")
 
 
-def _rows_table(stack: Stack, output: dict[str, Any]) -> Table:
+@dataclass(frozen=True)
+class _StarRows:
+    """One star table's rows: in the lake, in the warehouse, and those that came since a run."""
+
+    table: str
+    in_lake: int
+    in_warehouse: int
+    built: int
+
+
+def _star_rows(stack: Stack, output: dict[str, Any]) -> list[_StarRows]:
+    catalog = glue_catalog(boto3.client("s3"))
+    with psycopg.connect(stack.warehouse_dsn) as warehouse:
+        before = _count(warehouse, _LOADED_BEFORE, [output.get("sequence", 0)])
+        found: list[_StarRows] = []
+        for (name,) in warehouse.execute(_STAR_TABLES).fetchall():
+            count = sql.SQL("select count(*) from {}").format(sql.Identifier(name))
+            try:
+                table = catalog.load_table((stack.glue_database, name))
+            except NoSuchTableError:
+                found.append(_StarRows(name, 0, _count(warehouse, count), 0))
+                continue
+            built = table.scan(row_filter=f"_sequence > {before}").count()
+            found.append(_StarRows(name, table.scan().count(), _count(warehouse, count), built))
+    return found
+
+
+def _count(
+    connection: psycopg.Connection,
+    query: LiteralString | sql.Composed,
+    arguments: list[Any] | None = None,
+) -> int:
+    row = connection.execute(query, arguments).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _rows_table(stars: list[_StarRows], output: dict[str, Any]) -> Table:
     table = Table(title="The star schema")
     table.add_column("table")
     for name in ("lake rows", "warehouse rows", "new", "changed", "waiting"):
         table.add_column(name, justify="right")
-    catalog = glue_catalog(boto3.client("s3"))
     loaded = {entry["table"]: entry for entry in output.get("tables", [])}
-    with psycopg.connect(stack.warehouse_dsn) as connection:
-        names = [str(row[0]) for row in connection.execute(_STAR_TABLES.encode())]
-        for name in names:
-            rows = connection.execute(
-                sql.SQL("select count(*) from {}").format(sql.Identifier(name))
-            ).fetchone()
-            try:
-                held = catalog.load_table((stack.glue_database, name)).scan().count()
-            except NoSuchTableError:
-                held = 0
-            this = loaded.get(name, {})
-            table.add_row(
-                name,
-                f"{held:,}",
-                f"{rows[0] if rows else 0:,}",
-                *(f"{this.get(kind, 0):,}" for kind in ("inserted", "updated", "quarantined")),
-            )
+    for star in stars:
+        this = loaded.get(star.table, {})
+        counts = (this.get(kind, 0) for kind in ("inserted", "updated", "quarantined"))
+        table.add_row(
+            star.table, *(f"{rows:,}" for rows in (star.in_lake, star.in_warehouse, *counts))
+        )
     return table
 
 
-def _stages_table(execution: Execution) -> Table:
+def _stages_table(execution: Execution, stars: list[_StarRows]) -> Table:
     table = Table(title="The stages")
     table.add_column("stage")
     for name in ("seconds", "rows", "retries"):
         table.add_column(name, justify="right")
     rows = {
-        "Ingest": execution.output.get("ingested", {}).get("rows"),
-        "Load": execution.output.get("loaded", {}).get("rows"),
+        "Ingest": execution.output.get("ingested", {}).get("rows", 0),
+        "BuildDimensions": sum(star.built for star in stars if star.table.startswith("dim_")),
+        "BuildFacts": sum(star.built for star in stars if star.table.startswith("fact_")),
+        "Load": execution.output.get("loaded", {}).get("rows", 0),
     }
     for state in execution.states:
         if "lambda" in state.resource or "glue" in state.resource:
-            count = rows.get(state.name)
-            table.add_row(
-                state.name,
-                f"{state.seconds:.1f}",
-                "" if count is None else f"{count:,}",
-                str(state.retries),
-            )
+            count = f"{rows[state.name]:,}" if state.name in rows else ""
+            table.add_row(state.name, f"{state.seconds:.1f}", count, str(state.retries))
     table.add_row("all of it", f"{execution.seconds:.1f}", "", "")
     return table
