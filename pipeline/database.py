@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _KEYWORDS = {"username": "user"}
 _NOT_FOR_LIBPQ = ("engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn")
 _CONNECT_SECONDS = 10
-_EXACT_TEXT = (
+EXACT_TEXT = (
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex "
     "-c extra_float_digits=1"
 )
@@ -90,7 +90,7 @@ class Database:
     role: Role
     secret_arn: str
     ssl_mode: str
-    options: str = _EXACT_TEXT
+    options: str = EXACT_TEXT
 
     def connect(self, client: "SecretsManagerClient") -> psycopg.Connection:
         """Opens a connection with the credentials of this moment.

@@ -74,6 +74,9 @@ class TableCapture:
         rows: Rows in `files`.
         files: Keys of the Parquet files of this run's rows, in the raw bucket.
         key_files: Keys of the Parquet files that hold every primary key, if they were swept.
+        not_held: How many values of this run their raw types cannot hold. The rows that they are
+            of are in none of `files`; the values are in `quarantine_files`.
+        quarantine_files: Keys of the Parquet files of those values.
         keys_swept: Whether `files` (of a whole capture) or `key_files` show every key there is,
             so that an absent key has been deleted. An empty table has neither file.
         columns: The columns of `files`, in the source's order.
@@ -91,6 +94,8 @@ class TableCapture:
     rows: int
     files: tuple[str, ...]
     key_files: tuple[str, ...]
+    not_held: int
+    quarantine_files: tuple[str, ...]
     keys_swept: bool
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
@@ -155,7 +160,7 @@ def _table(entry: dict[str, Any]) -> TableCapture:
     fields["capture"] = Capture(fields["capture"])
     fields["columns"] = tuple(Column(**column) for column in fields["columns"])
     fields["statistics"] = Statistics(**fields["statistics"])
-    for name in ("files", "key_files", "primary_key"):
+    for name in ("files", "key_files", "quarantine_files", "primary_key"):
         fields[name] = tuple(fields[name])
     return TableCapture(**fields)
 

@@ -158,9 +158,10 @@ class _TableBuild:
     ) -> tuple[DataFrame, DataFrame | None, tuple[int, ...]]:
         """Returns the SELECT's rows, the keys there were, and the runs that looked at all keys."""
         if self._star.is_joined:
-            rows = self._select(self._state_views(todo))
-            keys = rows.select(f.col(rows.columns[0]).alias("key"), "_sequence")
-            return rows, keys, tuple(todo.runs)
+            # What the first table has is there, even if a value that is not held keeps it, or a row
+            # that it joins, out of the rows.
+            keys = self._views.state_keys(self._star.sources[0], todo.runs)
+            return self._select(self._state_views(todo)), keys, tuple(todo.runs)
         head = self._store.read(self._request.through)
         rows = self._select(
             {source: self._fit_rows(source, todo, head) for source in self._star.sources}
@@ -172,7 +173,7 @@ class _TableBuild:
         swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
         present = (
             self._views.captured_keys(source, runs)
-            if swept and (after > 0 or len(runs) > 1)
+            if swept and (after > 0 or len(runs) > 1 or runs[0].tables[source].key_files)
             else None
         )
         return rows, present, swept
@@ -256,14 +257,14 @@ class _TableBuild:
     def _append_versions(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
         record_id = record_id_of(self._star)
         start = 0 if is_new else self._table.greatest(record_id)
-        in_order = Window.orderBy("_sequence", key)
+        in_order = Window.orderBy("_sequence", key, "is_deleted")
         numbered = versions.select(
             (f.row_number().over(in_order) + f.lit(start)).cast("bigint").alias(record_id), "*"
         )
         return self._write(numbered, is_new=is_new)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
-        latest = Window.partitionBy(key).orderBy(f.desc("_sequence"))
+        latest = Window.partitionBy(key).orderBy(f.desc("_sequence"), f.desc("is_deleted"))
         rows = (
             versions.withColumn("_rank", f.row_number().over(latest))
             .where("_rank = 1")

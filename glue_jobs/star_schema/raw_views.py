@@ -111,15 +111,31 @@ class RawViews:
 
         The table is one that Ingest captures whole, so a state is one capture.
         """
-        captures: dict[int, Manifest] = {}
-        belongs: list[tuple[int, int]] = []
-        for sequence in sequences:
-            run = next(self._store.changes(source, after=0, through=sequence), None)
-            if run is not None:
-                captures[run.sequence] = run
-                belongs.append((run.sequence, sequence))
-        rows = self.captured_rows(source, captures.values(), head)
-        mapping = self._spark.createDataFrame(belongs, "_sequence bigint, _state bigint")
+        captures = self._states_of(source, sequences)
+        runs = {run.sequence: run for run in captures.values()}
+        rows = self.captured_rows(source, runs.values(), head)
+        return self._as_states(rows, captures)
+
+    def state_keys(self, source: str, sequences: Iterable[int]) -> DataFrame:
+        """Returns `key` and `_sequence` of every row that a table had as of each run."""
+        captures = self._states_of(source, sequences)
+        runs = {run.sequence: run for run in captures.values()}
+        return self._as_states(self.captured_keys(source, runs.values()), captures)
+
+    def _states_of(self, source: str, sequences: Iterable[int]) -> dict[int, Manifest]:
+        """Returns for each run the run that captured the table's state as of then."""
+        newest = (
+            (sequence, next(self._store.changes(source, after=0, through=sequence), None))
+            for sequence in sequences
+        )
+        return {sequence: run for sequence, run in newest if run is not None}
+
+    def _as_states(self, rows: DataFrame, captures: dict[int, Manifest]) -> DataFrame:
+        """Gives each captured row to the runs whose state it belongs to."""
+        mapping = self._spark.createDataFrame(
+            [(run.sequence, sequence) for sequence, run in captures.items()],
+            "_sequence bigint, _state bigint",
+        )
         return (
             rows.join(f.broadcast(mapping), "_sequence")
             .drop("_sequence")

@@ -85,8 +85,12 @@ def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> D
 
 
 def _changes(states: DataFrame) -> DataFrame:
-    """Keeps the states that differ from the state before, and are not yet in the table."""
-    history = Window.partitionBy("_key").orderBy("_sequence")
+    """Keeps the states that differ from the state before, and are not yet in the table.
+
+    A run of several snapshots may have captured a row that had gone when it swept the keys: the
+    deletion is the later one.
+    """
+    history = Window.partitionBy("_key").orderBy("_sequence", "_deleted")
     filled = states.withColumn(
         "_content", f.last("_content", ignorenulls=True).over(history)
     ).where("_content is not null")

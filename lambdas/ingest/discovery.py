@@ -24,6 +24,8 @@ select
     class.oid::bigint as oid,
     class.relname as name,
     pg_relation_size(class.oid) as bytes,
+    pg_relation_size(class.oid) / current_setting('block_size')::bigint as pages,
+    pg_table_size(class.oid) as total_bytes,
     class.relkind = 'p' as is_partitioned,
     coalesce(keys.columns, '{}') as primary_key
 from pg_class as class
@@ -89,6 +91,8 @@ class SourceTable:
         oid: The table's object identifier.
         name: Its name in the schema `public`.
         bytes: The size of its main file.
+        pages: The pages of its main file.
+        total_bytes: Its size with values that are kept out of line.
         is_partitioned: Whether its rows live in partitions, which the counters do not add up.
         primary_key: The key's columns in the key's order; empty for a table without one.
         columns: Its columns in the table's order.
@@ -97,6 +101,8 @@ class SourceTable:
     oid: int
     name: str
     bytes: int
+    pages: int
+    total_bytes: int
     is_partitioned: bool
     primary_key: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -152,8 +158,8 @@ def read_tables(connection: psycopg.Connection) -> tuple[SourceTable, ...]:
     rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()
     columns: dict[int, list[Column]] = {row[0]: [] for row in rows}
     for oid, name, source_type in connection.execute(_COLUMNS, [list(columns)]):
-        columns[oid].append(Column(name, source_type, str(raw_type(source_type))))
+        columns[oid].append(Column(name, source_type, raw_type(source_type).name))
     return tuple(
-        SourceTable(oid, name, size, partitioned, tuple(key), tuple(columns[oid]))
-        for oid, name, size, partitioned, key in rows
+        SourceTable(oid, name, size, pages, total, partitioned, tuple(key), tuple(columns[oid]))
+        for oid, name, size, pages, total, partitioned, key in rows
     )

@@ -10,17 +10,21 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.ingest.ingest import IngestRequest, ingest
-from pipeline.database import Database, Role, translated_errors
+from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.settings import required
 from pipeline.star_sql import joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
-_READERS = 2
+_GENTLE = (
+    "-c default_transaction_read_only=on -c statement_timeout=10min -c lock_timeout=10s "
+    "-c idle_in_transaction_session_timeout=15min"
+)
+"""Sessions at the source cannot write, wait long for a lock, or outlive the function for long."""
 
 
 @_LOGGER.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
-    """Ingests once.
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Ingests once, or as far as the time allows: `complete` in the answer says which.
 
     Args:
         event: run_id, full_refresh, verify and loaded_through, as IngestRequest has them.
@@ -37,7 +41,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         loaded_through=int(event.get("loaded_through", 0)),
     )
     source = Database(
-        Role.SOURCE, required("SOURCE_SECRET_ARN"), os.environ.get("DATABASE_SSL_MODE", "require")
+        Role.SOURCE,
+        required("SOURCE_SECRET_ARN"),
+        os.environ.get("DATABASE_SSL_MODE", "require"),
+        f"{EXACT_TEXT} {_GENTLE}",
     )
     secrets = boto3.client("secretsmanager")
     with translated_errors(Role.SOURCE):
@@ -47,7 +54,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
             bucket=required("RAW_BUCKET"),
             client=boto3.client("s3"),
             joined=joined_sources(star_tables()),
-            readers=_READERS,
+            readers=int(os.environ.get("READERS", "2")),
+            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     answer: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(result)))
     _LOGGER.info("ingested", extra={"result": answer})

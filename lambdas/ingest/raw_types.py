@@ -1,42 +1,89 @@
-"""How a PostgreSQL type is stored in the raw zone.
+"""How a PostgreSQL type travels to the raw zone, and what it is there: docs/types.md.
 
 Integers, booleans, dates, timestamps and numerics of a declared precision keep their type. All
 else travels as PostgreSQL's own text, which loses nothing: `numeric` without a precision above all.
 """
 
 import re
+from dataclasses import dataclass
 
-import pyarrow as pa
-
-_PLAIN: dict[str, pa.DataType] = {
-    "smallint": pa.int16(),
-    "integer": pa.int32(),
-    "bigint": pa.int64(),
-    "boolean": pa.bool_(),
-    "date": pa.date32(),
-    "real": pa.float32(),
-    "double precision": pa.float64(),
-}
+# Their cast to text shows more, or less, than their output function, which COPY and psql use.
+_OUTPUT_FUNCTIONS = {"character": "bpcharout", "inet": "inet_out", "cidr": "cidr_out"}
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
-_TIMESTAMP = re.compile(r"timestamp(\(\d\))? without time zone")
-_TIMESTAMP_WITH_ZONE = re.compile(r"timestamp(\(\d\))? with time zone")
 _WIDEST_DECIMAL = 38
 
 
-def raw_type(source_type: str) -> pa.DataType:
-    """Returns the Arrow type that holds every finite value of a PostgreSQL type exactly.
+@dataclass(frozen=True)
+class RawType:
+    """A type of the raw zone, and the way there.
+
+    Attributes:
+        name: The Arrow name of the Parquet column's type: `decimal128(10, 2)`.
+        sent: The server's expression for what it sends; `{0}` stands for the column.
+        kept: The reader's expression for what is kept; `{0}` stands for what was sent. Null for a
+            value that the type cannot hold.
+        holds_all: Whether the type holds every value there is.
+        limits: What the type holds, in words.
+    """
+
+    name: str
+    sent: str = "{0}"
+    kept: str = "{0}"
+    holds_all: bool = True
+    limits: str = ""
+
+
+def raw_type(source_type: str) -> RawType:
+    """Returns how a PostgreSQL type is kept.
 
     Args:
         source_type: The type as `format_type` of PostgreSQL prints it, domains resolved.
     """
-    if source_type in _PLAIN:
-        return _PLAIN[source_type]
     if match := _NUMERIC.fullmatch(source_type):
         precision, scale = int(match[1]), int(match[2])
         if precision <= _WIDEST_DECIMAL and scale <= precision:
-            return pa.decimal128(precision, scale)
-    if _TIMESTAMP.fullmatch(source_type):
-        return pa.timestamp("us")
-    if _TIMESTAMP_WITH_ZONE.fullmatch(source_type):
-        return pa.timestamp("us", tz="UTC")
-    return pa.string()
+            return _decimal(precision, scale)
+    for pattern, kind in _KINDS:
+        if pattern.fullmatch(source_type):
+            return kind
+    output = _OUTPUT_FUNCTIONS.get(source_type.partition("(")[0])
+    return RawType("string", sent=f"textin({output}({{0}}))" if output else "{0}::text")
+
+
+def _decimal(precision: int, scale: int) -> RawType:
+    return RawType(
+        f"decimal128({precision}, {scale})",
+        sent="{0}::text",
+        kept=f"try_cast({{0}} as decimal({precision}, {scale}))",
+        holds_all=False,
+        limits="finite numbers",
+    )
+
+
+def _moment(name: str, kind: str, last: str) -> RawType:
+    return RawType(
+        name,
+        kept=f"case when {{0}} between {kind} '0001-01-01' and {kind} {last} then {{0}} end",
+        holds_all=False,
+        limits="the years 1 to 9999",
+    )
+
+
+_KINDS = (
+    (re.compile("smallint"), RawType("int16")),
+    (re.compile("integer"), RawType("int32")),
+    (re.compile("bigint"), RawType("int64")),
+    (re.compile("boolean"), RawType("bool")),
+    (re.compile("real"), RawType("float")),
+    (re.compile("double precision"), RawType("double")),
+    (re.compile(r"text|character varying(\(\d+\))?"), RawType("string")),
+    (re.compile("date"), _moment("date32[day]", "date", "'9999-12-31'")),
+    (
+        re.compile(r"timestamp(\(\d\))? without time zone"),
+        _moment("timestamp[us]", "timestamp", "'9999-12-31 23:59:59.999999'"),
+    ),
+    (
+        re.compile(r"timestamp(\(\d\))? with time zone"),
+        _moment("timestamp[us, tz=UTC]", "timestamptz", "'9999-12-31 23:59:59.999999+00'"),
+    ),
+)

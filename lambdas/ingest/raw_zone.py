@@ -18,10 +18,12 @@ class RawZone:
     Attributes:
         ROWS: The prefix of captured rows.
         KEYS: The prefix of key sweeps.
+        QUARANTINE: The prefix of values that their raw types cannot hold.
     """
 
     ROWS = "raw"
     KEYS = "raw_keys"
+    QUARANTINE = "raw_quarantine"
 
     def __init__(self, bucket: str, client: "S3Client", sequence: int, taken_at: str) -> None:
         self._bucket = bucket

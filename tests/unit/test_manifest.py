@@ -23,6 +23,8 @@ def manifest(sequence: int, *, changed_in: int, previous_change: int) -> Manifes
         rows=1 if captured else 0,
         files=(f"raw/design/{sequence:010d}-0000.parquet",) if captured else (),
         key_files=(),
+        not_held=0,
+        quarantine_files=(),
         keys_swept=False,
         columns=(Column("design_id", "integer", "int32"),),
         primary_key=("design_id",),

@@ -1,51 +1,48 @@
-"""Ingest's own extract; the argument is the number of readers."""
+"""Ingest's own reading and writing; the argument is the number of readers."""
 
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 
 import psycopg
-from psycopg import sql
 
 from benchmarks.ingest.contenders.task import TABLE, output_folder, source_url
+from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import read_tables
-from lambdas.ingest.extract import extract
-
-_BEGIN = "begin isolation level repeatable read read only"
+from lambdas.ingest.source_reader import SourceReader
 
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
-    """Writes the table to Parquet files, one for each reader's range of its pages.
+    """Writes the table to Parquet files, one a chunk, as a run does before it uploads them.
 
     Args:
         url: The source database.
         folder: Where the files go.
         readers: How many connections read at the same time, all in one snapshot.
     """
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(_BEGIN)
+    numbers = count()
+    with psycopg.connect(url, autocommit=True) as connection, tempfile.TemporaryDirectory() as own:
+        connection.execute("begin isolation level repeatable read read only")
         table = next(table for table in read_tables(connection) if table.name == TABLE)
-        found = connection.execute(
-            "select pg_export_snapshot(), pg_relation_size(%s::oid)"
-            " / current_setting('block_size')::int",
-            [table.oid],
-        ).fetchone()
-        assert found is not None  # noqa: S101 - a SELECT without FROM gives one row
-        snapshot, pages = found
+        exported = connection.execute("select pg_export_snapshot()").fetchone()
+        assert exported is not None  # noqa: S101 - a SELECT without FROM gives one row
+        free: SimpleQueue[SourceReader] = SimpleQueue()
+        for _ in range(readers):
+            free.put(SourceReader(url, exported[0], Path(own)))
 
-        def read(reader: int) -> None:
-            first, end = (f"({pages * part // readers},0)" for part in (reader, reader + 1))
-            pages_of_reader = sql.SQL("ctid >= {}::tid").format(first)
-            if reader + 1 < readers:
-                pages_of_reader += sql.SQL(" and ctid < {}::tid").format(end)
-            with psycopg.connect(url, autocommit=True) as own:
-                own.execute(_BEGIN)
-                own.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-                path = folder / f"{reader}.parquet"
-                extract(own, table, table.columns, pages_of_reader, path)
+        def take(chunk: Chunk) -> None:
+            number, reader = next(numbers), free.get()
+            path, values = folder / f"{number}.parquet", folder / f"{number}.values.parquet"
+            reader.take(table, table.columns, chunk.condition, path, values)
+            free.put(reader)
 
         with ThreadPoolExecutor(readers) as pool:
-            list(pool.map(read, range(readers)))
+            list(pool.map(take, chunks_of(table)))
+        while not free.empty():
+            free.get().close()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """A source, a raw zone, and the ingests between them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import EndpointConnectionError
 
 from lambdas.ingest.ingest import Connect, IngestRequest, IngestResult, ingest
 from pipeline.manifest import Capture, Manifest, ManifestStore
@@ -49,16 +52,23 @@ class Ingestion:
         full_refresh: bool | tuple[str, ...] = False,
         verify: bool = False,
         readers: int = 1,
+        run_id: str = "a-run",
+        seconds_left: Callable[[], float] = lambda: 1000.0,
     ) -> IngestResult:
         """Ingests once."""
         return ingest(
-            IngestRequest("a-run", full_refresh, verify),
+            IngestRequest(run_id, full_refresh, verify),
             connect=connect or self.connect,
             bucket=self.bucket,
             client=self.client,
             joined=self.joined,
             readers=readers,
+            seconds_left=seconds_left,
         )
+
+    def joining(self, *tables: str) -> "Ingestion":
+        """Returns the same for a star schema that joins these tables."""
+        return replace(self, joined=frozenset(tables))
 
     def manifest(self) -> Manifest:
         """Returns the newest run's manifest."""
@@ -83,6 +93,54 @@ class Ingestion:
         """Returns a Parquet file."""
         body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return pq.read_table(pa.BufferReader(body))
+
+    @contextmanager
+    def before_put(self, prefix: str, then: Callable[[], object]) -> Iterator[None]:
+        """Does something else before the first object under a prefix is put."""
+        is_done = False
+
+        def before(params: dict[str, Any], **_: object) -> None:
+            nonlocal is_done
+            if not is_done and f"/{self.bucket}/{prefix}" in params["url"]:
+                is_done = True
+                then()
+
+        self.client.meta.events.register("before-call.s3.PutObject", before)
+        try:
+            yield
+        finally:
+            self.client.meta.events.unregister("before-call.s3.PutObject", before)
+
+    @contextmanager
+    def failing_puts(self, first: int) -> Iterator[None]:
+        """Has every put of an object fail, from the one of that number on."""
+        puts = 0
+
+        def refuse(**_: object) -> None:
+            nonlocal puts
+            puts += 1
+            if puts > first:
+                raise EndpointConnectionError(endpoint_url="https://s3")
+
+        self.client.meta.events.register("before-call.s3.PutObject", refuse)
+        try:
+            yield
+        finally:
+            self.client.meta.events.unregister("before-call.s3.PutObject", refuse)
+
+    def at_snapshot(
+        self, then: Callable[[psycopg.Connection], object]
+    ) -> Callable[[], psycopg.Connection]:
+        """Connects so that something else is done once a run has taken its snapshot."""
+
+        class Connection(psycopg.Connection[Any]):
+            def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+                cursor = super().execute(query, *args, **kwargs)
+                if "pg_export_snapshot" in str(query):
+                    then(self)
+                return cursor
+
+        return lambda: Connection.connect(self.dsn)
 
     def objects(self) -> dict[str, str]:
         """Returns the raw bucket's keys with their contents' digests."""

@@ -1,6 +1,5 @@
 """A run happens when its manifest is written, and never before or in part."""
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -24,45 +23,24 @@ def source(ingestion: Ingestion) -> Ingestion:
     return ingestion
 
 
-def at_connection(
-    number: int, ingestion: Ingestion, then: Callable[[], object]
-) -> Callable[[], psycopg.Connection]:
-    """Connects, but first does something else when that connection's turn comes.
-
-    The first connection takes the snapshot, each later one takes a table.
-    """
-    opened = 0
-
-    def connect() -> psycopg.Connection:
-        nonlocal opened
-        opened += 1
-        if opened == number:
-            then()
-        return ingestion.connect()
-
-    return connect
-
-
 def fail() -> None:
     raise psycopg.OperationalError("the network is gone")
 
 
-@pytest.mark.parametrize("moment", [1, 2, 3], ids=["before", "amid", "after"])
+@pytest.mark.parametrize("moment", ["raw/", "raw/b/", "runs/"])
 def test_of_two_runs_at_once_one_commits_and_the_other_is_refused(
-    source: Ingestion, moment: int
+    source: Ingestion, moment: str
 ) -> None:
-    meanwhile = at_connection(moment, source, source.run)
-
-    with pytest.raises(RunConflict, match="run 1"):
-        source.run(connect=meanwhile)
+    with source.before_put(moment, source.run), pytest.raises(RunConflict, match="run 1"):
+        source.run()
 
     assert [key for key in source.objects() if key.startswith("runs/")] == ["runs/0000000001.json"]
     assert source.taken("a") == source.taken("b") == [{"id": 1}]
 
 
 def test_a_run_that_lost_to_another_goes_on_from_there(source: Ingestion) -> None:
-    with pytest.raises(RunConflict):
-        source.run(connect=at_connection(3, source, source.run))
+    with source.before_put("runs/", source.run), pytest.raises(RunConflict):
+        source.run()
     source.execute("insert into a values (2)")
 
     result = source.run()
@@ -75,7 +53,8 @@ def test_changes_during_a_run_are_left_to_the_next(source: Ingestion) -> None:
     def order() -> None:
         source.execute("insert into a values (2)", "insert into b values (2)")
 
-    source.run(connect=at_connection(3, source, order))
+    with source.before_put("raw/a/", order):
+        source.run()
     first = source.taken("a") + source.taken("b")
 
     source.run()
@@ -85,16 +64,16 @@ def test_changes_during_a_run_are_left_to_the_next(source: Ingestion) -> None:
 
 
 def test_a_run_that_dies_before_its_manifest_leaves_nothing_visible(source: Ingestion) -> None:
-    with pytest.raises(psycopg.OperationalError):
-        source.run(connect=at_connection(3, source, fail))
+    with source.before_put("raw/b/", fail), pytest.raises(psycopg.OperationalError):
+        source.run()
 
     (left_behind,) = source.objects()
     assert left_behind.startswith("raw/a/")
 
 
 def test_files_of_a_run_that_died_are_neither_read_nor_overwritten(source: Ingestion) -> None:
-    with pytest.raises(psycopg.OperationalError):
-        source.run(connect=at_connection(3, source, fail))
+    with source.before_put("raw/b/", fail), pytest.raises(psycopg.OperationalError):
+        source.run()
     left_behind = source.objects()
     source.execute("update a set id = 2")
 
@@ -149,11 +128,11 @@ def test_an_empty_source_is_no_run(ingestion: Ingestion) -> None:
 def test_all_tables_of_a_run_are_one_instant_however_many_read(
     source: Ingestion, readers: int
 ) -> None:
-    def transfer() -> None:
+    def transfer(_: psycopg.Connection) -> None:
         with source.connect() as connection:
             connection.execute("delete from a")
             connection.execute("insert into b values (2)")
 
-    source.run(connect=at_connection(2, source, transfer), readers=readers)
+    source.run(connect=source.at_snapshot(transfer), readers=readers)
 
     assert (source.taken("a"), source.taken("b")) == ([{"id": 1}], [{"id": 1}])

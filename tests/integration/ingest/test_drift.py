@@ -208,18 +208,13 @@ def test_a_table_that_is_rewritten_while_a_run_reads_is_left_to_the_next_attempt
     designs: Ingestion, statement: str
 ) -> None:
     before = designs.manifest()
-    connections = 0
 
-    def connect() -> psycopg.Connection:
-        nonlocal connections
-        connections += 1
-        if connections == 2:  # the snapshot has been taken, and nothing has been read
-            with psycopg.connect(designs.dsn) as other:
-                other.execute(statement.encode())
-        return psycopg.connect(designs.dsn)
+    def rewrite(_: psycopg.Connection) -> None:
+        with psycopg.connect(designs.dsn) as other:
+            other.execute(statement.encode())
 
     with pytest.raises(SourceBusy, match=r"design|price"), translated_errors(Role.SOURCE):
-        designs.run(connect=connect, full_refresh=True)
+        designs.run(connect=designs.at_snapshot(rewrite), full_refresh=True)
 
     assert designs.manifest() == before
     assert designs.run().committed

@@ -1,5 +1,6 @@
 """Values arrive in the raw zone exactly as the source has them."""
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import LiteralString
@@ -9,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from pipeline.errors import ValueNotHeld
 from tests.integration.ingest.ingestion import Ingestion
 
 LARGE = 20 * 1024 * 1024
@@ -51,13 +51,6 @@ def arrives(ingestion: Ingestion, source_type: LiteralString, values: list[objec
             cursor.executemany("insert into held values (%s, %s)", list(enumerate(values)))
     ingestion.run()
     return [row["value"] for row in sorted(ingestion.taken("held"), key=lambda row: row["id"])]
-
-
-def is_refused(ingestion: Ingestion, source_type: LiteralString, value: str) -> None:
-    """Holds that a value stops the run, before anything of it is visible."""
-    with pytest.raises(ValueNotHeld, match="held"):
-        arrives(ingestion, source_type, [value])
-    assert not ingestion.objects()
 
 
 def test_a_numeric_without_precision_keeps_every_digit(ingestion: Ingestion) -> None:
@@ -223,19 +216,91 @@ def test_types_without_a_parquet_type_arrive_as_postgresqls_text(ingestion: Inge
         ("numeric(10,2)", "NaN"),
     ],
 )
-def test_a_value_that_its_type_cannot_hold_stops_the_run_with_the_tables_name(
+def test_a_row_with_a_value_that_its_type_cannot_hold_waits_in_the_quarantine(
     ingestion: Ingestion, source_type: LiteralString, value: str
 ) -> None:
-    is_refused(ingestion, source_type, value)
+    ingestion.execute(
+        f"create table held (id integer primary key, value {source_type})",
+        "insert into held values (1, null)",
+    )
+    with ingestion.connect() as connection:
+        connection.execute("insert into held values (2, %s)", [value])
+
+    result = ingestion.run()
+
+    held = ingestion.manifest().tables["held"]
+    assert ingestion.taken("held") == [{"id": 1, "value": None}]
+    assert held.not_held == 1
+    (waiting,) = ingestion.files(held.quarantine_files)
+    assert (waiting["source_table"], waiting["column_name"]) == ("held", "value")
+    assert json.loads(waiting["primary_key"]) == {"id": "2"}
+    assert held.columns[1].raw_type in waiting["reason"]
+    assert "table held has 1 values that its raw types cannot hold" in result.warnings[0]
 
 
-def test_a_corrected_value_lets_the_next_run_take_everything(ingestion: Ingestion) -> None:
-    is_refused(ingestion, "timestamp", "infinity")
-    ingestion.execute("update held set value = '2024-01-01'")
+def test_a_row_that_waits_in_the_quarantine_has_not_gone(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        "create table held (id integer primary key, value date)",
+        "insert into held values (1, null), (2, 'infinity')",
+    )
 
     ingestion.run()
 
-    assert ingestion.taken("held") == [{"id": 0, "value": datetime(2024, 1, 1)}]
+    assert ingestion.swept("held") == [{"id": 1}, {"id": 2}]
+
+
+def test_every_value_of_a_row_that_is_not_held_is_kept_and_named(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        """create table "o'dd" ("a b" integer, "O""k" text, until timestamp, price numeric(4,2),
+            primary key ("O""k", "a b"))""",
+        """insert into "o'dd" values (1, 'é "x"', 'infinity', 'NaN')""",
+    )
+
+    ingestion.run()
+
+    capture = ingestion.manifest().tables["o'dd"]
+    rows = ingestion.files(capture.quarantine_files)
+    assert (capture.rows, capture.not_held) == (0, 2)
+    assert {(row["column_name"], row["value"]) for row in rows} == {
+        ("until", "infinity"),
+        ("price", "NaN"),
+    }
+    assert json.loads(rows[0]["primary_key"]) == {'O"k': 'é "x"', "a b": "1"}
+    assert json.loads(rows[0]["source_row"]) == {
+        "a b": "1",
+        'O"k': 'é "x"',
+        "until": "infinity",
+        "price": "NaN",
+    }
+
+
+def test_a_value_that_is_not_held_costs_no_other_row_or_table(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        "create table held (id integer primary key, value date)",
+        "insert into held select n, '2024-01-01' from generate_series(1, 9999) as n",
+        "insert into held values (0, '-infinity')",
+        "create table other (id integer primary key)",
+        "insert into other values (1)",
+    )
+
+    ingestion.run()
+
+    assert ingestion.manifest().tables["held"].rows == 9999
+    assert ingestion.taken("other") == [{"id": 1}]
+
+
+def test_a_corrected_value_arrives_with_the_next_run(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        "create table held (id integer primary key, value date)",
+        "insert into held values (1, '2024-01-01'), (2, 'infinity')",
+    )
+    ingestion.run()
+    ingestion.execute("update held set value = '2024-01-02' where id = 2")
+
+    result = ingestion.run()
+
+    assert ingestion.taken("held") == [{"id": 2, "value": date(2024, 1, 2)}]
+    assert not result.warnings
 
 
 any_text = st.none() | st.text(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -155,10 +156,7 @@ def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tm
     assert "pipeline.errors.InvalidSettings: the environment variable" in done.stderr
 
 
-@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction"])
-def test_parquet_is_written_and_read_with_zstd_from_the_package_alone(
-    local_packages, tmp_path, function
-):
+def test_a_load_s_package_reads_parquet_with_zstd_by_itself(local_packages):
     code = (
         "import io, pyarrow as pa, pyarrow.parquet as pq, psycopg; from pyarrow import csv, fs\n"
         "held = io.BytesIO(); table = pa.table({'a': [1, 2]})\n"
@@ -166,8 +164,31 @@ def test_parquet_is_written_and_read_with_zstd_from_the_package_alone(
         "assert pq.read_table(held).equals(table)\n"
         "print(psycopg.pq.__impl__, fs.S3FileSystem.__name__)"
     )
-    done = _run(code, [local_packages / function])
+    done = _run(code, [local_packages / "LoadFunction"])
     assert done.stdout.split() == ["binary", "S3FileSystem"], done.stderr
+
+
+def test_an_ingest_s_package_reads_a_source_and_writes_parquet_by_itself(
+    local_packages, tmp_path, source_dsn
+):
+    code = (
+        "import psycopg, pathlib; from psycopg import sql\n"
+        "from lambdas.ingest.discovery import read_tables\n"
+        "from lambdas.ingest.source_reader import SourceReader\n"
+        f"folder = pathlib.Path({str(tmp_path)!r}); dsn = {source_dsn!r}\n"
+        "source = psycopg.connect(dsn, autocommit=True)\n"
+        "source.execute('create table a (id integer, price numeric)')\n"
+        "source.execute('insert into a values (1, 2.50)')\n"
+        "source.execute('begin isolation level repeatable read')\n"
+        "snapshot, = source.execute('select pg_export_snapshot()').fetchone()\n"
+        "(table,) = read_tables(source)\n"
+        "with SourceReader(dsn, snapshot, folder) as reader:\n"
+        "    print(reader.take(table, table.columns, sql.SQL('true'), folder / 'a', folder / 'b'))"
+    )
+    path = [local_packages / "IngestFunction", _linked(tmp_path / "runtime", RUNTIME)]
+    done = _run(code, path)
+    assert done.stdout == "Taken(rows=1, not_held=0)\n", done.stderr
+    assert pq.read_table(tmp_path / "a").to_pylist() == [{"id": 1, "price": "2.50"}]
 
 
 def test_the_glue_catalog_s_reader_imports_from_the_package_alone(local_packages, tmp_path):

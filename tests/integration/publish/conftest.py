@@ -86,6 +86,8 @@ class RawZone:
                 for part in range(files)
             ),
             key_files=(f"raw_keys/{name}/year={year}/month={month}/day={date}/keys.parquet",),
+            not_held=0,
+            quarantine_files=(),
             keys_swept=True,
             columns=columns,
             primary_key=(columns[0].name,),

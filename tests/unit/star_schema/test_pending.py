@@ -33,6 +33,8 @@ def manifest(sequence: int, changed_in: Mapping[str, int]) -> Manifest:
             rows=0,
             files=(),
             key_files=(),
+            not_held=0,
+            quarantine_files=(),
             keys_swept=last == sequence,
             columns=(),
             primary_key=(),

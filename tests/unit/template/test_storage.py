@@ -49,12 +49,13 @@ def test_a_bucket_refuses_whatever_does_not_come_over_tls(name):
 
 
 @pytest.mark.parametrize("name", of_type(BUCKET))
-def test_a_bucket_forgets_old_versions_and_unfinished_uploads_and_nothing_else(name):
-    (rule,) = RESOURCES[name]["Properties"]["LifecycleConfiguration"]["Rules"]
+def test_a_bucket_forgets_old_versions_unfinished_uploads_and_progress_and_nothing_else(name):
+    rule, *others = RESOURCES[name]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert rule["Status"] == "Enabled"
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] >= 7
     assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] >= 1
     assert not [key for key in rule if key.startswith(("Expiration", "Transition"))]
+    assert [other["Prefix"] for other in others] == (["progress/"] if name == "RawBucket" else [])
 
 
 @pytest.mark.parametrize("name", of_type(TABLE))

@@ -1,0 +1,77 @@
+"""Names the raw zone's orphans, and removes them if asked: `python -m lambdas.ingest.orphans`.
+
+A run that died before its manifest, or that began again, leaves files that no manifest names.
+Nothing reads them; they only cost their space.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import boto3
+
+from lambdas.ingest.raw_zone import RawZone
+from pipeline.manifest import RUNS_PREFIX, ManifestStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+_OLD_ENOUGH = timedelta(days=1)
+"""No run lasts as long: a younger file may be one of a run that is under way."""
+_KEYS_AT_ONCE = 1000
+
+
+def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> list[str]:
+    """Returns the keys of files that no manifest names.
+
+    Args:
+        bucket: The raw bucket.
+        client: The S3 client.
+        written_before: Younger files are left out.
+    """
+    store = ManifestStore(bucket, client)
+    newest = store.newest()
+    named: set[str] = set()
+    for sequence in range(1, newest.sequence + 1 if newest else 1):
+        for table in store.read(sequence).tables.values():
+            named.update(table.files, table.key_files, table.quarantine_files)
+    pages = client.get_paginator("list_objects_v2")
+    return [
+        entry["Key"]
+        for prefix in (RawZone.ROWS, RawZone.KEYS, RawZone.QUARANTINE)
+        for page in pages.paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        for entry in page.get("Contents", [])
+        if entry["Key"] not in named and entry["LastModified"] < written_before
+    ]
+
+
+def remove(bucket: str, client: "S3Client", keys: list[str]) -> None:
+    """Deletes files; the bucket's versions still have them for as long as its lifecycle says."""
+    for first in range(0, len(keys), _KEYS_AT_ONCE):
+        batch: list[ObjectIdentifierTypeDef] = [
+            {"Key": key} for key in keys[first : first + _KEYS_AT_ONCE]
+        ]
+        client.delete_objects(Bucket=bucket, Delete={"Objects": batch})
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the orphans of a raw bucket, one a line; with --remove deletes them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lambdas.ingest.orphans",
+        description=f"Names the files of the raw zone that no run under {RUNS_PREFIX} names.",
+    )
+    parser.add_argument("bucket", help="the raw bucket")
+    parser.add_argument("--remove", action="store_true", help="delete them, too")
+    options = parser.parse_args(arguments)
+    client = boto3.client("s3")
+    found = orphans(options.bucket, client, written_before=datetime.now(UTC) - _OLD_ENOUGH)
+    sys.stdout.writelines(f"{key}\n" for key in found)
+    if options.remove:
+        remove(options.bucket, client, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Files that no run names are found, and removed when asked."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lambdas.ingest import orphans
+from pipeline.errors import ObjectStoreUnavailable
+from tests.integration.ingest.ingestion import Ingestion
+
+
+@pytest.fixture
+def source(ingestion: Ingestion) -> Ingestion:
+    """A raw zone with two runs, between which another one died."""
+    ingestion.execute(
+        "create table a (id integer primary key)",
+        "create table b (id integer primary key)",
+        "insert into a values (1)",
+        "insert into b values (1)",
+    )
+    ingestion.run()
+    ingestion.execute("insert into a values (2)", "insert into b values (2)")
+    with ingestion.failing_puts(1), pytest.raises(ObjectStoreUnavailable):
+        ingestion.run()
+    ingestion.run()
+    return ingestion
+
+
+def test_the_files_of_a_run_that_died_are_orphans_and_no_others(source: Ingestion) -> None:
+    found = orphans.orphans(
+        source.bucket, source.client, written_before=datetime.now(UTC) + timedelta(minutes=1)
+    )
+
+    (orphan,) = found
+    assert orphan.startswith("raw/a/")
+    assert orphan.endswith("/0000000002-0000.parquet")
+
+
+def test_a_file_that_may_be_of_a_run_under_way_is_no_orphan(source: Ingestion) -> None:
+    assert not orphans.orphans(
+        source.bucket, source.client, written_before=datetime.now(UTC) - timedelta(days=1)
+    )
+
+
+def test_the_command_names_orphans_and_removes_them_when_asked(
+    source: Ingestion, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(orphans, "_OLD_ENOUGH", timedelta(minutes=-1))
+    before = source.objects()
+
+    assert orphans.main([source.bucket]) == 0
+    named = capsys.readouterr().out.splitlines()
+    assert source.objects() == before
+
+    assert orphans.main([source.bucket, "--remove"]) == 0
+    assert before.keys() - source.objects().keys() == set(named)
+    source.execute("insert into a values (3)")
+    source.run()
+    assert source.manifest().sequence == 3
+
+
+def test_a_raw_zone_without_runs_has_only_orphans(ingestion: Ingestion) -> None:
+    ingestion.execute("create table a (id integer)", "insert into a values (1)")
+    with ingestion.before_put("runs/", _fail), pytest.raises(RuntimeError):
+        ingestion.run()
+
+    found = orphans.orphans(
+        ingestion.bucket, ingestion.client, written_before=datetime.now(UTC) + timedelta(minutes=1)
+    )
+
+    assert set(found) == set(ingestion.objects())
+
+
+def _fail() -> None:
+    raise RuntimeError

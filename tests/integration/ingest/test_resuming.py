@@ -1,0 +1,210 @@
+"""A run that is larger than one invocation goes on in the next, and loses nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from lambdas.ingest import chunks
+from lambdas.ingest.ingest import IngestResult
+from pipeline.errors import ObjectStoreUnavailable
+from tests.integration.ingest.ingestion import Ingestion
+
+ROWS = 3000
+CHUNKS = 7
+
+
+@pytest.fixture
+def source(ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch) -> Ingestion:
+    """A table of several chunks, of which nothing has been taken, and a small one."""
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 8192)
+    ingestion.execute(
+        "create table orders (id integer primary key, note text)",
+        "insert into orders select n, repeat('x', 50) from generate_series(1, 3000) as n",
+        "create table design (id integer primary key)",
+        "insert into design values (1)",
+    )
+    return ingestion
+
+
+def time_for(tasks: int) -> Callable[[], float]:
+    """Returns how long is left: enough for a number of tasks, and then nothing."""
+    asked = 0
+
+    def seconds_left() -> float:
+        nonlocal asked
+        asked += 1
+        return 10_000.0 if asked <= tasks else 0.0
+
+    return seconds_left
+
+
+def until_complete(source: Ingestion, tasks: int) -> list[IngestResult]:
+    """Invokes with time for some tasks each, until the run is complete."""
+    results = [source.run(seconds_left=time_for(tasks))]
+    while not results[-1].complete:
+        results.append(source.run(seconds_left=time_for(tasks)))
+    return results
+
+
+def ids(source: Ingestion) -> list[int]:
+    return sorted(row["id"] for row in source.taken("orders"))
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, CHUNKS, CHUNKS + 1])
+def test_a_run_goes_on_wherever_the_deadline_came(source: Ingestion, tasks: int) -> None:
+    *before, last = until_complete(source, tasks)
+
+    assert not any(result.committed for result in before)
+    assert (last.committed, last.sequence) == (True, 1)
+    assert ids(source) == list(range(1, ROWS + 1))
+    assert source.taken("design") == [{"id": 1}]
+
+
+def test_nothing_of_a_run_is_visible_before_it_is_complete(source: Ingestion) -> None:
+    result = source.run(seconds_left=time_for(3))
+
+    assert (result.complete, result.committed, result.sequence) == (False, False, 0)
+    assert not [key for key in source.objects() if key.startswith("runs/")]
+
+
+def test_what_is_done_is_not_read_again(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(5))
+    before = {key for key in source.objects() if key.startswith("raw/")}
+
+    source.run()
+
+    assert before <= set(source.manifest().tables["orders"].files) | set(
+        source.manifest().tables["design"].files
+    )
+
+
+@pytest.mark.parametrize("put", range(0, 2 * CHUNKS + 4, 3))
+def test_a_run_that_is_killed_goes_on_from_where_it_was(source: Ingestion, put: int) -> None:
+    with source.failing_puts(put), pytest.raises(ObjectStoreUnavailable):
+        source.run()
+
+    source.run()
+
+    assert ids(source) == list(range(1, ROWS + 1))
+
+
+def test_a_row_that_is_deleted_meanwhile_shows_as_gone(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(4))
+    source.execute("delete from orders where id in (1, 2999)")
+
+    source.run()
+
+    swept = {row["id"] for row in source.swept("orders")}
+    assert swept == set(range(1, ROWS + 1)) - {1, 2999}
+
+
+def test_what_is_written_meanwhile_comes_with_the_next_run_at_the_latest(
+    source: Ingestion,
+) -> None:
+    source.run(seconds_left=time_for(4))
+    source.execute(
+        "update orders set note = 'moved' where id in (1, 1500, 3000)",
+        "insert into orders values (3001, 'new')",
+    )
+    source.run()
+
+    source.run()
+
+    assert {row["id"]: row["note"] for row in source.taken("orders")} == {
+        1: "moved",
+        1500: "moved",
+        3000: "moved",
+        3001: "new",
+    }
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "vacuum (full) orders",
+        "alter table orders add column more integer",
+        "alter table orders drop constraint orders_pkey",
+        "truncate orders",
+        "drop table design",
+    ],
+)
+def test_a_run_whose_tables_are_not_what_they_were_begins_again(
+    source: Ingestion, statement: Any
+) -> None:
+    source.run(seconds_left=time_for(3))
+    source.execute(statement)
+
+    source.run()
+
+    with source.connect() as connection:
+        rows = connection.execute("select id from orders order by 1").fetchall()
+    assert ids(source) == [row[0] for row in rows]
+
+
+def test_another_execution_begins_anew(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(3))
+    source.execute("delete from orders where id = 1")
+
+    source.run(run_id="another")
+
+    assert ids(source) == list(range(2, ROWS + 1))
+    assert not source.manifest().tables["orders"].key_files
+
+
+def test_a_run_that_another_one_overtook_begins_again_behind_it(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(3))
+    source.run(run_id="another")
+
+    result = source.run()
+
+    assert (result.complete, result.committed, result.sequence) == (True, False, 1)
+
+
+def test_a_joined_table_is_always_of_one_snapshot(source: Ingestion) -> None:
+    joined = source.joining("orders")
+    joined.run(seconds_left=time_for(3))
+    source.execute("update orders set note = 'changed'")
+
+    joined.run()
+
+    assert {row["note"] for row in source.taken("orders")} == {"changed"}
+
+
+def test_a_source_that_cannot_prove_it_was_the_same_instant_is_not_verified(
+    source: Ingestion,
+) -> None:
+    source.run(seconds_left=time_for(3), verify=True)
+
+    result = source.run(verify=True)
+
+    assert result.complete
+    assert result.fingerprints is None
+
+
+def test_parts_that_do_not_fit_into_memory_are_taken_in_halves(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion.execute(
+        "create table large (id integer primary key, note text)",
+        "insert into large select n, repeat(md5(n::text), 31250) from generate_series(1, 400) as n",
+    )
+
+    ingestion.run()
+
+    capture = ingestion.manifest().tables["large"]
+    assert len(capture.files) > 1
+    rows = {row["id"]: len(row["note"]) for row in ingestion.taken("large")}
+    assert rows == dict.fromkeys(range(1, 401), 1_000_000)
+
+
+def test_readers_end_their_sessions(source: Ingestion) -> None:
+    source.run(readers=2)
+
+    with psycopg.connect(source.dsn) as connection:
+        others = connection.execute(
+            "select count(*) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        ).fetchone()
+    assert others == (0,)
