@@ -13,6 +13,8 @@ from lambdas.ingest.discovery import SourceTable
 
 CHUNK_BYTES = 128 * 1024 * 1024
 """What a chunk holds at the server, out-of-line values included."""
+_CHANGES_TIMES = 4
+"""A chunk of which only changes are taken may hold more: each one makes a file."""
 _PLACES_A_PAGE = 2048
 """More row versions than a page of 32 KiB, PostgreSQL's largest, can hold."""
 
@@ -54,11 +56,17 @@ class Chunk:
         return type(self)(self.first, middle), type(self)(middle, self.end)
 
 
-def chunks_of(table: SourceTable) -> tuple[Chunk, ...]:
-    """Returns the chunks that cover a table; one for what has no file of its own."""
+def chunks_of(table: SourceTable, *, changes_only: bool = False) -> tuple[Chunk, ...]:
+    """Returns the chunks that cover a table; one for what has no file of its own.
+
+    Args:
+        table: The table.
+        changes_only: Whether only rows that have changed are taken.
+    """
     if table.pages <= 1:
         return (Chunk(0, None),)
-    pages = max(1, CHUNK_BYTES * table.pages // max(table.total_bytes, 1))
+    size = CHUNK_BYTES * (_CHANGES_TIMES if changes_only else 1)
+    pages = max(1, size * table.pages // max(table.total_bytes, 1))
     firsts = range(0, table.pages, pages)
     ends = [*firsts[1:], None]
     return tuple(

@@ -266,7 +266,10 @@ class _Planning:
                 trust_counters=not self._request.verify,
             )
         self.scanned_bytes += table.bytes if plan.content_digest is not None else 0
-        chunks = chunks_of(table) if plan.capture is not Capture.NONE else ()
+        changes_only = plan.capture is Capture.CHANGES
+        chunks = (
+            chunks_of(table, changes_only=changes_only) if plan.capture is not Capture.NONE else ()
+        )
         return TablePlan(table, plan, self._statistics_of(table), chunks)
 
     def _statistics_of(self, table: SourceTable) -> Statistics:

@@ -42,6 +42,14 @@ def test_values_out_of_line_make_for_smaller_chunks(monkeypatch: pytest.MonkeyPa
     assert len(chunks_of(table(10, out_of_line=90 * PAGE))) == 10
 
 
+def test_chunks_that_are_searched_for_changes_are_larger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 10 * PAGE)
+
+    assert len(chunks_of(table(80), changes_only=True)) == 2
+
+
 def test_a_table_in_one_chunk_is_read_without_a_condition() -> None:
     (chunk,) = chunks_of(table(3))
 
