@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import shutil
 import socket
 import stat
 import subprocess
@@ -140,6 +141,8 @@ class PostgresServer:
         """Stops the server, if it is running: open transactions are rolled back."""
         if self.running:
             self._control("stop", "-m", "fast")
+        if self.socket_folder != self._folder:
+            shutil.rmtree(self.socket_folder, ignore_errors=True)
 
     def create_database(self, name: str) -> str:
         """Creates a database unless it is there, and returns its URL."""

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,10 @@ class LocalCloud:
         self._folder = folder
         self._jars = jars
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _temporary(self) -> Path:
+        return self._folder / "tmp"
 
     @property
     def endpoint_url(self) -> str:
@@ -70,7 +75,9 @@ class LocalCloud:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not (self._folder / "port").exists():
             (self._folder / "port").write_text(str(_free_port()))
-        environment = os.environ | self.environment()
+        # MiniStack leaves its functions' folders behind: they go when it stops.
+        self._temporary.mkdir(exist_ok=True)
+        environment = os.environ | self.environment() | {"TMPDIR": str(self._temporary)}
         del environment["AWS_ENDPOINT_URL"]
         log = self._folder / "log"
         with log.open("ab") as output:
@@ -108,6 +115,7 @@ class LocalCloud:
         if self._process is not None:
             self._process.wait(_READY_SECONDS)
             self._process = None
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _free_port() -> int:

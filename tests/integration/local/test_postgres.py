@@ -29,6 +29,17 @@ def test_serves_over_tcp_and_over_a_unix_socket_whatever_its_folder_is_called(
             assert connection.info.dbname == "totesys"
 
 
+def test_leaves_no_folder_of_its_socket_behind() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgresServer(Path(folder) / ("deep/" * 40))
+        server.start()
+        assert server.socket_folder.exists()
+
+        server.stop()
+
+        assert not server.socket_folder.exists()
+
+
 def test_keeps_its_address_and_its_databases_over_a_restart(postgres_folder: Path) -> None:
     server = PostgresServer(postgres_folder)
     server.start()
