@@ -15,6 +15,7 @@ from psycopg import errors as postgres
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lambdas.ingest.handler import handler
+from lambdas.ingest.ingest import Connect, IngestResult
 from local.cloud.server import LocalCloud
 from local.source.generate import create_and_fill
 from pipeline.database import Database, Role, translated_errors
@@ -131,6 +132,45 @@ def test_a_session_that_the_server_ends_makes_the_source_unavailable_or_busy(
         ingestion.run(connect=ingestion.at_snapshot(end))
 
     assert not ingestion.objects()
+
+
+def test_sessions_at_the_source_are_named_cannot_write_and_do_not_wait_for_long(
+    ingestion: Ingestion, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, str] = {}
+
+    def look(_request: object, *, connect: Connect, **_: object) -> IngestResult:
+        with connect() as connection:
+            for name in (
+                "application_name",
+                "default_transaction_read_only",
+                "statement_timeout",
+                "lock_timeout",
+            ):
+                row = connection.execute("select current_setting(%s)", [name]).fetchone()
+                found[name] = row[0] if row else ""
+        return IngestResult(
+            complete=True,
+            sequence=0,
+            committed=False,
+            rows=0,
+            seconds=0.0,
+            longest_query_seconds=0.0,
+            scanned_bytes=0,
+            tables=(),
+            fingerprints=None,
+            warnings=(),
+        )
+
+    monkeypatch.setattr("lambdas.ingest.handler.ingest", look)
+    invoke(secret_of(ingestion.dsn))
+
+    assert found == {
+        "application_name": "totesys-pipeline",
+        "default_transaction_read_only": "on",
+        "statement_timeout": "10min",
+        "lock_timeout": "10s",
+    }
 
 
 def test_the_right_to_read_is_enough(ingestion: Ingestion, reader_dsn: str) -> None:

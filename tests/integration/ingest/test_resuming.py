@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from lambdas.ingest import chunks
+from lambdas.ingest import chunks, source_reader, taking
 from lambdas.ingest.ingest import IngestResult
-from pipeline.errors import ObjectStoreUnavailable
+from pipeline.errors import ObjectStoreUnavailable, ValueNotHeld
 from tests.integration.ingest.ingestion import Ingestion
 
 ROWS = 3000
@@ -208,3 +208,35 @@ def test_readers_end_their_sessions(source: Ingestion) -> None:
             "where datname = current_database() and pid <> pg_backend_pid()"
         ).fetchone()
     assert others == (0,)
+
+
+@pytest.fixture
+def giant(ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch) -> Ingestion:
+    """A table with a row that a reader's memory does not hold, and small ones around it."""
+    monkeypatch.setattr(source_reader, "_MEMORY", "40MB")
+    ingestion.execute(
+        "create table giant (id integer primary key, note text)",
+        "insert into giant values (1, 'a'), (2, repeat('x', 60000000)), (3, 'b')",
+    )
+    return ingestion
+
+
+def test_a_row_that_does_not_fit_is_given_more_memory(giant: Ingestion) -> None:
+    giant.run()
+
+    assert {row["id"]: len(row["note"]) for row in giant.taken("giant")} == {
+        1: 1,
+        2: 60_000_000,
+        3: 1,
+    }
+
+
+def test_a_row_that_fits_into_no_memory_is_named_with_what_to_do(
+    giant: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "_ALL_MEMORY", "41MB")
+
+    with pytest.raises(ValueNotHeld, match="table giant has a row that is too large"):
+        giant.run()
+
+    assert not [key for key in giant.objects() if key.startswith("runs/")]
