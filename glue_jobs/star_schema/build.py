@@ -14,6 +14,7 @@ from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.lake import LakeTable
+from glue_jobs.star_schema.numbering import numbered
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
 from glue_jobs.star_schema.versions import new_versions
@@ -150,7 +151,9 @@ class _TableBuild:
             swept=swept,
         ).withColumn("run_id", _run_ids(todo.runs))
         if self._star.is_fact:
-            return self._append_versions(versions, key, is_new=is_new)
+            return self._append_versions(
+                versions, key, is_new=is_new, of_one_run=len(todo.runs) == 1
+            )
         return self._merge_latest(versions, key, is_new=is_new)
 
     def _captured(
@@ -254,14 +257,15 @@ class _TableBuild:
             .drop("_rank", record_id)
         )
 
-    def _append_versions(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
+    def _append_versions(
+        self, versions: DataFrame, key: str, *, is_new: bool, of_one_run: bool
+    ) -> int:
         record_id = record_id_of(self._star)
         start = 0 if is_new else self._table.greatest(record_id)
-        in_order = Window.orderBy("_sequence", key, "is_deleted")
-        numbered = versions.select(
-            (f.row_number().over(in_order) + f.lit(start)).cast("bigint").alias(record_id), "*"
-        )
-        return self._write(numbered, is_new=is_new)
+        with numbered(
+            versions, key=key, name=record_id, start=start, of_one_run=of_one_run
+        ) as rows:
+            return self._write(rows, is_new=is_new)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
         latest = Window.partitionBy(key).orderBy(f.desc("_sequence"), f.desc("is_deleted"))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as f
+from pyspark.sql.window import WindowSpec
 
 
 def new_versions(
@@ -33,7 +34,9 @@ def new_versions(
 
     Returns:
         `key`, the content's columns, `is_deleted`, `_sequence`: a deletion has the content of the
-        version before it.
+        version before it. Each partition holds a range of keys, in the partitions' order, and is
+        sorted by key, `_sequence` and `is_deleted`: what history needs, numbering and the files
+        can use.
     """
     content = [name for name in captured.columns if name not in (key, "_sequence")]
     parts = [_states(captured, key, content, is_deleted=f.lit(False), sequence=f.col("_sequence"))]
@@ -45,8 +48,11 @@ def new_versions(
             _states(relevant, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
         )
     states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
-    if present is not None:
-        states = states.unionByName(_deletions(states, present, swept))
+    if present is None:
+        states = states.repartitionByRange("_key")
+    else:
+        missing = _deletions(states, present, swept)
+        states = _filled(states.unionByName(missing).repartitionByRange("_key"))
     return _changes(states).select(
         f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
     )
@@ -84,18 +90,25 @@ def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> D
     )
 
 
-def _changes(states: DataFrame) -> DataFrame:
-    """Keeps the states that differ from the state before, and are not yet in the table.
+def _history() -> WindowSpec:
+    """Returns the states of a key in their order.
 
     A run of several snapshots may have captured a row that had gone when it swept the keys: the
     deletion is the later one.
     """
-    history = Window.partitionBy("_key").orderBy("_sequence", "_deleted")
-    filled = states.withColumn(
-        "_content", f.last("_content", ignorenulls=True).over(history)
-    ).where("_content is not null")
+    return Window.partitionBy("_key").orderBy("_sequence", "_deleted")
+
+
+def _filled(states: DataFrame) -> DataFrame:
+    """Gives deletions the content of the state before; one without any never was a row."""
+    content = f.last("_content", ignorenulls=True).over(_history())
+    return states.withColumn("_content", content).where("_content is not null")
+
+
+def _changes(states: DataFrame) -> DataFrame:
+    """Keeps the states that differ from the state before, and are not yet in the table."""
     state = f.struct("_content", "_deleted")
-    return filled.withColumn("_before", f.lag(state).over(history)).where(
+    return states.withColumn("_before", f.lag(state).over(_history())).where(
         (f.col("_sequence") > 0)
         & ~state.eqNullSafe(f.col("_before"))
         & ~(f.col("_deleted") & f.col("_before").isNull())
