@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pycountry
@@ -13,11 +13,12 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.declarations import declared
+from glue_jobs.star_schema.key_ranges import within_ranges
 from glue_jobs.star_schema.lake import LakeTable
 from glue_jobs.star_schema.numbering import numbered
-from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
+from glue_jobs.star_schema.raw_views import Pending, RawViews, pending, quoted
 from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
-from glue_jobs.star_schema.versions import new_versions
+from glue_jobs.star_schema.versions import new_versions, touched_keys
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.star_sql import StarTable
@@ -143,18 +144,15 @@ class _TableBuild:
         captured, present, swept = self._captured(todo, after)
         key = captured.columns[0]
         is_new = after == 0
-        versions = new_versions(
-            captured,
-            key=key,
-            known=None if is_new else self._known(captured),
-            present=present,
-            swept=swept,
-        ).withColumn("run_id", _run_ids(todo.runs))
-        if self._star.is_fact:
-            return self._append_versions(
-                versions, key, is_new=is_new, of_one_run=len(todo.runs) == 1
-            )
-        return self._merge_latest(versions, key, is_new=is_new)
+        with nullcontext() if is_new else self._known(captured, present, swept) as known:
+            versions = new_versions(
+                captured, key=key, known=known, present=present, swept=swept
+            ).withColumn("run_id", _run_ids(todo.runs))
+            if self._star.is_fact:
+                return self._append_versions(
+                    versions, key, is_new=is_new, of_one_run=len(todo.runs) == 1
+                )
+            return self._merge_latest(versions, key, is_new=is_new)
 
     def _captured(
         self, todo: Pending, after: int
@@ -238,8 +236,15 @@ class _TableBuild:
                 "retyped a column; restore the column, or change the star table's SQL file"
             ) from error
 
-    def _known(self, captured: DataFrame) -> DataFrame:
-        """Returns the latest version of each key that the table holds."""
+    @contextmanager
+    def _known(
+        self, captured: DataFrame, present: DataFrame | None, swept: tuple[int, ...]
+    ) -> Iterator[DataFrame]:
+        """Gives the latest version that the table holds of each key that may have a new one.
+
+        What is read follows what was captured: of other keys no more than the key itself, and that
+        only where a run looked at all keys.
+        """
         key = captured.columns[0]
         rows = self._table.rows().drop("run_id", "_sequence")
         if gained := [c for c in captured.columns if c not in (*rows.columns, "_sequence")]:
@@ -247,6 +252,25 @@ class _TableBuild:
                 f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
                 'gained: start the state machine with {"rebuild": true} to fill it'
             )
+        keys = touched_keys(
+            captured, key=key, shown=self._shown(rows, key), present=present, swept=swept
+        ).persist()
+        try:
+            touched = rows.where(within_ranges(keys, quoted(key))).join(keys, key, "left_semi")
+            yield self._latest(touched, key)
+        finally:
+            keys.unpersist()
+
+    def _shown(self, rows: DataFrame, key: str) -> DataFrame:
+        """Returns the keys whose latest version is not a deletion."""
+        if self._star.is_fact:
+            rows = rows.groupBy(key).agg(
+                f.max_by("is_deleted", record_id_of(self._star)).alias("is_deleted")
+            )
+        return rows.where("not is_deleted").select(key)
+
+    def _latest(self, rows: DataFrame, key: str) -> DataFrame:
+        """Returns the latest of the versions of each key."""
         if not self._star.is_fact:
             return rows
         record_id = record_id_of(self._star)

@@ -7,6 +7,7 @@ with, so that a build that is repeated after a failure does each run exactly onc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.star_schema.key_ranges import within_ranges
 from pipeline.errors import SourceSchemaChanged
 
 CATALOG = "glue_catalog"
@@ -106,11 +107,12 @@ class LakeTable:
         count = changed.count()
         if not count:
             return self.append(changed, applied_through)
+        touched = within_ranges(changed.select(key), f"target.`{key}`")
         changed.createOrReplaceTempView("changed")
         self._announce(applied_through)
         self._spark.sql(
             f"merge into {self.identifier} as target using changed "  # nosec B608
-            f"on target.`{key}` = changed.`{key}` "
+            f"on target.`{key}` = changed.`{key}` and ({touched}) "
             "when matched then update set * when not matched then insert *"
         )
         return count

@@ -26,8 +26,8 @@ def new_versions(
     Args:
         captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
         key: The name of the natural key's column.
-        known: The latest version of each key that the table holds: `key`, the content's columns,
-            `is_deleted`; None for an empty table.
+        known: The latest version that the table holds of each of the `touched_keys`: `key`, the
+            content's columns, `is_deleted`; None for an empty table.
         present: The keys that a complete look at the source found: `key` (by that name) and
             `_sequence`; None where no run looked.
         swept: The sequences of those runs: any key that is not in `present` then had gone.
@@ -41,11 +41,8 @@ def new_versions(
     content = [name for name in captured.columns if name not in (key, "_sequence")]
     parts = [_states(captured, key, content, is_deleted=f.lit(False), sequence=f.col("_sequence"))]
     if known is not None:
-        relevant = known
-        if present is None:
-            relevant = known.join(captured.select(key).distinct(), key, "left_semi")
         parts.append(
-            _states(relevant, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
+            _states(known, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
         )
     states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
     if present is None:
@@ -56,6 +53,31 @@ def new_versions(
     return _changes(states).select(
         f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
     )
+
+
+def touched_keys(
+    captured: DataFrame,
+    *,
+    key: str,
+    shown: DataFrame,
+    present: DataFrame | None,
+    swept: Iterable[int],
+) -> DataFrame:
+    """Returns the keys that may have a new version: no other row of the table matters.
+
+    Args:
+        captured: As `new_versions` takes it.
+        key: The name of the natural key's column.
+        shown: The keys of the table that are not deleted, by that name. It is read only where runs
+            looked at all keys.
+        present: As `new_versions` takes it.
+        swept: As `new_versions` takes it.
+    """
+    keys = captured.select(key)
+    if present is not None:
+        gone = _missed(shown.withColumnRenamed(key, "_key"), present, swept)
+        keys = keys.unionByName(gone.select(f.col("_key").alias(key)))
+    return keys.distinct()
 
 
 def _states(
@@ -71,22 +93,21 @@ def _states(
 
 def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
     """Returns a deletion for each key and each complete look at the source that missed it."""
-    looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
-    missed = (
-        states.select("_key")
-        .distinct()
-        .select("_key", looks.alias("_sequence"))
-        .join(
-            present.select(f.col("key").alias("_key"), "_sequence"),
-            ["_key", "_sequence"],
-            "left_anti",
-        )
-    )
-    return missed.select(
+    return _missed(states.select("_key").distinct(), present, swept).select(
         "_key",
         f.lit(None).cast(states.schema["_content"].dataType).alias("_content"),
         f.lit(True).alias("_deleted"),
         "_sequence",
+    )
+
+
+def _missed(keys: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
+    """Returns `_key` and `_sequence` for each key and each complete look that missed it."""
+    looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
+    return keys.select("_key", looks.alias("_sequence")).join(
+        present.select(f.col("key").alias("_key"), "_sequence"),
+        ["_key", "_sequence"],
+        "left_anti",
     )
 
 

@@ -103,6 +103,11 @@ class Star:
         rows: list[Row] = held.scan().to_arrow().to_pylist()
         return rows
 
+    def files(self, table: str) -> set[str]:
+        """Returns the locations of the data files that a table has now."""
+        held = self._catalog.load_table((self.database, table))
+        return {task.file.file_path for task in held.scan().plan_files()}
+
     def fact(self, table: str) -> Rows:
         """Returns a fact's rows by record id, as the warehouse is to have them."""
         return {row[RECORD_IDS[table]]: _as_loaded(row) for row in self.rows(table)}

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.template import ROOT, TEMPLATE
+from local.cloud.glue_jobs import settings_of
+from tests.template import ROOT, TEMPLATE, plain
 from tests.unit.state_machine.definition import tasks
 from tests.unit.template.resources import FUNCTION, JOB, of_type
 
@@ -37,6 +38,17 @@ def test_a_job_runs_a_script_of_the_repository_on_spark_with_iceberg(name):
     assert command["Name"] == "glueetl"
     assert (ROOT / command["ScriptLocation"]).is_file()
     assert arguments["--datalake-formats"] == "iceberg"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_sizes_its_shuffles_to_the_data(name):
+    settings = settings_of(plain(JOBS[name]["DefaultArguments"]["--conf"]))
+    adaptive = "spark.sql.adaptive"
+    assert settings[f"{adaptive}.enabled"] == "true"
+    assert settings[f"{adaptive}.coalescePartitions.enabled"] == "true"
+    # Otherwise Spark makes as many partitions as there are cores, however little is in them.
+    assert settings[f"{adaptive}.coalescePartitions.parallelismFirst"] == "false"
+    assert "spark.sql.shuffle.partitions" not in settings
 
 
 @pytest.mark.parametrize("name", JOBS)
