@@ -14,10 +14,11 @@ from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.key_ranges import within_ranges
-from glue_jobs.star_schema.lake import LakeTable
+from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
 from glue_jobs.star_schema.numbering import numbered
-from glue_jobs.star_schema.raw_views import Pending, RawViews, pending, quoted
+from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
+from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed
 from pipeline.manifest import Manifest, ManifestStore
@@ -27,6 +28,9 @@ _LOGGER = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine"
 """The lake table of source rows that broke a rule."""
+
+EVERY_TABLE = "every_table"
+"""What the columns that the build adds to a star table are declared for."""
 
 TABLES_AT_ONCE = 4
 """Small tables wait for the catalogue and the object store more than for a core."""
@@ -113,7 +117,13 @@ def _prepare_quarantine(spark: SparkSession, database: str) -> None:
             [],
             "star_table string, natural_key string, reason string, source_row string, "
             "run_id string, _sequence bigint",
-        )
+        ),
+        TableDesign(
+            comment=declared(QUARANTINE, "table")["comment"],
+            columns=declared(QUARANTINE, "columns"),
+            sort_key="star_table",
+            bounded=("star_table", "_sequence"),
+        ),
     )
 
 
@@ -223,7 +233,7 @@ class _TableBuild:
         table = LakeTable(self._spark, self._request.database, QUARANTINE)
         table.delete(f"star_table = '{self._star.name}' and _sequence >= {min(todo.runs)}")
         if not broken.isEmpty():
-            table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._request.through)
+            table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._applied)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -289,7 +299,7 @@ class _TableBuild:
         with numbered(
             versions, key=key, name=record_id, start=start, of_one_run=of_one_run
         ) as rows:
-            return self._write(rows, is_new=is_new)
+            return self._write(rows, key, is_new=is_new)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
         latest = Window.partitionBy(key).orderBy(f.desc("_sequence"), f.desc("is_deleted"))
@@ -300,16 +310,30 @@ class _TableBuild:
         )
         rows = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
         if is_new:
-            return self._write(rows, is_new=True)
-        self._table.prepare(rows)
-        return self._table.merge(rows, key, self._request.through)
+            return self._write(rows, key, is_new=True)
+        self._table.prepare(rows, self._design(key))
+        return self._table.merge(rows, key, self._applied)
 
-    def _write(self, rows: DataFrame, *, is_new: bool) -> int:
+    def _write(self, rows: DataFrame, key: str, *, is_new: bool) -> int:
         ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
-        self._table.prepare(ordered)
+        self._table.prepare(ordered, self._design(key))
         if is_new:
-            return self._table.replace(ordered, self._request.through)
-        return self._table.append(ordered, self._request.through)
+            return self._table.replace(ordered, self._applied)
+        return self._table.append(ordered, self._applied)
+
+    def _design(self, key: str) -> TableDesign:
+        record_id = (record_id_of(self._star),) if self._star.is_fact else ()
+        return TableDesign(
+            comment=declared(self._star.name, "table").get("comment", ""),
+            columns=declared(self._star.name, "columns") | declared(EVERY_TABLE, "columns"),
+            sort_key=key,
+            bounded=(key, *record_id, "_sequence"),
+        )
+
+    @property
+    def _applied(self) -> Applied:
+        through = self._request.through
+        return Applied(through, self._store.read(through).run_id)
 
 
 def _run_ids(runs: dict[int, Manifest]) -> Column:

@@ -1,4 +1,8 @@
-"""What a table's TOML file beside the SQL declares: <star table>.toml or <source table>.toml."""
+"""What a table's TOML file beside the SQL declares.
+
+Of a star table (and the quarantine): what it and its columns hold. Of a source table: the rules
+that its rows have to keep.
+"""
 
 import tomllib
 from importlib import resources

@@ -5,10 +5,12 @@ ranges that the keys lie in let Iceberg leave out the files, and Parquet the row
 none of them (Iceberg documentation, "Performance: Metadata filtering").
 """
 
-from typing import Any, Final
+from typing import Final
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
+
+from glue_jobs.star_schema.spark_sql import literal
 
 RANGES: Final = 32
 """How many ranges a condition has at most: so many keys, if there are no more, are exact."""
@@ -26,24 +28,23 @@ def within_ranges(keys: DataFrame, column: str) -> str:
         `false` if there are no keys.
     """
     ((key, kind),) = keys.dtypes
-    ranges = (
-        keys.repartitionByRange(RANGES, key)
-        .groupBy(f.spark_partition_id().alias("_part"))
-        .agg(
-            f.min(key).cast("string").alias("first"),
-            f.max(key).cast("string").alias("last"),
-        )
-        .collect()
-    )
+    few = keys.select(f.col(key).cast("string")).limit(RANGES + 1).collect()
+    ranges = [(row[0], row[0]) for row in few] if len(few) <= RANGES else _ranges(keys, key)
     return (
         " or ".join(
-            f"{column} between {_literal(r['first'], kind)} and {_literal(r['last'], kind)}"
-            for r in sorted(ranges, key=lambda r: int(r["_part"]))
+            f"{column} between cast({literal(first)} as {kind}) and cast({literal(last)} as {kind})"
+            for first, last in ranges
         )
         or "false"
     )
 
 
-def _literal(value: Any, kind: str) -> str:
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"cast('{text}' as {kind})"
+def _ranges(keys: DataFrame, key: str) -> list[tuple[str, str]]:
+    """Returns the ends of ranges that hold about as many keys each, as texts."""
+    ends = (
+        keys.repartitionByRange(RANGES, key)
+        .groupBy(f.spark_partition_id().alias("_part"))
+        .agg(f.min(key).cast("string"), f.max(key).cast("string"))
+        .collect()
+    )
+    return [(first, last) for _, first, last in sorted(ends)]

@@ -4,14 +4,65 @@ What a table has been applied through stands in a property of the snapshot that 
 with, so that a build that is repeated after a failure does each run exactly once.
 """
 
+from dataclasses import dataclass
+from typing import Final
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.key_ranges import within_ranges
+from glue_jobs.star_schema.spark_sql import literal, quoted
 from pipeline.errors import SourceSchemaChanged
 
 CATALOG = "glue_catalog"
-_APPLIED_THROUGH = "spark.sql.iceberg.snapshot-property.applied-through"
+_SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
+_PROPERTIES: Final = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # What a reader that looks for a few keys can leave out: 16 MiB instead of 128.
+    "write.parquet.row-group-size-bytes": str(16 * 1024 * 1024),
+    "write.metadata.metrics.default": "truncate(16)",
+}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How far a table has come: what every commit says of itself.
+
+    Attributes:
+        through: The newest run that the table's rows show.
+        run_id: The name of the execution that made that run.
+    """
+
+    through: int
+    run_id: str
+
+
+@dataclass(frozen=True)
+class TableDesign:
+    """What a table is, beside its columns' names and types.
+
+    Attributes:
+        comment: What it holds.
+        columns: What each column holds.
+        sort_key: The column that its files are sorted by.
+        bounded: The columns whose bounds the metadata keeps to the full.
+    """
+
+    comment: str
+    columns: dict[str, str]
+    sort_key: str
+    bounded: tuple[str, ...]
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The table's properties."""
+        full = {f"write.metadata.metrics.column.{column}": "full" for column in self.bounded}
+        return _PROPERTIES | full
+
+    def column(self, name: str, kind: str) -> str:
+        """Returns a column's definition, as DDL has it."""
+        return f"{quoted(name)} {kind} comment {literal(self.columns.get(name, ''))}"
 
 
 class LakeTable:
@@ -53,38 +104,60 @@ class LakeTable:
         """Returns the table's rows."""
         return self._spark.table(self.identifier)
 
-    def prepare(self, frame: DataFrame) -> None:
-        """Creates the table with a frame's columns, or adds those that it lacks.
+    def prepare(self, frame: DataFrame, design: TableDesign) -> None:
+        """Creates the table with a frame's columns, or makes of it what the design has.
 
         Raises:
             SourceSchemaChanged: A column of the table has another type than the frame's.
         """
         if not self.exists():
-            columns = ", ".join(f"`{name}` {kind}" for name, kind in frame.dtypes)
+            columns = ", ".join(design.column(name, kind) for name, kind in frame.dtypes)
             self._spark.sql(
                 f"create table {self.identifier} ({columns}) using iceberg "
-                "tblproperties ('format-version' = '2', 'write.parquet.compression-codec' = 'zstd')"
+                f"comment {literal(design.comment)} tblproperties ({_pairs(design.properties)})"
             )
+            self._alter(f"write locally ordered by {quoted(design.sort_key)}")
             return
-        held = dict(self.rows().dtypes)
+        self._prepare_columns(frame, design)
+        held = {
+            row["key"]: row["value"]
+            for row in self._spark.sql(f"show tblproperties {self.identifier}").collect()
+        }
+        if held.get("comment") != design.comment:
+            self._spark.sql(f"comment on table {self.identifier} is {literal(design.comment)}")
+        wanted = {key: text for key, text in design.properties.items() if held.get(key) != text}
+        if wanted:
+            self._alter(f"set tblproperties ({_pairs(wanted)})")
+        if not held.get("sort-order", "").startswith(f"{design.sort_key} "):
+            self._alter(f"write locally ordered by {quoted(design.sort_key)}")
+
+    def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
+        held = {field.name: field for field in self.rows().schema}
         for name, kind in frame.dtypes:
             if name not in held:
-                self._spark.sql(f"alter table {self.identifier} add column `{name}` {kind}")
-            elif held[name] != kind:
+                self._alter(f"add column {design.column(name, kind)}")
+            elif (held_kind := held[name].dataType.simpleString()) != kind:
                 raise SourceSchemaChanged(
-                    f"{self.name}.{name} is {held[name]} in the lake and {kind} in its SELECT: "
+                    f"{self.name}.{name} is {held_kind} in the lake and {kind} in its SELECT: "
                     "cast it in the SQL file to the type that the table has"
                 )
+            elif held[name].metadata.get("comment", "") != design.columns.get(name, ""):
+                self._alter(
+                    f"alter column {quoted(name)} comment {literal(design.columns.get(name, ''))}"
+                )
 
-    def append(self, frame: DataFrame, applied_through: int) -> int:
+    def _alter(self, change: str) -> None:
+        self._spark.sql(f"alter table {self.identifier} {change}")
+
+    def append(self, frame: DataFrame, applied: Applied) -> int:
         """Adds rows, and returns how many, in one commit with how far the table has come."""
-        self._announce(applied_through)
+        self._announce(applied)
         self._in_order(frame).writeTo(self.identifier).append()
         return self._added()
 
-    def replace(self, frame: DataFrame, applied_through: int) -> int:
+    def replace(self, frame: DataFrame, applied: Applied) -> int:
         """Puts rows in the place of all that the table held, in one commit."""
-        self._announce(applied_through)
+        self._announce(applied)
         self._in_order(frame).writeTo(self.identifier).overwrite(f.lit(True))
         return self._added()
 
@@ -96,7 +169,7 @@ class LakeTable:
                 f"delete from {self.identifier} where {condition}"  # noqa: S608  # nosec B608
             )
 
-    def merge(self, frame: DataFrame, key: str, applied_through: int) -> int:
+    def merge(self, frame: DataFrame, key: str, applied: Applied) -> int:
         """Updates the rows of known keys and inserts the others, in one commit.
 
         Returns:
@@ -106,10 +179,10 @@ class LakeTable:
         changed = self._in_order(frame).localCheckpoint()
         count = changed.count()
         if not count:
-            return self.append(changed, applied_through)
+            return self.append(changed, applied)
         touched = within_ranges(changed.select(key), f"target.`{key}`")
         changed.createOrReplaceTempView("changed")
-        self._announce(applied_through)
+        self._announce(applied)
         self._spark.sql(
             f"merge into {self.identifier} as target using changed "  # nosec B608
             f"on target.`{key}` = changed.`{key}` and ({touched}) "
@@ -118,10 +191,11 @@ class LakeTable:
         return count
 
     def _in_order(self, frame: DataFrame) -> DataFrame:
-        return frame.select(*(f"`{name}`" for name in self.rows().columns))
+        return frame.select(*(quoted(name) for name in self.rows().columns))
 
-    def _announce(self, applied_through: int) -> None:
-        self._spark.conf.set(_APPLIED_THROUGH, str(applied_through))
+    def _announce(self, applied: Applied) -> None:
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.applied-through", str(applied.through))
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.run-id", applied.run_id)
 
     def _added(self) -> int:
         row = (
@@ -134,3 +208,7 @@ class LakeTable:
     def _snapshots(self) -> DataFrame:
         """Returns the table's commits, the newest first."""
         return self._spark.table(f"{self.identifier}.snapshots").orderBy(f.desc("committed_at"))
+
+
+def _pairs(properties: dict[str, str]) -> str:
+    return ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())

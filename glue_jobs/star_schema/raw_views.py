@@ -13,6 +13,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.star_schema.spark_sql import quoted
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Column, Manifest, ManifestStore
 from pipeline.star_sql import StarTable
@@ -184,11 +185,6 @@ class RawViews:
         )
         sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
         return frame.select("*", sequence.alias("_sequence"))
-
-
-def quoted(name: str) -> str:
-    """Returns a column's name as Spark SQL reads it, whatever characters it has."""
-    return f"`{name.replace('`', '``')}`"
 
 
 def _declare(column: Column) -> str:

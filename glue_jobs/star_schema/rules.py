@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.declarations import declared
-from glue_jobs.star_schema.raw_views import quoted
+from glue_jobs.star_schema.spark_sql import quoted
 
 
 def rules_of(source: str) -> dict[str, str]:
