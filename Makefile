@@ -89,6 +89,10 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 bench-ingest: setup .venv-bench/.installed ## Measure Ingest beside its limit and its peers (ROWS=)
 	@$(BIN)/python -m benchmarks.ingest $(if $(ROWS),--rows $(ROWS))
 
+.PHONY: bench-build
+bench-build: setup ## Measure Build beside its limit and plain Spark (ROWS=)
+	@$(BIN)/python -m benchmarks.build $(if $(ROWS),--rows $(ROWS))
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .

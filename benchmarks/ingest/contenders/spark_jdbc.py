@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pyspark.sql import DataFrameReader, SparkSession
 
+from benchmarks import spark_process
 from benchmarks.ingest.contenders.task import KEY, TABLE, output_folder, source_url
 
 _DRIVER = "org.postgresql:postgresql:42.7.8"
@@ -50,12 +51,7 @@ def main() -> None:
         numPartitions=2,
     )
     rows.load().write.parquet(str(output_folder() / "rows"))
-    gateway = spark.sparkContext._gateway
-    assert gateway is not None  # noqa: S101 - a session has its JVM
-    spark.stop()
-    # Only a child that is waited for is counted: Spark itself leaves its JVM to end alone.
-    gateway.proc.stdin.close()
-    gateway.proc.wait()
+    spark_process.end(spark)
 
 
 def _source(spark: SparkSession) -> DataFrameReader:

@@ -1,0 +1,1 @@
+"""Build beside its limit and a peer."""

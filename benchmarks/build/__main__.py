@@ -1,0 +1,233 @@
+"""`python -m benchmarks.build --rows N`: prints a table and, last of all, one line of JSON."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import boto3
+
+from benchmarks import measure
+from benchmarks.build import exactness
+from benchmarks.build.business import CHANGED_PART, LAKE_BUCKET, RAW_BUCKET, Business, business
+from benchmarks.build.contenders.task import (
+    FOLDER_VARIABLE,
+    TASK_VARIABLE,
+    Report,
+    Task,
+    read_report,
+)
+from benchmarks.build.exactness import Star
+from benchmarks.build.session_settings import write_defaults
+from benchmarks.build.statements import statements
+from benchmarks.ingest.course import tell
+from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
+from local.postgres import PostgresError
+from pipeline.manifest import Manifest
+
+_STATE = measure.ROOT / ".local"
+_SECONDS_OF_A_LAP = 900.0
+_PACKAGES = ("duckdb", "pyspark")
+
+
+def _script(name: str, module: str) -> Contender:
+    return Contender(name, (sys.executable, "-m", f"benchmarks.build.contenders.{module}"))
+
+
+_LIMIT: Final = _script("limit: DuckDB, all from raw", "duckdb")
+_FIRST: Final = _script("ours (first build)", "ours")
+_NEWEST: Final = _script("ours (newest 0.1 % changed)", "ours")
+_SCATTERED: Final = _script("ours (scattered 0.1 % changed)", "ours")
+_REBUILD: Final = _script("ours (rebuild of three runs)", "ours")
+_OVERWRITE: Final = _script("plain Spark, overwrite of Parquet", "spark_overwrite")
+
+
+@dataclass
+class _Course:
+    """Where contenders run, and what they left to be compared."""
+
+    business: Business
+    folder: Path
+    tasks: dict[str, Task]
+    reports: dict[str, Report] = field(default_factory=dict)
+    databases: int = 0
+
+    def lap(self, contender: Contender) -> Usage:
+        """Runs a contender once; our first build into a database of its own."""
+        if contender is _FIRST:
+            self.databases += 1
+            database = f"star_{self.databases}"
+            boto3.client("glue").create_database(DatabaseInput={"Name": database})
+            self.tasks[contender.name] = replace(self.tasks[contender.name], database=database)
+        output = self.output(contender)
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir()
+        usage = measure.run(
+            contender.command,
+            environment={
+                FOLDER_VARIABLE: str(output),
+                TASK_VARIABLE: self.tasks[contender.name].to_json(),
+                "SPARK_CONF_DIR": str(self.folder),
+                "SPARK_LOCAL_DIRS": str(output),
+                "TMPDIR": str(output),
+            },
+            folder=output,
+            timeout_s=_SECONDS_OF_A_LAP,
+        )
+        tell(f"{contender.name}: {usage.wall_s:.2f} s")
+        if report := read_report(output):
+            self.reports[contender.name] = report
+        return usage
+
+    def output(self, contender: Contender) -> Path:
+        """Returns the folder of a contender's newest run."""
+        return self.folder / contender.command[-1]
+
+
+def main() -> None:
+    """Measures, prints, and leaves nothing behind."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.build")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="orders")
+    parser.add_argument("--rounds", type=int, default=2, help="of the first build")
+    options = parser.parse_args()
+    if options.rows < CHANGED_PART:
+        parser.error(f"--rows has to be {CHANGED_PART} or more")
+    _STATE.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-build-", dir=_STATE))
+    with measure.ending_in_order():
+        try:
+            tell(f"making {options.rows:,} orders")
+            with business(folder, options.rows, os.environ.update) as made:
+                _benchmark(made, folder, options.rows, options.rounds)
+        except KeyboardInterrupt:
+            sys.exit("interrupted: what was started has been stopped and removed")
+        except (CommandFailed, PostgresError) as error:
+            sys.exit(f"the benchmark could not run: {error}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _benchmark(made: Business, folder: Path, orders: int, rounds: int) -> None:
+    write_defaults(folder, made.cloud.endpoint_url, LAKE_BUCKET)
+    run = made.run()
+    rows = _rows(run)
+    course = _Course(made, folder, _first_tasks(made, run, folder))
+    laps = measure.race(_LIMIT, (_FIRST, _OVERWRITE), course.lap, rounds=rounds)
+    limit = exactness.local_star(course.output(_LIMIT))
+    database = course.tasks[_FIRST.name].database
+    found = partial(exactness.iceberg_star, made.client, database)
+    first = exactness.differences(limit, found(folder / "first"))
+    plain = exactness.parquet_star(made.client, LAKE_BUCKET, "plain", folder / "plain")
+    results = [
+        measure.summary(_LIMIT.name, laps[_LIMIT.name], rows=rows),
+        _result(_FIRST, laps[_FIRST.name], rows, first),
+        _result(_OVERWRITE, laps[_OVERWRITE.name], rows, exactness.differences(limit, plain)),
+    ]
+    limit_s = min(usage.wall_s for usage in laps[_LIMIT.name].usages)
+    changes = ((_NEWEST, made.change_newest), (_SCATTERED, made.change_scattered))
+    grown: list[tuple[Contender, Laps, int]] = []
+    for contender, change in changes:
+        change()
+        run = made.run()
+        rows += _rows(run)
+        task = Task(raw_bucket=RAW_BUCKET, database=database, through=run.sequence)
+        grown.append((contender, _once(course, contender, task, limit_s), _rows(run)))
+    built = found(folder / "built")
+    again = _once(course, _REBUILD, replace(task, rebuild=True), limit_s)
+    rebuilt = found(folder / "rebuilt")
+    same = exactness.differences(built, rebuilt) + _first_run_differences(limit, rebuilt)
+    results += [_result(contender, laps, changed, same) for contender, laps, changed in grown]
+    results.append(_result(_REBUILD, again, rows, same))
+    _tell_results(results, course.reports, orders)
+
+
+def _first_tasks(made: Business, run: Manifest, folder: Path) -> dict[str, Task]:
+    """Returns what each contender of the first build has to do."""
+    files = {
+        source: [_download(made, key, folder / "raw") for key in capture.files]
+        for source, capture in run.tables.items()
+    }
+    script = folder / "star.sql"
+    script.write_text(statements(files))
+    task = Task(raw_bucket=RAW_BUCKET, through=run.sequence)
+    return {
+        _LIMIT.name: replace(task, statements=str(script)),
+        _FIRST.name: task,
+        _OVERWRITE.name: replace(task, target=f"s3://{LAKE_BUCKET}/plain"),
+    }
+
+
+def _download(made: Business, key: str, folder: Path) -> Path:
+    path = folder / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.client.download_file(RAW_BUCKET, key, str(path))
+    return path
+
+
+def _once(course: _Course, contender: Contender, task: Task, limit_s: float) -> Laps:
+    """Runs once what cannot be repeated, beside the limit's time for the whole."""
+    course.tasks[contender.name] = task
+    laps = Laps()
+    try:
+        usage = course.lap(contender)
+    except CommandFailed as error:
+        laps.error = str(error)
+    else:
+        laps.usages.append(usage)
+        laps.ratios.append(usage.wall_s / limit_s)
+    return laps
+
+
+def _first_run_differences(limit: Star, found: Star) -> tuple[str, ...]:
+    """Compares the facts' versions of the first run; dimensions show the latest state alone."""
+    facts = {table: files for table, files in limit.items() if table.startswith("fact_")}
+    return exactness.differences(facts, found, where="_sequence = 1")
+
+
+def _rows(run: Manifest) -> int:
+    return sum(capture.rows for capture in run.tables.values())
+
+
+def _result(
+    contender: Contender, laps: Laps, rows: int, found: tuple[str, ...]
+) -> Result | Failure:
+    return measure.summary(contender.name, laps, rows=rows, exact=not found, note="; ".join(found))
+
+
+def _tell_results(results: list[Result | Failure], reports: dict[str, Report], orders: int) -> None:
+    print(measure.results_table(results))
+    print()
+    print(
+        measure.table(
+            ("of the last run", "session s", "build s", "rows written", "MB read", "MB written"),
+            [
+                (
+                    name,
+                    f"{report.session_s:.2f}",
+                    f"{report.build_s:.2f}",
+                    f"{report.rows:,}",
+                    f"{report.bytes_read / 1e6:,.1f}",
+                    f"{report.bytes_written / 1e6:,.1f}",
+                )
+                for name, report in reports.items()
+            ],
+        )
+    )
+    print(
+        measure.json_line(
+            "build",
+            results,
+            orders=orders,
+            sessions=[{"name": name, **asdict(report)} for name, report in reports.items()],
+            versions=measure.versions(_PACKAGES, Path(sys.prefix)),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

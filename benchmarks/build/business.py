@@ -1,0 +1,116 @@
+"""A business of many orders, its raw zone, and what changes between runs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, LiteralString
+
+import boto3
+import psycopg
+
+from benchmarks.build.contenders.task import RUN_ID
+from benchmarks.ingest.source import server
+from lambdas.ingest.ingest import IngestRequest, ingest
+from local.cloud.server import REGION, LocalCloud
+from local.source.generate import create_and_fill
+from local.stack import JARS
+from pipeline.manifest import Manifest, ManifestStore
+from pipeline.star_sql import joined_sources, star_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+RAW_BUCKET: Final = "raw"
+LAKE_BUCKET: Final = "lake"
+CHANGED_PART: Final = 1000
+"""One row of so many changes between runs."""
+_ORDERS_AT_SCALE_ONE = 7200
+_NEWEST: tuple[LiteralString, ...] = (
+    "update sales_order set units_sold = units_sold + 1 where sales_order_id > "
+    "(select max(sales_order_id) - count(*) / %(part)s from sales_order)",
+    "update purchase_order set item_quantity = item_quantity + 1 where purchase_order_id > "
+    "(select max(purchase_order_id) - count(*) / %(part)s from purchase_order)",
+    "update payment set payment_amount = payment_amount + 1 where payment_id > "
+    "(select max(payment_id) - count(*) / %(part)s from payment)",
+    "insert into transaction (transaction_type, sales_order_id, purchase_order_id) "
+    "select transaction_type, sales_order_id, purchase_order_id from transaction "
+    "where transaction_id > "
+    "(select max(transaction_id) - count(*) / %(part)s from transaction)",
+)
+_SCATTERED: tuple[LiteralString, ...] = (
+    "update sales_order set units_sold = units_sold + 1 where sales_order_id %% %(part)s = 0",
+    "update purchase_order set item_quantity = item_quantity + 1 "
+    "where purchase_order_id %% %(part)s = 0",
+    "update payment set payment_amount = payment_amount + 1 where payment_id %% %(part)s = 0",
+    "update transaction set transaction_type = 'PURCHASE' "
+    "where transaction_id %% %(part)s = 0 and transaction_type = 'SALE'",
+)
+
+
+@dataclass(frozen=True)
+class Business:
+    """A source, and a raw zone and a lake in a local cloud.
+
+    Attributes:
+        dsn: The source.
+        cloud: The local cloud, which this process's AWS settings name too.
+        client: Amazon S3 there.
+    """
+
+    dsn: str
+    cloud: LocalCloud
+    client: "S3Client"
+
+    def run(self) -> Manifest:
+        """Captures the source as one run, and returns its manifest."""
+        result = ingest(
+            IngestRequest(RUN_ID),
+            connect=lambda: psycopg.connect(self.dsn),
+            bucket=RAW_BUCKET,
+            client=self.client,
+            joined=joined_sources(star_tables()),
+            readers=2,
+        )
+        return ManifestStore(RAW_BUCKET, self.client).read(result.sequence)
+
+    def change_newest(self) -> None:
+        """Changes the newest orders and payments, and adds transactions."""
+        self._execute(_NEWEST)
+
+    def change_scattered(self) -> None:
+        """Changes orders, payments and transactions of all times."""
+        self._execute(_SCATTERED)
+
+    def _execute(self, statements: tuple[LiteralString, ...]) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            for statement in statements:
+                connection.execute(statement, {"part": CHANGED_PART})
+
+
+@contextmanager
+def business(
+    folder: Path, orders: int, use: Callable[[dict[str, str]], None]
+) -> Iterator[Business]:
+    """Gives a business of so many orders, of which no run has been captured yet.
+
+    Args:
+        folder: Where all of it lives.
+        orders: How many there are, with as many transactions and payments.
+        use: Sets this process to the local cloud, by the AWS SDK's own variables.
+    """
+    cloud = LocalCloud(folder / "cloud", JARS)
+    with server(folder) as source:
+        dsn = source.create_database("totesys")
+        create_and_fill(dsn, scale=orders / _ORDERS_AT_SCALE_ONE)
+        try:
+            cloud.start()
+            use(cloud.environment())
+            client = boto3.client("s3")
+            for bucket in (RAW_BUCKET, LAKE_BUCKET):
+                client.create_bucket(
+                    Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
+                )
+            yield Business(dsn, cloud, client)
+        finally:
+            cloud.stop()

@@ -1,0 +1,20 @@
+"""DuckDB: the same star schema from the same files, on the machine's own disk."""
+
+import os
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.build.contenders.task import output_folder, task
+
+
+def main() -> None:
+    """Runs the statements, which write a Parquet file a star table into the current folder."""
+    statements = Path(task().statements).read_text()
+    os.chdir(output_folder())
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute(statements)
+
+
+if __name__ == "__main__":
+    main()

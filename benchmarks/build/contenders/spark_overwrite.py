@@ -1,0 +1,41 @@
+"""Plain Spark: the same SELECTs over the files of one run, written as Parquet by overwrite."""
+
+import boto3
+import pycountry
+from pyspark.sql import SparkSession, Window
+from pyspark.sql import functions as f
+
+from benchmarks.build.contenders.session import reported
+from benchmarks.build.contenders.task import RUN_ID, task
+from glue_jobs.star_schema.build import record_id_of
+from glue_jobs.star_schema.rules import keeps_all, rules_of
+from pipeline.manifest import ManifestStore
+from pipeline.star_sql import star_tables
+
+
+def build(spark: SparkSession) -> int:
+    """Writes a folder of Parquet files a star table; numbers facts by a window over all rows."""
+    todo = task()
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    run = ManifestStore(todo.raw_bucket, boto3.client("s3")).read(todo.through)
+    for source, capture in run.tables.items():
+        files = [f"s3://{todo.raw_bucket}/{key}" for key in capture.files]
+        rows = spark.read.parquet(*files).where(keeps_all(rules_of(source)))
+        rows.withColumn("_sequence", f.lit(1)).createOrReplaceTempView(source)
+    spark.createDataFrame(
+        [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
+        "code string, name string",
+    ).createOrReplaceTempView("iso_4217")
+    spark.createDataFrame([], "date_id date, _sequence int").createOrReplaceTempView("dim_date")
+    for star in star_tables():
+        rows = spark.sql(star.select).drop("_sequence")
+        if star.is_fact:
+            number = f.row_number().over(Window.orderBy(rows.columns[0]))
+            rows = rows.withColumn(record_id_of(star), number)
+        whole = rows.withColumn("is_deleted", f.lit(False)).withColumn("run_id", f.lit(RUN_ID))
+        whole.write.mode("overwrite").parquet(f"{todo.target}/{star.name}")
+    return sum(spark.read.parquet(f"{todo.target}/{star.name}").count() for star in star_tables())
+
+
+if __name__ == "__main__":
+    reported(build)

@@ -1,0 +1,86 @@
+"""Whether two star schemas hold the same rows, value by value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import duckdb
+
+from lambdas.load.lake import glue_catalog
+from pipeline.star_sql import star_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Star = Mapping[str, list[Path]]
+"""The Parquet files of each star table."""
+
+
+def iceberg_star(client: "S3Client", database: str, folder: Path) -> Star:
+    """Fetches the data files that the tables of a Glue database have now."""
+    catalog = glue_catalog(client)
+    return {
+        star.name: [
+            _fetched(client, task.file.file_path, folder / star.name)
+            for task in catalog.load_table((database, star.name)).scan().plan_files()
+        ]
+        for star in star_tables()
+    }
+
+
+def parquet_star(client: "S3Client", bucket: str, prefix: str, folder: Path) -> Star:
+    """Fetches the files of folders of Parquet files, one a star table."""
+    return {
+        star.name: [
+            _fetched(client, f"s3://{bucket}/{entry['Key']}", folder / star.name)
+            for page in client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=f"{prefix}/{star.name}/"
+            )
+            for entry in page.get("Contents", [])
+            if entry["Key"].endswith(".parquet")
+        ]
+        for star in star_tables()
+    }
+
+
+def local_star(folder: Path) -> Star:
+    """Returns the files that DuckDB wrote, one a star table."""
+    return {star.name: [folder / f"{star.name}.parquet"] for star in star_tables()}
+
+
+def differences(wanted: Star, found: Star, *, where: str = "true") -> tuple[str, ...]:
+    """Returns for each table that differs how many rows only one of the two has.
+
+    Args:
+        wanted: One star schema, whose columns are compared.
+        found: The other.
+        where: Which rows of the other to compare.
+    """
+    said = []
+    with duckdb.connect() as connection:
+        for table, paths in wanted.items():
+            names = connection.read_parquet([str(path) for path in paths]).columns
+            columns = ", ".join(name for name in names if name != "_sequence")
+            one = f"select {columns} from read_parquet({_list(paths)})"  # noqa: S608
+            other = (
+                f"select {columns} from read_parquet({_list(found[table])}) "  # noqa: S608
+                f"where {where}"
+            )
+            missing = len(connection.sql(f"{one} except all {other}"))
+            surplus = len(connection.sql(f"{other} except all {one}"))
+            if missing or surplus:
+                said.append(f"{table}: {missing} rows missing, {surplus} too many")
+    return tuple(said)
+
+
+def _list(paths: list[Path]) -> str:
+    return str([str(path) for path in paths])
+
+
+def _fetched(client: "S3Client", location: str, folder: Path) -> Path:
+    place = urlsplit(location)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / Path(place.path).name
+    client.download_file(place.netloc, place.path.lstrip("/"), str(path))
+    return path

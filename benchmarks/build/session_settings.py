@@ -1,0 +1,23 @@
+"""The Spark settings of the Glue jobs, as the local cloud gives them to a job."""
+
+from pathlib import Path
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+from benchmarks.measure import ROOT
+from local.cloud.glue_jobs import settings_of, spark_settings
+from local.stack import JARS
+
+
+def write_defaults(folder: Path, endpoint: str, lake_bucket: str) -> None:
+    """Writes spark-defaults.conf with the template's `--conf` of the facts' job."""
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    job = template["Resources"]["BuildFactsJob"]["Properties"]
+    conf = job["DefaultArguments"]["--conf"]["Fn::Sub"].replace("${LakeBucket}", lake_bucket)
+    settings = spark_settings(endpoint, JARS) | settings_of(conf)
+    # The local cloud's own are for small data on a laptop.
+    del settings["spark.driver.extraJavaOptions"]
+    (folder / "spark-defaults.conf").write_text(
+        "".join(f"{name} {value}\n" for name, value in settings.items())
+    )

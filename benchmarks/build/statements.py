@@ -1,0 +1,71 @@
+"""The star schema as DuckDB's SQL: what the limit runs, transpiled from the SELECTs that we run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pycountry
+import sqlglot
+
+from benchmarks.build.contenders.task import RUN_ID
+from glue_jobs.star_schema.build import record_id_of
+from glue_jobs.star_schema.rules import rules_of
+from pipeline.star_sql import StarTable, star_tables
+
+# DuckDB counts the days of the week from Sunday, and its series of days are of timestamps.
+_IN_DUCKDB = {
+    "WEEKDAY(date_id) + 1": "ISODOW(date_id)",
+    "UNNEST(GENERATE_SERIES(": "UNNEST(RANGE(",
+    "MAKE_DATE(last_year, 12, 31)))": "MAKE_DATE(last_year + 1, 1, 1), INTERVAL 1 DAY))::DATE",
+}
+
+
+def statements(files: Mapping[str, list[Path]]) -> str:
+    """Returns statements that write `<star table>.parquet` for every star table.
+
+    Args:
+        files: The Parquet files of each source table, of one run.
+    """
+    currencies = ", ".join(
+        f"({_literal(currency.alpha_3)}, {_literal(currency.name)})"
+        for currency in pycountry.currencies
+    )
+    made = [
+        f"create table iso_4217 as from (values {currencies}) as iso (code, name)",
+        "create view dim_date as select null::date as date_id, 1 as _sequence where false",
+        *(_view(source, paths) for source, paths in files.items()),
+        *(_copy(star) for star in star_tables()),
+    ]
+    return ";\n".join(made)
+
+
+def _view(source: str, paths: list[Path]) -> str:
+    listed = ", ".join(_literal(str(path)) for path in paths)
+    kept = " and ".join(f"({_in_duckdb(rule)})" for rule in rules_of(source).values())
+    return (
+        f"create view {source} as select *, 1 as _sequence "  # noqa: S608
+        f"from read_parquet([{listed}], hive_partitioning = false) where {kept or 'true'}"
+    )
+
+
+def _copy(star: StarTable) -> str:
+    select = _in_duckdb(star.select)
+    parsed = sqlglot.parse_one(star.select, read="spark")
+    assert isinstance(parsed, sqlglot.exp.Query)  # noqa: S101 - a star table is one SELECT
+    key = parsed.named_selects[0]
+    number = f"row_number() over (order by {key}) as {record_id_of(star)}, " if star.is_fact else ""
+    return (
+        f"copy (select {number}* exclude (_sequence), "  # noqa: S608
+        f"false as is_deleted, '{RUN_ID}' as run_id "
+        f"from ({select})) to '{star.name}.parquet' (format parquet, compression zstd)"
+    )
+
+
+def _in_duckdb(text: str) -> str:
+    (made,) = sqlglot.transpile(text, read="spark", write="duckdb")
+    for spark, duckdb in _IN_DUCKDB.items():
+        made = made.replace(spark, duckdb)
+    return made
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
