@@ -17,7 +17,7 @@ from glue_jobs.star_schema.key_ranges import within_ranges
 from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
 from glue_jobs.star_schema.numbering import numbered
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
-from glue_jobs.star_schema.rules import broken_rows, keeps_all, rules_of
+from glue_jobs.star_schema.rules import broken_by_rule, broken_rows, keeps_all, rules_of
 from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed
@@ -225,15 +225,19 @@ class _TableBuild:
             fit = rows.where(keeps_all(rules))
             broken = broken_rows(rows, rules, self._star.name, key)
         if self._star.is_fact:
-            self._quarantine(broken, todo)
+            self._quarantine(broken, broken_by_rule(rows, rules), todo)
         return fit
 
-    def _quarantine(self, broken: DataFrame, todo: Pending) -> None:
+    def _quarantine(self, broken: DataFrame, by_rule: dict[str, int], todo: Pending) -> None:
         """Puts rows into the quarantine, in the place of those that an unfinished build put."""
         table = LakeTable(self._spark, self._request.database, QUARANTINE)
         table.delete(f"star_table = '{self._star.name}' and _sequence >= {min(todo.runs)}")
-        if not broken.isEmpty():
+        if by_rule:
             table.append(broken.withColumn("run_id", _run_ids(todo.runs)), self._applied)
+        for demand, rows in by_rule.items():
+            _LOGGER.info(
+                "%-24s %9d rows to quarantine, not kept: %s", self._star.name, rows, demand
+            )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -16,8 +16,16 @@ def keeps_all(rules: dict[str, str]) -> Column:
     """Returns whether a row keeps every rule; a condition that is null is broken."""
     kept = f.lit(True)
     for condition in rules.values():
-        kept = kept & f.coalesce(f.expr(condition), f.lit(False))
+        kept = kept & ~_breaks(condition)
     return kept
+
+
+def broken_by_rule(rows: DataFrame, rules: dict[str, str]) -> dict[str, int]:
+    """Returns how many rows break each rule that any row breaks."""
+    counts = rows.agg(
+        *(f.count_if(_breaks(condition)).alias(demand) for demand, condition in rules.items())
+    ).first()
+    return {demand: count for demand, count in counts.asDict().items() if count} if counts else {}
 
 
 def broken_rows(rows: DataFrame, rules: dict[str, str], star: str, key: str) -> DataFrame:
@@ -29,7 +37,7 @@ def broken_rows(rows: DataFrame, rules: dict[str, str], star: str, key: str) -> 
     reasons = f.concat_ws(
         "; ",
         *(
-            f.when(~f.coalesce(f.expr(condition), f.lit(False)), f.lit(f"not kept: {demand}"))
+            f.when(_breaks(condition), f.lit(f"not kept: {demand}"))
             for demand, condition in rules.items()
         ),
     )
@@ -41,3 +49,7 @@ def broken_rows(rows: DataFrame, rules: dict[str, str], star: str, key: str) -> 
         f.to_json(f.struct(*source), {"ignoreNullFields": "false"}).alias("source_row"),
         "_sequence",
     )
+
+
+def _breaks(condition: str) -> Column:
+    return ~f.coalesce(f.expr(condition), f.lit(False))

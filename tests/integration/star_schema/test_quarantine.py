@@ -1,6 +1,7 @@
 """Source rows of which no fact can be made wait in the lake's quarantine, with the reason."""
 
 import json
+import logging
 
 import pytest
 
@@ -51,6 +52,24 @@ def test_unfit_rows_wait_with_their_reason_and_all_others_arrive(
         assert held[key]["run_id"] == "run-1"
         assert held[key]["reason"].startswith(f"not kept: {column} ")
         assert json.loads(held[key]["source_row"])[column] == value
+
+
+def test_the_jobs_output_says_how_many_rows_break_each_rule(
+    unfit: Business, star: Star, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfit.run()
+
+    with caplog.at_level(logging.INFO, logger="glue_jobs"):
+        star.build("fact_payment")
+
+    said = [" ".join(line.split()) for line in caplog.messages]
+    dates = sum(column == "payment_date" for column, _ in UNFIT.values())
+    assert said[:-1] == [
+        f"fact_payment {dates} rows to quarantine, not kept: payment_date is a date, YYYY-MM-DD",
+        f"fact_payment {len(UNFIT) - dates} rows to quarantine, not kept: "
+        "payment_amount has at most 28 digits before the point and 10 after it",
+    ]
+    assert said[-1].startswith(f"fact_payment {len(star.fact('fact_payment'))} rows ")
 
 
 def test_corrected_rows_arrive(unfit: Business, star: Star) -> None:
