@@ -45,6 +45,10 @@ execute: setup ## Execute the state machine once more (INPUT='{"verify": true}')
 activity: setup ## Let a stretch of business happen in the source
 	@$(BIN)/python -m local activity
 
+.PHONY: maintain
+maintain: setup ## Compact the lake's tables, expire old snapshots, remove orphans
+	@$(BIN)/python -m local maintain
+
 .PHONY: status
 status: setup ## Show what is up (JSON=1: as one JSON object)
 	@$(BIN)/python -m local status $(if $(JSON),--json)

@@ -1,4 +1,4 @@
-"""The local commands: `python -m local run|execute|activity|status|psql|logs|down|clean`."""
+"""The local commands: `python -m local run|execute|…`; `make help` shows them all."""
 
 import argparse
 import json
@@ -11,8 +11,8 @@ import psycopg
 from rich.console import Console
 
 from local.deployment import DeploymentFailed
-from local.execution import execute
-from local.logs import log_lines
+from local.execution import Execution, execute
+from local.logs import log_lines, table_lines
 from local.postgres import BINARIES, PostgresError
 from local.report import Report
 from local.source.activity import run_activity
@@ -34,6 +34,7 @@ def main() -> int:
         "run": _run,
         "execute": _execute,
         "activity": _activity,
+        "maintain": _maintain,
         "status": _status,
         "psql": _psql,
         "logs": _logs,
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("execute", help="execute the state machine once")
     one.add_argument("--input", default="{}", help="the execution's input, JSON")
     commands.add_parser("activity", help="let a stretch of business happen in the source")
+    commands.add_parser("maintain", help="compact the lake's tables, expire what is old")
     status = commands.add_parser("status", help="show what is up")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     shell = commands.add_parser("psql", help="open a SQL shell")
@@ -89,13 +91,32 @@ def _execute(options: argparse.Namespace, local: LocalStack, report: Report) -> 
 
 
 def _execute_once(stack: Stack, document: str, report: Report) -> int:
-    with report.execution() as live:
-        execution = execute(stack.state_machine_arn, document, on_progress=live.progress)
-    if execution.status != "SUCCEEDED":
-        sys.stderr.write(f"{execution.status}: {execution.error}: {execution.cause}\n")
+    execution = _executed(stack.state_machine_arn, document, report)
+    if execution is None:
         return 1
     report.summary(stack, execution)
     return 0
+
+
+def _maintain(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    execution = _executed(local.current().maintenance_state_machine_arn, "{}", report)
+    if execution is None:
+        return 1
+    if execution.output["status"] == "maintained":
+        for line in table_lines(execution.output["job_run"]):
+            report.line(line)
+    report.line(execution.output["message"])
+    return 0
+
+
+def _executed(state_machine_arn: str, document: str, report: Report) -> Execution | None:
+    """Executes a state machine, and says why if it does not succeed."""
+    with report.execution() as live:
+        execution = execute(state_machine_arn, document, on_progress=live.progress)
+    if execution.status == "SUCCEEDED":
+        return execution
+    sys.stderr.write(f"{execution.status}: {execution.error}: {execution.cause}\n")
+    return None
 
 
 def _activity(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:

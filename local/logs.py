@@ -1,5 +1,6 @@
 """The stack's log groups, read from the local cloud."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -8,6 +9,8 @@ import boto3
 from local.deployment import STACK
 
 _NEWEST_STREAMS = 3
+_JOB_OUTPUT = f"/aws-glue/{STACK}/output"
+_OF_A_TABLE = re.compile(r"(dim|fact|quarantine)\w* ")
 
 
 def log_lines() -> Iterator[str]:
@@ -29,3 +32,13 @@ def log_lines() -> Iterator[str]:
             for event in events:
                 moment = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
                 yield f"{group} {moment:%H:%M:%S} {event['message'].rstrip()}"
+
+
+def table_lines(job_run: str) -> Iterator[str]:
+    """Yields the lines that a run of a Glue job printed of tables."""
+    events = boto3.client("logs").get_log_events(
+        logGroupName=_JOB_OUTPUT, logStreamName=job_run, startFromHead=True
+    )["events"]
+    for event in events:
+        if _OF_A_TABLE.match(event["message"]):
+            yield event["message"].rstrip()

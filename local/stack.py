@@ -39,6 +39,7 @@ class Stack:
 
     endpoint_url: str
     state_machine_arn: str
+    maintenance_state_machine_arn: str
     source_dsn: str
     warehouse_dsn: str
     raw_bucket: str
@@ -169,6 +170,7 @@ class LocalStack:
         return Stack(
             endpoint_url=self._cloud.endpoint_url,
             state_machine_arn=deployed["StateMachineArn"],
+            maintenance_state_machine_arn=deployed["MaintenanceStateMachineArn"],
             source_dsn=source,
             warehouse_dsn=warehouse,
             raw_bucket=deployed["RawBucket"],

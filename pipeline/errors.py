@@ -68,6 +68,10 @@ class TableBuildFailed(PermanentError):
     """One or more star tables could not be built; the others were."""
 
 
+class TableMaintenanceFailed(PermanentError):
+    """One or more tables of the lake could not be maintained; no row of any is lost."""
+
+
 class MigrationFailed(PermanentError):
     """A migration of the warehouse failed, or was changed after it had been applied."""
 
@@ -78,3 +82,8 @@ class StarSchemaMismatch(PermanentError):
 
 class VerificationFailed(PermanentError):
     """The warehouse differs from the source."""
+
+
+def first_line(error: Exception) -> str:
+    """Returns what an error says, without the trace that a driver may have put below it."""
+    return next(iter(str(error).splitlines()), "")

@@ -20,7 +20,7 @@ from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import broken_by_rule, broken_rows, keeps_all, rules_of
 from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
-from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed
+from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.star_sql import StarTable
 
@@ -95,7 +95,7 @@ def build_tables(
                 failures.append(f"{name}: {type(error).__name__}: {error}")
             except Exception as error:
                 _LOGGER.exception("%s failed", name)
-                failures.append(f"{name}: {type(error).__name__}: {_first_line(error)}")
+                failures.append(f"{name}: {type(error).__name__}: {first_line(error)}")
     if failures:
         raise TableBuildFailed(
             f"{len(failures)} of {len(tables)} star tables were not built ("
@@ -246,7 +246,7 @@ class _TableBuild:
             yield
         except AnalysisException as error:
             raise SourceSchemaChanged(
-                f"{self._star.name} cannot be selected ({_first_line(error)}): its source lost or "
+                f"{self._star.name} cannot be selected ({first_line(error)}): its source lost or "
                 "retyped a column; restore the column, or change the star table's SQL file"
             ) from error
 
@@ -345,7 +345,3 @@ def _run_ids(runs: dict[int, Manifest]) -> Column:
     pairs = [f.lit(part) for sequence, run in runs.items() for part in (sequence, run.run_id)]
     names = f.create_map(*pairs)
     return names[f.col("_sequence").cast("int")]
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")

@@ -1,19 +1,22 @@
-"""What both Glue jobs do: arguments in, star tables built, a line a table out."""
+"""What the Glue jobs do: arguments in, star tables built or maintained, a line a table out."""
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import boto3
 from awsglue.utils import getResolvedOptions
 from pyspark.sql import SparkSession
 
-from glue_jobs.star_schema.build import BuildRequest, build_tables
+from glue_jobs.star_schema.build import QUARANTINE, BuildRequest, build_tables
+from glue_jobs.star_schema.maintenance import Retention, maintain_tables
 from pipeline.errors import InvalidInput
 from pipeline.manifest import ManifestStore
 from pipeline.star_sql import StarTable, star_tables
 
-_ARGUMENTS = ["raw_bucket", "glue_database", "through_sequence", "rebuild"]
+_BUILD_ARGUMENTS = ["raw_bucket", "glue_database", "through_sequence", "rebuild"]
+_MAINTENANCE_ARGUMENTS = ["glue_database", "snapshot_days", "snapshots_kept", "orphan_days"]
 
 
 def run_job(arguments: list[str], is_mine: Callable[[StarTable], bool]) -> None:
@@ -27,22 +30,52 @@ def run_job(arguments: list[str], is_mine: Callable[[StarTable], bool]) -> None:
         InvalidInput: An argument is malformed.
         TableBuildFailed: A table could not be built; the others were.
     """
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    logging.getLogger("py4j").setLevel(logging.WARNING)
-    options = getResolvedOptions(arguments, _ARGUMENTS)
-    if not options["through_sequence"].isdecimal():
-        raise InvalidInput(
-            f"--through_sequence is {options['through_sequence']!r}: a run's number is wanted"
-        )
+    options = getResolvedOptions(arguments, _BUILD_ARGUMENTS)
     request = BuildRequest(
         raw_bucket=options["raw_bucket"],
         database=options["glue_database"],
-        through=int(options["through_sequence"]),
+        through=_number(options, "through_sequence", "a run's number"),
         rebuild=options["rebuild"] == "true",
     )
-    spark = SparkSession.builder.getOrCreate()
-    try:
+    with _session() as spark:
         store = ManifestStore(request.raw_bucket, boto3.client("s3"))
         build_tables(spark, store, [star for star in star_tables() if is_mine(star)], request)
+
+
+def run_maintenance(arguments: list[str]) -> None:
+    """Maintains every table of the star schema, and the quarantine.
+
+    Args:
+        arguments: The process's arguments, as AWS Glue passes them.
+
+    Raises:
+        InvalidInput: An argument is malformed.
+        TableMaintenanceFailed: A table could not be maintained; the others were.
+    """
+    options = getResolvedOptions(arguments, _MAINTENANCE_ARGUMENTS)
+    retention = Retention(
+        snapshot_days=_number(options, "snapshot_days", "a number of days"),
+        snapshots=_number(options, "snapshots_kept", "a number of snapshots"),
+        orphan_days=_number(options, "orphan_days", "a number of days"),
+    )
+    tables = [*(star.name for star in star_tables()), QUARANTINE]
+    with _session() as spark:
+        maintain_tables(spark, options["glue_database"], tables, retention)
+
+
+@contextmanager
+def _session() -> Iterator[SparkSession]:
+    """Gives the job's Spark session, with the log that AWS Glue shows as the job's output."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    spark = SparkSession.builder.getOrCreate()
+    try:
+        yield spark
     finally:
         spark.stop()
+
+
+def _number(options: dict[str, str], name: str, wanted: str) -> int:
+    if not options[name].isdecimal():
+        raise InvalidInput(f"--{name} is {options[name]!r}: {wanted} is wanted")
+    return int(options[name])

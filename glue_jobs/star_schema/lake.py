@@ -85,15 +85,30 @@ class LakeTable:
 
     def applied_through(self) -> int:
         """Returns the newest run that the table's rows show; 0 for a new table."""
-        if not self.exists():
-            return 0
+        applied = self._applied() if self.exists() else None
+        return applied.through if applied else 0
+
+    def keep_applied(self) -> None:
+        """Has the newest snapshot say how far the table has come, if only an older one does.
+
+        A snapshot that replaced files by others with the same rows says nothing of that.
+        """
+        applied = self._applied()
+        newest = self._snapshots().select("summary").first()
+        if applied and newest is not None and "applied-through" not in newest["summary"]:
+            self.append(self.rows().limit(0), applied)
+
+    def _applied(self) -> Applied | None:
         row = (
             self._snapshots()
             .where("summary['applied-through'] is not null")
-            .selectExpr("cast(summary['applied-through'] as bigint) as applied")
+            .selectExpr(
+                "cast(summary['applied-through'] as bigint) as through",
+                "summary['run-id'] as run_id",
+            )
             .first()
         )
-        return int(row["applied"]) if row is not None else 0
+        return Applied(int(row["through"]), row["run_id"]) if row is not None else None
 
     def greatest(self, column: str) -> int:
         """Returns a column's greatest value, 0 for none; Iceberg answers from its metadata."""

@@ -10,6 +10,7 @@ import pytest
 
 from local import __main__ as commands
 from local.stack import LocalStack, Stack
+from pipeline.star_sql import star_tables
 from tests.end_to_end.conftest import Run
 
 Command = Callable[..., int]
@@ -71,6 +72,18 @@ def test_activity_says_what_happened_in_the_source(
 
     assert "payments turned paid" in capsys.readouterr().out
     assert run().output["status"] == "loaded"
+
+
+def test_maintain_says_of_every_table_what_became_of_it_and_loses_no_row(
+    command: Command, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("maintain") == 0
+
+    shown = capsys.readouterr().out
+    tables = [line.split()[0] for line in shown.splitlines() if " snapshots expired, " in line]
+    assert sorted(tables) == sorted([*(star.name for star in star_tables()), "quarantine"])
+    assert "The tables were maintained" in shown
+    assert "the warehouse equals the source" in run(verify=True).output["message"]
 
 
 def test_status_is_one_json_object_for_tools_and_lines_for_people(

@@ -1,4 +1,4 @@
-"""The two Glue jobs, run as AWS Glue runs them."""
+"""The Glue jobs, run as AWS Glue runs them."""
 
 import runpy
 import sys
@@ -11,16 +11,25 @@ from tests.integration.star_schema.world import STARS, Business, Star
 from tests.template import ROOT
 
 
-def test_each_job_builds_its_own_tables_and_stops_its_session(
-    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    business.run()
-    stopped: list[SparkSession] = []
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[SparkSession]:
+    """The sessions that a job stopped; the tests' own one goes on."""
+    sessions: list[SparkSession] = []
 
     def stop(session: SparkSession) -> None:
-        stopped.append(session)
+        sessions.append(session)
 
     monkeypatch.setattr(SparkSession, "stop", stop)
+    return sessions
+
+
+def test_each_job_builds_its_own_tables_and_stops_its_session(
+    business: Business,
+    star: Star,
+    stopped: list[SparkSession],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    business.run()
     monkeypatch.setattr(job, "star_tables", lambda: (STARS["dim_currency"], STARS["fact_payment"]))
     monkeypatch.setattr(
         sys,
@@ -38,3 +47,30 @@ def test_each_job_builds_its_own_tables_and_stops_its_session(
     runpy.run_path(str(ROOT / "glue_jobs" / "build_facts.py"), run_name="__main__")
     assert star.differences("dim_currency", "fact_payment") == []
     assert len(stopped) == 2
+
+
+def test_the_maintenance_job_maintains_what_there_is_and_stops_its_session(
+    business: Business,
+    star: Star,
+    stopped: list[SparkSession],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for run in range(5):
+        business.execute("update payment set payment_amount = %s where payment_id = 1", run + 1)
+        business.run()
+        star.build("fact_payment")
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "the script",
+            *("--JOB_NAME", "maintain", "--glue_database", star.database),
+            *("--snapshot_days", "7", "--snapshots_kept", "1", "--orphan_days", "2"),
+        ],
+    )
+
+    runpy.run_path(str(ROOT / "glue_jobs" / "maintain_tables.py"), run_name="__main__")
+
+    assert len(star.files("fact_payment")) == 1
+    assert star.differences("fact_payment") == []
+    assert len(stopped) == 1

@@ -1,1 +1,1 @@
-"""Tests of state_machine/pipeline.asl.json, read and evaluated without any cloud."""
+"""Tests of the state machines, read and evaluated without any cloud."""

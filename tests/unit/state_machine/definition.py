@@ -1,4 +1,4 @@
-"""Reads the state machine and evaluates its JSONata, as far as tests need it."""
+"""Reads the state machines and evaluates their JSONata, as far as tests need it."""
 
 import json
 from collections.abc import Iterator
@@ -7,12 +7,20 @@ from typing import Any
 
 from jsonata import Jsonata, Utils
 
-PATH = Path(__file__).parents[3] / "state_machine" / "pipeline.asl.json"
-DEFINITION: dict[str, Any] = json.loads(PATH.read_text())
-STATES: dict[str, Any] = DEFINITION["States"]
+PATHS = {
+    path.name.partition(".")[0]: path
+    for path in (Path(__file__).parents[3] / "state_machine").glob("*.asl.json")
+}
+"""The definitions' files, by the state machine's name."""
+
+DEFINITIONS: dict[str, dict[str, Any]] = {
+    name: json.loads(path.read_text()) for name, path in PATHS.items()
+}
+STATES: dict[str, Any] = DEFINITIONS["pipeline"]["States"]
+MAINTENANCE: dict[str, Any] = DEFINITIONS["maintenance"]["States"]
 
 
-def all_states(states: dict[str, Any] = STATES) -> Iterator[tuple[str, dict[str, Any]]]:
+def all_states(states: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields every state with its name, those of the branches too."""
     for name, state in states.items():
         yield name, state
@@ -20,12 +28,17 @@ def all_states(states: dict[str, Any] = STATES) -> Iterator[tuple[str, dict[str,
             yield from all_states(branch["States"])
 
 
-def tasks() -> dict[str, dict[str, Any]]:
-    """Returns the Task states by name."""
-    return {name: state for name, state in all_states() if state["Type"] == "Task"}
+def tasks() -> dict[tuple[str, str], dict[str, Any]]:
+    """Returns the Task states by their state machine and name."""
+    return {
+        (machine, name): state
+        for machine, definition in DEFINITIONS.items()
+        for name, state in all_states(definition["States"])
+        if state["Type"] == "Task"
+    }
 
 
-def expressions(value: Any = DEFINITION) -> Iterator[str]:
+def expressions(value: Any = DEFINITIONS) -> Iterator[str]:
     """Yields every JSONata expression, without its markers."""
     if isinstance(value, dict):
         for item in value.values():

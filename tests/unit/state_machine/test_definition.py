@@ -1,4 +1,4 @@
-"""The state machine's structure: time limits, retries, catches, and the ways through it."""
+"""The state machines' structure: time limits, retries, catches, and the ways through it."""
 
 import inspect
 import re
@@ -10,13 +10,15 @@ from jsonata import Jsonata
 
 from pipeline import errors
 from tests.unit.state_machine.definition import (
-    DEFINITION,
-    PATH,
+    DEFINITIONS,
+    MAINTENANCE,
+    PATHS,
     STATES,
     all_states,
     expressions,
     tasks,
 )
+from tests.unit.template.resources import STATE_MACHINE, of_type
 
 LAMBDA_TRANSIENT = {
     "Lambda.ClientExecutionTimeoutException",
@@ -29,6 +31,8 @@ LAMBDA_KILLED = {"Lambda.Unknown", "Sandbox.Timedout"}
 """Out of time or memory: Ingest goes on from its progress, the others would do all of it again."""
 AFTER_A_FAILURE = {"Notify", "ReleaseLockAfterFailure"}
 AFTER_A_LOAD = {"Publish", "NotifyOfPublish"}
+WAYS_TO_SUCCESS = {"pipeline": "Ingest", "maintenance": "Maintain"}
+"""What each state machine does first with the lock in its hands."""
 
 
 def _classes(base: type[Exception]) -> set[str]:
@@ -43,13 +47,14 @@ def _retried(state: dict[str, Any]) -> set[str]:
     return {name for retrier in state["Retry"] for name in retrier["ErrorEquals"]}
 
 
-def _of(resource: str) -> dict[str, dict[str, Any]]:
+def _of(resource: str) -> dict[tuple[str, str], dict[str, Any]]:
     return {name: state for name, state in tasks().items() if state["Resource"].endswith(resource)}
 
 
 @pytest.mark.parametrize("name", tasks())
 def test_every_task_has_a_time_limit(name):
-    assert 0 < tasks()[name]["TimeoutSeconds"] <= DEFINITION["TimeoutSeconds"]
+    machine, _ = name
+    assert 0 < tasks()[name]["TimeoutSeconds"] <= DEFINITIONS[machine]["TimeoutSeconds"]
 
 
 @pytest.mark.parametrize("name", tasks())
@@ -62,7 +67,7 @@ def test_every_retry_waits_at_random_and_for_a_bounded_time(name):
 
 @pytest.mark.parametrize("name", _of("lambda:invoke"))
 def test_functions_are_retried_on_the_transient_errors_and_on_no_other(name):
-    killed = LAMBDA_KILLED if name == "Ingest" else set()
+    killed = LAMBDA_KILLED if name == ("pipeline", "Ingest") else set()
     assert _retried(tasks()[name]) == LAMBDA_TRANSIENT | _classes(errors.TransientError) | killed
 
 
@@ -81,24 +86,28 @@ def test_jobs_are_retried_on_errors_of_glue_itself_alone(name):
     assert all(error.startswith("Glue.") for error in retried)
 
 
-def test_whatever_fails_before_the_load_ends_is_explained_and_notified():
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_whatever_fails_before_the_work_is_done_is_explained_and_notified(machine):
+    states = DEFINITIONS[machine]["States"]
     branches = {
-        name for state in STATES.values() for b in state.get("Branches", ()) for name in b["States"]
+        name for state in states.values() for b in state.get("Branches", ()) for name in b["States"]
     }
-    fallible = {name for name, state in all_states() if state["Type"] in ("Task", "Parallel")}
+    fallible = {name for name, state in all_states(states) if state["Type"] in ("Task", "Parallel")}
     for name in fallible - branches - AFTER_A_FAILURE - AFTER_A_LOAD:
-        last = STATES[name]["Catch"][-1]
+        last = states[name]["Catch"][-1]
         assert last["ErrorEquals"] == ["States.ALL"]
         assert last["Next"] == "Explain"
         assert last["Assign"]["failure"]["stage"] == name
 
 
-def test_a_failure_is_notified_then_unlocked_then_fails_whatever_happens_on_the_way():
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_a_failure_is_notified_then_unlocked_then_fails_whatever_happens_on_the_way(machine):
+    states = DEFINITIONS[machine]["States"]
     way = ["Explain", "Notify", "ReleaseLockAfterFailure", "Fail"]
     for name, following in pairwise(way):
-        assert STATES[name]["Next"] == following
-        assert all(catch["Next"] == following for catch in STATES[name].get("Catch", ()))
-    assert STATES["Fail"]["Type"] == "Fail"
+        assert states[name]["Next"] == following
+        assert all(catch["Next"] == following for catch in states[name].get("Catch", ()))
+    assert states["Fail"]["Type"] == "Fail"
 
 
 def test_a_failing_publish_is_reported_and_undoes_nothing():
@@ -107,41 +116,67 @@ def test_a_failing_publish_is_reported_and_undoes_nothing():
     assert [catch["Next"] for catch in STATES["NotifyOfPublish"]["Catch"]] == ["Succeed"]
 
 
-def test_only_a_held_lock_is_skipped():
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_only_a_held_lock_is_skipped(machine):
     skipping = [
         (name, catch["ErrorEquals"])
-        for name, state in all_states()
+        for name, state in all_states(DEFINITIONS[machine]["States"])
         for catch in state.get("Catch", ())
         if catch["Next"] == "Skipped"
     ]
     assert skipping == [("AcquireLock", ["DynamoDB.ConditionalCheckFailedException"])]
 
 
-def test_no_way_from_the_lock_to_success_avoids_its_release():
-    seen, ahead = set(), ["Ingest"]
+@pytest.mark.parametrize(("machine", "first"), WAYS_TO_SUCCESS.items())
+def test_no_way_from_the_lock_to_success_avoids_its_release(machine, first):
+    states = DEFINITIONS[machine]["States"]
+    assert states["AcquireLock"]["Next"] == first
+    seen, ahead = set(), [first]
     while ahead:
         name = ahead.pop()
         if name in seen or name == "ReleaseLock":
             continue
         seen.add(name)
-        state = STATES[name]
+        state = states[name]
         ahead += [choice["Next"] for choice in state.get("Choices", ())]
         ahead += [state[key] for key in ("Next", "Default") if key in state]
     assert "Succeed" not in seen
 
 
-def test_the_lease_is_as_long_as_an_execution_may_last():
-    ends = STATES["AcquireLock"]["Arguments"]["ExpressionAttributeValues"][":ends"]["N"]
-    assert f"+ {DEFINITION['TimeoutSeconds']})" in ends
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_the_lease_is_as_long_as_an_execution_may_last(machine):
+    definition = DEFINITIONS[machine]
+    acquire = definition["States"]["AcquireLock"]
+    ends = acquire["Arguments"]["ExpressionAttributeValues"][":ends"]["N"]
+    assert f"+ {definition['TimeoutSeconds']})" in ends
 
 
-def test_every_state_is_reached_and_every_next_exists():
-    named = {DEFINITION["StartAt"]}
-    for _, state in all_states():
+def test_maintenance_and_the_pipeline_keep_each_other_out_by_one_lock():
+    one, other = (states["AcquireLock"]["Arguments"] for states in (STATES, MAINTENANCE))
+    for field in ("TableName", "Key", "UpdateExpression", "ConditionExpression"):
+        assert one[field] == other[field]
+
+
+def test_maintenance_waits_for_the_lock_and_still_ends_within_its_lease():
+    (waiting,) = (
+        retrier
+        for retrier in MAINTENANCE["AcquireLock"]["Retry"]
+        if "DynamoDB.ConditionalCheckFailedException" in retrier["ErrorEquals"]
+    )
+    longest = waiting["MaxAttempts"] * waiting["MaxDelaySeconds"]
+    work = MAINTENANCE["Maintain"]["TimeoutSeconds"]
+    assert longest + work < DEFINITIONS["maintenance"]["TimeoutSeconds"]
+
+
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_every_state_is_reached_and_every_next_exists(machine):
+    definition = DEFINITIONS[machine]
+    named = {definition["StartAt"]}
+    for _, state in all_states(definition["States"]):
         named |= {state[key] for key in ("Next", "Default") if key in state}
         named |= {entry["Next"] for key in ("Choices", "Catch") for entry in state.get(key, ())}
         named |= {branch["StartAt"] for branch in state.get("Branches", ())}
-    assert named == {name for name, _ in all_states()}
+    assert named == {name for name, _ in all_states(definition["States"])}
 
 
 @pytest.mark.parametrize("text", sorted(set(expressions())))
@@ -149,8 +184,12 @@ def test_every_expression_parses(text):
     Jsonata(text)
 
 
-def test_every_substitution_is_one_that_the_template_makes():
-    template = (PATH.parents[1] / "template.yaml").read_text()
-    substitutions = set(re.findall(r"\$\{(\w+)\}", PATH.read_text()))
-    block = template.partition("DefinitionSubstitutions:")[2].partition("Tracing:")[0]
-    assert substitutions == set(re.findall(r"^\s+(\w+):", block, re.MULTILINE))
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_every_substitution_is_one_that_the_template_makes(machine):
+    substitutions = set(re.findall(r"\$\{(\w+)\}", PATHS[machine].read_text()))
+    (made,) = (
+        properties["DefinitionSubstitutions"]
+        for properties in of_type(STATE_MACHINE).values()
+        if properties["DefinitionUri"].endswith(PATHS[machine].name)
+    )
+    assert substitutions == set(made)

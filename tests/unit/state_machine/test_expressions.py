@@ -1,4 +1,4 @@
-"""What the state machine says and decides, evaluated on examples."""
+"""What the state machines say and decide, evaluated on examples."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.state_machine.definition import STATES, evaluate
+from tests.unit.state_machine.definition import MAINTENANCE, STATES, evaluate
 
 CONTEXT = {"Execution": {"Name": "run-7", "StartTime": "2026-11-21T07:00:00.000Z"}}
 INGESTED = {
@@ -54,10 +54,10 @@ def output(**variables: Any) -> dict[str, Any]:
     return result
 
 
-def explain(stage: str, error_output: Any) -> dict[str, str]:
+def explain(stage: str, error_output: Any, states: dict[str, Any] = STATES) -> dict[str, str]:
     """Returns what is made of a failure."""
     variables = {"runId": "run-7", "failure": {"stage": stage, "output": error_output}}
-    result = evaluate(STATES["Explain"]["Assign"], variables, {"context": CONTEXT})
+    result = evaluate(states["Explain"]["Assign"], variables, {"context": CONTEXT})
     failure: dict[str, str] = result["failure"]
     return failure
 
@@ -202,6 +202,24 @@ def test_a_job_s_error_is_told_by_the_name_in_its_message(prefix):
     failure = explain("Build", {"Error": "States.TaskFailed", "Cause": json.dumps(run)})
     assert failure["error"] == "TableBuildFailed"
     assert failure["message"].startswith("Build failed with TableBuildFailed: dim_date: no dates.")
+
+
+def test_a_failing_maintenance_is_told_by_its_error_and_what_to_do():
+    run = {"Id": "jr_1", "ErrorMessage": "TableMaintenanceFailed: 1 of 12 (dim_date: gone)"}
+    failed = {"Error": "States.TaskFailed", "Cause": json.dumps(run)}
+    failure = explain("Maintain", failed, MAINTENANCE)
+    assert failure["error"] == "TableMaintenanceFailed"
+    assert failure["message"].startswith(
+        "Maintain failed with TableMaintenanceFailed: 1 of 12 (dim_date: gone). What to do: "
+    )
+
+
+def test_a_maintenance_is_told_with_the_job_run_whose_log_says_more():
+    assigned = evaluate(MAINTENANCE["Maintain"]["Assign"], {}, {"result": {"Id": "jr_1"}})
+    result = evaluate(MAINTENANCE["Succeed"]["Output"], assigned, {"context": CONTEXT})
+    assert (result["status"], result["job_run"]) == ("maintained", "jr_1")
+    assert "jr_1" in result["message"]
+    assert result["seconds"] > 0
 
 
 @pytest.mark.parametrize(

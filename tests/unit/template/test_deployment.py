@@ -32,13 +32,19 @@ def deployed_files() -> list[Path]:
     return [file for file in found if file.is_file() and file.suffix != ".pyc"]
 
 
-def test_the_pipeline_starts_by_itself_only_when_told_to():
-    (machine,) = of_type(STATE_MACHINE).values()
-    schedule = machine["Events"]["Schedule"]["Properties"]
-    assert schedule["State"] == {"Ref": "ScheduleState"}
-    assert schedule["Schedule"] == {"Ref": "ScheduleExpression"}
-    assert PARAMETERS["ScheduleState"]["Default"] == "DISABLED"
-    assert PARAMETERS["ScheduleExpression"]["Default"] == "rate(15 minutes)"
+@pytest.mark.parametrize(
+    ("machine", "prefix", "when"),
+    [
+        ("PipelineStateMachine", "", "rate(15 minutes)"),
+        ("MaintenanceStateMachine", "Maintenance", "cron(10 2 * * ? *)"),
+    ],
+)
+def test_a_state_machine_starts_by_itself_only_when_told_to(machine, prefix, when):
+    schedule = of_type(STATE_MACHINE)[machine]["Events"]["Schedule"]["Properties"]
+    assert schedule["State"] == {"Ref": f"{prefix}ScheduleState"}
+    assert schedule["Schedule"] == {"Ref": f"{prefix}ScheduleExpression"}
+    assert PARAMETERS[f"{prefix}ScheduleState"]["Default"] == "DISABLED"
+    assert PARAMETERS[f"{prefix}ScheduleExpression"]["Default"] == when
 
 
 def test_secrets_are_named_by_parameters_without_a_default():

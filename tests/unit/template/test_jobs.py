@@ -66,6 +66,17 @@ def test_a_job_installs_the_pycountry_that_the_tests_run_with(name):
     assert [installed] == pinned
 
 
+def test_maintenance_is_told_what_to_keep_and_never_less_than_a_reader_needs():
+    arguments = JOBS["MaintainTablesJob"]["DefaultArguments"]
+    kept = {"--snapshot_days": "SnapshotDays", "--snapshots_kept": "SnapshotsKept"}
+    for argument, parameter in (kept | {"--orphan_days": "OrphanDays"}).items():
+        assert arguments[argument] == {"Ref": parameter}
+        assert PARAMETERS[parameter]["Default"] >= PARAMETERS[parameter]["MinValue"]
+    assert PARAMETERS["SnapshotDays"]["MinValue"] >= 1
+    # Iceberg refuses less than 24 hours (Iceberg documentation, "remove_orphan_files").
+    assert PARAMETERS["OrphanDays"]["MinValue"] > 1
+
+
 @pytest.mark.parametrize("name", of_type(FUNCTION))
 def test_a_function_ends_before_the_state_that_waits_for_it_gives_up(name):
     function = TEMPLATE["Globals"]["Function"] | of_type(FUNCTION)[name]

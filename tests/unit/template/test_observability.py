@@ -27,8 +27,9 @@ def test_a_job_s_output_and_errors_go_into_log_groups_of_the_stack(name):
     assert {f"{prefix}/output", f"{prefix}/error"} <= set(names)
 
 
-def test_the_state_machine_logs_everything_and_is_traced():
-    (machine,) = of_type(STATE_MACHINE).values()
+@pytest.mark.parametrize("name", of_type(STATE_MACHINE))
+def test_a_state_machine_logs_everything_and_is_traced(name):
+    machine = of_type(STATE_MACHINE)[name]
     (destination,) = machine["Logging"]["Destinations"]
     group, attribute = destination["CloudWatchLogsLogGroup"]["LogGroupArn"]["Fn::GetAtt"]
     assert (group in LOG_GROUPS, attribute) == (True, "Arn")
@@ -44,7 +45,7 @@ def test_an_alarm_notifies(name):
 def test_an_execution_that_cannot_tell_of_its_own_end_is_told_of():
     (rule,) = of_type("AWS::Events::Rule").values()
     detail = rule["EventPattern"]["detail"]
-    assert detail["stateMachineArn"] == [{"Ref": "PipelineStateMachine"}]
+    assert detail["stateMachineArn"] == [{"Ref": name} for name in of_type(STATE_MACHINE)]
     assert set(detail["status"]) == {"TIMED_OUT", "ABORTED"}
     assert [target["Arn"] for target in rule["Targets"]] == [TOPIC]
 

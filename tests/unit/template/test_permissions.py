@@ -88,9 +88,19 @@ def test_each_job_writes_its_own_tables_alone():
             if "s3:PutObject" in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
         }
-        for name in ("BuildDimensions", "BuildFacts")
+        for name in ("BuildDimensions", "BuildFacts", "MaintainTables")
     }
-    assert written == {"BuildDimensions": {"dim_*"}, "BuildFacts": {"fact_*", "quarantine*"}}
+    assert written == {
+        "BuildDimensions": {"dim_*"},
+        "BuildFacts": {"fact_*", "quarantine*"},
+        "MaintainTables": {"dim_*", "fact_*", "quarantine*"},
+    }
+
+
+def test_maintenance_neither_reads_the_raw_zone_nor_makes_tables():
+    for statement in role_statements()["MaintainTablesRole"]:
+        assert "RawBucket" not in str(statement["Resource"])
+        assert "glue:CreateTable" not in as_list(statement["Action"])
 
 
 def test_nobody_deletes_from_the_raw_zone():

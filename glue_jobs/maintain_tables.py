@@ -1,0 +1,8 @@
+"""The Glue job that keeps the tables of the star schema small and quick to read."""
+
+import sys
+
+from glue_jobs.star_schema.job import run_maintenance
+
+if __name__ == "__main__":
+    run_maintenance(sys.argv)
