@@ -64,6 +64,10 @@ class ValueNotHeld(PermanentError):
     """A value does not fit the type that its column is stored as."""
 
 
+class QualityRuleBroken(PermanentError):
+    """A row breaks a rule that is declared to stop its star table."""
+
+
 class TableBuildFailed(PermanentError):
     """One or more star tables could not be built; the others were."""
 

@@ -40,7 +40,7 @@ def statements(files: Mapping[str, list[Path]]) -> str:
 
 def _view(source: str, paths: list[Path]) -> str:
     listed = ", ".join(_literal(str(path)) for path in paths)
-    kept = " and ".join(f"({_in_duckdb(rule)})" for rule in rules_of(source).values())
+    kept = " and ".join(f"({_in_duckdb(rule)})" for rule in rules_of(source).every.values())
     return (
         f"create view {source} as select *, 1 as _sequence "  # noqa: S608
         f"from read_parquet([{listed}], hive_partitioning = false) where {kept or 'true'}"

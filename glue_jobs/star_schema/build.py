@@ -17,7 +17,15 @@ from glue_jobs.star_schema.key_ranges import within_ranges
 from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
 from glue_jobs.star_schema.numbering import numbered
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
-from glue_jobs.star_schema.rules import broken_by_rule, broken_rows, keeps_all, rules_of
+from glue_jobs.star_schema.rules import (
+    Rules,
+    as_quarantined,
+    broken_by_rule,
+    broken_rows,
+    keeps_all,
+    rules_of,
+    stop_if_broken,
+)
 from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
@@ -153,6 +161,7 @@ class _TableBuild:
     def _apply(self, todo: Pending, after: int) -> int:
         captured, present, swept = self._captured(todo, after)
         key = captured.columns[0]
+        self._check(captured, rules_of(self._star.name), self._star.name, key)
         is_new = after == 0
         with nullcontext() if is_new else self._known(captured, present, swept) as known:
             versions = new_versions(
@@ -215,18 +224,34 @@ class _TableBuild:
         return self._table.rows().select(*columns, f.lit(0).cast("bigint").alias("_sequence"))
 
     def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:
-        """Returns the captured rows that keep the source's rules; a fact keeps the others too."""
+        """Returns the captured rows that keep the source's rules; a fact checks the others too."""
         rows = self._views.captured_rows(source, todo.captures[source], head)
         rules = rules_of(source)
-        if not rules:
+        if not rules.every:
             return rows
         key = head.tables[source].primary_key[0]
         with self._explained():
-            fit = rows.where(keeps_all(rules))
-            broken = broken_rows(rows, rules, self._star.name, key)
+            fit = rows.where(keeps_all(rules.every))
         if self._star.is_fact:
-            self._quarantine(broken, broken_by_rule(rows, rules), todo)
+            self._check(rows, rules, source, key, todo)
         return fit
+
+    def _check(
+        self, rows: DataFrame, rules: Rules, table: str, key: str, todo: Pending | None = None
+    ) -> None:
+        """Stops if rows break a stopping rule, and puts those that break another aside."""
+        if not rules.every:
+            return
+        with self._explained():
+            broken = broken_rows(rows, rules.every).persist()
+        try:
+            by_rule = broken_by_rule(broken, rules.every)
+            stop_if_broken(broken, rules, by_rule, table=table, key=key)
+            if todo:
+                aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
+                self._quarantine(aside, by_rule, todo)
+        finally:
+            broken.unpersist()
 
     def _quarantine(self, broken: DataFrame, by_rule: dict[str, int], todo: Pending) -> None:
         """Puts rows into the quarantine, in the place of those that an unfinished build put."""

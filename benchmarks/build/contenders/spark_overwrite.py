@@ -20,7 +20,7 @@ def build(spark: SparkSession) -> int:
     run = ManifestStore(todo.raw_bucket, boto3.client("s3")).read(todo.through)
     for source, capture in run.tables.items():
         files = [f"s3://{todo.raw_bucket}/{key}" for key in capture.files]
-        rows = spark.read.parquet(*files).where(keeps_all(rules_of(source)))
+        rows = spark.read.parquet(*files).where(keeps_all(rules_of(source).every))
         rows.withColumn("_sequence", f.lit(1)).createOrReplaceTempView(source)
     spark.createDataFrame(
         [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
