@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadRequest, load
+from lambdas.load.quality import put_metrics, quality
 from lambdas.load.verify import verify
 from pipeline.database import Database, Role, translated_errors
 from pipeline.settings import required
@@ -27,7 +28,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         context: The invocation.
 
     Returns:
-        LoadResult as JSON, with `verified`: the tables that equal their source, or null.
+        LoadResult as JSON, with `quality` (Quality as JSON) and `verified`: the tables that equal
+        their source, or null.
     """
     request = LoadRequest(
         run_id=event["run_id"],
@@ -53,14 +55,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             request,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
+        found = quality(connection, lake, request.sequence)
         verified = verify(connection, lake, event["fingerprints"]) if event.get("verify") else None
     answer: dict[str, Any] = json.loads(
         json.dumps(
             {
                 **dataclasses.asdict(result),
+                "quality": dataclasses.asdict(found),
                 "verified": verified and [dataclasses.asdict(table) for table in verified],
             }
         )
     )
+    put_metrics(found, result.quarantined, required("POWERTOOLS_METRICS_NAMESPACE"))
     _LOGGER.info("loaded", extra={"result": answer})
     return answer

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _QUARANTINE = "quarantine"
+_NOT_KEPT = "not kept: "
 
 
 def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> Catalog:
@@ -136,6 +137,25 @@ class Lake:
             for key, (sequence, values) in sorted(newest.items())
             if replaced.get(key, 0) < sequence
         )
+
+    def reasons(self, *, after: int, through: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yields what is in the quarantine of some runs: a row's star table, the rules it breaks.
+
+        Args:
+            after: Only rows of later runs.
+            through: Only rows of this run and earlier ones.
+
+        Raises:
+            ObjectStoreUnavailable: The lake could not be read.
+        """
+        quarantine = self._table(_QUARANTINE)
+        if quarantine is None:
+            return
+        condition = f"_sequence > {after} and _sequence <= {through}"
+        for batch in _batches(quarantine, condition, ("star_table", "reason")):
+            for row in batch.to_pylist():
+                rules = row["reason"].split("; ")
+                yield row["star_table"], tuple(rule.removeprefix(_NOT_KEPT) for rule in rules)
 
     def _table(self, name: str) -> Table | None:
         with _translated_errors(name):

@@ -21,6 +21,7 @@ def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(warehouse_dsn))
     monkeypatch.setenv("GLUE_DATABASE", star_lake.lake.database)
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/test")
     return star_lake
 
 
@@ -46,10 +47,77 @@ def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
         "seconds": 0,
         "tables": 11,
         "quarantined": 0,
+        "quality": {"quarantined": 0, "broken_rules": []},
         "verified": [{"table": "fact_payment", "rows": 1, "quarantined": 0}],
     }
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
+
+
+def test_what_is_missing_is_counted_by_rule_in_the_answer_and_in_the_metrics(
+    deployed: StarLake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed.add(
+        "quarantine",
+        malformed("1", "not kept: payment_date is a date, YYYY-MM-DD; not kept: paid is given"),
+        malformed("2", "not kept: paid is given"),
+    )
+    deployed.add_star_rows(
+        "fact_payment", {"payment_record_id": 2, "transaction_id": 7, "currency_id": 8}
+    )
+
+    answer = handler({"run_id": "run-1", "sequence": 1}, Context())
+
+    rules = [
+        ("dim_currency has no currency_id", 1),
+        ("dim_transaction has no transaction_id", 1),
+        ("paid is given", 2),
+        ("payment_date is a date, YYYY-MM-DD", 1),
+    ]
+    assert answer["quality"] == {
+        "quarantined": 2,
+        "broken_rules": [
+            {"table": "fact_payment", "rule": rule, "rows": rows} for rule, rows in rules
+        ],
+    }
+    wanted: dict[tuple[str, ...], float] = {
+        ("RowsBreakingRule", "load", "fact_payment", rule): rows for rule, rows in rules
+    }
+    wanted |= {("RowsQuarantined", "load"): 2, ("FactsWaiting", "load"): 1}
+    assert metrics(capsys.readouterr().out) == wanted
+
+
+def test_what_an_earlier_run_put_aside_is_not_counted_again(deployed: StarLake) -> None:
+    deployed.add("quarantine", malformed("1", "not kept: paid is given"))
+    handler({"run_id": "run-1", "sequence": 1}, Context())
+
+    answer = handler({"run_id": "run-2", "sequence": 2}, Context())
+
+    assert answer["quality"] == {"quarantined": 0, "broken_rules": []}
+
+
+def malformed(key: str, reason: str) -> dict[str, object]:
+    return {
+        "star_table": "fact_payment",
+        "natural_key": key,
+        "reason": reason,
+        "source_row": "{}",
+        "run_id": "run-1",
+        "_sequence": 1,
+    }
+
+
+def metrics(printed: str) -> dict[tuple[str, ...], float]:
+    """Returns the values of what was printed in the embedded metric format, by its dimensions."""
+    found: dict[tuple[str, ...], float] = {}
+    for line in printed.splitlines():
+        held = json.loads(line)
+        for declared in held.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert declared["Namespace"] == "ToteSys/test"
+            (name,) = (metric["Name"] for metric in declared["Metrics"])
+            (dimensions,) = declared["Dimensions"]
+            found[name, *(held[dimension] for dimension in dimensions)] = held[name][0]
+    return found
 
 
 def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:

@@ -35,6 +35,7 @@ def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> Non
 
     assert list(empty.versions(PAYMENT, after=0, through=9)) == []
     assert empty.malformed(PAYMENT, "payment_id") == ()
+    assert list(empty.reasons(after=0, through=9)) == []
 
 
 @pytest.mark.parametrize(

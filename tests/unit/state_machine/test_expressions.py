@@ -27,6 +27,7 @@ LOADED = {
     "seconds": 2.5,
     "tables": [{"table": "dim_design", "inserted": 4321, "updated": 0}],
     "quarantined": 0,
+    "quality": {"quarantined": 0, "broken_rules": []},
     "verified": None,
 }
 PUBLISHED = {"seconds": 0.5, "catalogued": [], "extracts": [], "previews": 0}
@@ -160,6 +161,7 @@ def test_a_load_is_told_in_a_sentence():
         "Run 7: 12,345 rows captured, 4,321 written to the warehouse. "
     )
     assert result["tables"] == LOADED["tables"]
+    assert result["quality"] == LOADED["quality"]
     assert result["seconds"] > 0
 
 
@@ -172,13 +174,19 @@ def test_nothing_new_is_told_in_a_sentence():
 
 
 def test_what_somebody_should_know_is_in_the_message():
+    rules = [{"table": "fact_payment", "rule": "paid is given", "rows": 2}]
     message = output(
         verify=True,
-        loaded={**LOADED, "quarantined": 3, "verified": [{"table": "dim_design", "rows": 1}]},
+        loaded={
+            **LOADED,
+            "quarantined": 3,
+            "quality": {"quarantined": 2, "broken_rules": rules},
+            "verified": [{"table": "dim_design", "rows": 1}],
+        },
         published={"failed": "DatabaseRefused: no"},
         ingested={**INGESTED, "warnings": ["table a is new", "table b is gone"]},
     )["message"]
-    assert "3 facts wait in the quarantine" in message
+    assert "3 facts wait in the quarantine; 2 source rows broke a rule" in message
     assert "the warehouse equals the source" in message
     assert "publishing failed" in message
     assert "Warnings: table a is new; table b is gone" in message

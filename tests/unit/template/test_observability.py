@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.template import TEMPLATE
 from tests.unit.template.resources import FUNCTION, JOB, RESOURCES, STATE_MACHINE, of_type
 
 LOG_GROUPS = of_type("AWS::Logs::LogGroup")
@@ -48,6 +49,15 @@ def test_an_execution_that_cannot_tell_of_its_own_end_is_told_of():
     assert detail["stateMachineArn"] == [{"Ref": name} for name in of_type(STATE_MACHINE)]
     assert set(detail["status"]) == {"TIMED_OUT", "ABORTED"}
     assert [target["Arn"] for target in rule["Targets"]] == [TOPIC]
+
+
+def test_quarantined_rows_alarm_by_the_metric_that_load_puts():
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    alarm = ALARMS["QuarantineAlarm"]
+    assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+    assert alarm["MetricName"] == "RowsQuarantined"
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "load"}]
+    assert "StackName" in alarm["Namespace"]["Fn::Sub"]
 
 
 def test_missing_success_alarms_only_while_the_pipeline_is_scheduled():
