@@ -7,13 +7,14 @@ from pathlib import Path
 
 import boto3
 import pytest
+from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
-from lambdas.load.lake import glue_catalog
+from lambdas.load.lake import Lake, glue_catalog
 from local.cloud.server import REGION, LocalCloud
 from local.postgres import PostgresServer
 from local.source.generate import create_and_fill
-from tests.integration.star_schema.world import Business, Star
+from tests.integration.star_schema.world import Business, Star, Warehouse
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,6 +63,24 @@ def new_star(local_cloud: LocalCloud, spark: SparkSession) -> Callable[[Business
         return Star(spark, catalog, database, business)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def new_warehouse(
+    lake_catalog: Catalog, postgres_server: PostgresServer
+) -> Iterator[Callable[[Star, Business], Warehouse]]:
+    """Makes warehouses that hold nothing yet, each of a star schema."""
+    numbers = itertools.count(1)
+    made: list[str] = []
+
+    def make(star: Star, business: Business) -> Warehouse:
+        made.append(f"star_warehouse_{next(numbers)}")
+        dsn = postgres_server.create_database(made[-1])
+        return Warehouse(dsn, Lake(lake_catalog, star.database), business)
+
+    yield make
+    for name in made:
+        postgres_server.drop_database(name)
 
 
 @pytest.fixture

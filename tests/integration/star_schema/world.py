@@ -1,18 +1,28 @@
 """A business whose runs are captured for real, and the star schemas that are built of them."""
 
+from collections.abc import Callable
 from datetime import time
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
+from psycopg import sql
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyspark.sql import SparkSession
 
 from glue_jobs.star_schema.build import BuildRequest, build_tables
 from lambdas.ingest.ingest import IngestRequest, IngestResult, ingest
+from lambdas.load.catalog import read_star_tables
+from lambdas.load.lake import Lake
+from lambdas.load.load import LoadRequest, LoadResult, load
 from pipeline.manifest import ManifestStore
 from pipeline.star_sql import joined_sources, star_tables
-from tests.oracle.comparison import differences_of, wanted_dimension, wanted_fact
+from tests.oracle.comparison import (
+    differences_of,
+    history_differences,
+    wanted_dimension,
+    wanted_fact,
+)
 from tests.oracle.history import HistoryOracle
 from tests.oracle.star import DIMENSION_KEYS, RECORD_IDS, Row, Rows
 
@@ -133,6 +143,48 @@ class Star:
                 wanted = wanted_dimension(oracle, table)
                 found += differences_of(table, wanted, self.dimension(table))
         return found
+
+
+class Warehouse:
+    """What a star schema is loaded into.
+
+    Attributes:
+        dsn: The warehouse.
+    """
+
+    def __init__(self, dsn: str, lake: Lake, business: Business) -> None:
+        self.dsn = dsn
+        self._lake = lake
+        self._business = business
+
+    def load(
+        self, *, is_rebuild: bool = False, seconds_left: Callable[[], float] = lambda: 600.0
+    ) -> LoadResult:
+        """Loads the star schema through the newest run."""
+        runs = self._business.runs
+        with psycopg.connect(self.dsn, autocommit=True, options="-c timezone=UTC") as connection:
+            return load(
+                connection,
+                self._lake,
+                LoadRequest(f"run-{runs}", runs, is_rebuild),
+                seconds_left=seconds_left,
+            )
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Returns the rows of every star table that has some."""
+        with psycopg.connect(self.dsn) as connection:
+            rows = {
+                table.name: connection.execute(
+                    sql.SQL("select * from {} order by 1").format(sql.Identifier(table.name))
+                ).fetchall()
+                for table in read_star_tables(connection)
+            }
+        return {table: found for table, found in rows.items() if found}
+
+    def differences(self) -> list[str]:
+        """Compares every row with what the oracle wants."""
+        with psycopg.connect(self.dsn) as warehouse:
+            return history_differences(self._business.oracle, warehouse)
 
 
 def _as_loaded(row: Row) -> Row:
