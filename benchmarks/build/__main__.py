@@ -14,7 +14,14 @@ import boto3
 
 from benchmarks import measure
 from benchmarks.build import exactness
-from benchmarks.build.business import CHANGED_PART, LAKE_BUCKET, RAW_BUCKET, Business, business
+from benchmarks.build.business import (
+    CHANGED_PART,
+    LAKE_BUCKET,
+    ORDERS_AT_SCALE_ONE,
+    RAW_BUCKET,
+    Business,
+    business,
+)
 from benchmarks.build.contenders.task import (
     FOLDER_VARIABLE,
     TASK_VARIABLE,
@@ -89,30 +96,63 @@ class _Course:
         return self.folder / contender.command[-1]
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """What was measured with so many orders."""
+
+    orders: int
+    results: list[Result | Failure]
+    reports: dict[str, Report]
+
+
 def main() -> None:
-    """Measures, prints, and leaves nothing behind."""
+    """Measures every scale and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="orders")
-    parser.add_argument("--rounds", type=int, default=2, help="of the first build")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="orders at the largest scale")
+    parser.add_argument("--rounds", type=int, default=1, help="of the first build")
     options = parser.parse_args()
     if options.rows < CHANGED_PART:
         parser.error(f"--rows has to be {CHANGED_PART} or more")
+    scales = sorted({min(ORDERS_AT_SCALE_ONE, options.rows), options.rows // 10, options.rows})
+    measured = [_measured(orders, options.rounds) for orders in scales if orders >= CHANGED_PART]
+    print(
+        measure.json_line(
+            "build",
+            [
+                replace(line, name=f"{line.name}, {scale.orders:,} orders")
+                for scale in measured
+                for line in scale.results
+            ],
+            sessions=[
+                {"name": f"{name}, {scale.orders:,} orders", **asdict(report)}
+                for scale in measured
+                for name, report in scale.reports.items()
+            ],
+            versions=measure.versions(_PACKAGES, Path(sys.prefix)),
+        )
+    )
+
+
+def _measured(orders: int, rounds: int) -> _Scale:
+    """Measures one scale, prints its tables, and leaves nothing behind."""
     _STATE.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="benchmark-build-", dir=_STATE))
     with measure.ending_in_order():
         try:
-            tell(f"making {options.rows:,} orders")
-            with business(folder, options.rows, os.environ.update) as made:
-                _benchmark(made, folder, options.rows, options.rounds)
+            tell(f"making {orders:,} orders")
+            with business(folder, orders, os.environ.update) as made:
+                scale = _benchmark(made, folder, orders, rounds)
         except KeyboardInterrupt:
             sys.exit("interrupted: what was started has been stopped and removed")
         except (CommandFailed, PostgresError) as error:
             sys.exit(f"the benchmark could not run: {error}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+    _tell_results(scale)
+    return scale
 
 
-def _benchmark(made: Business, folder: Path, orders: int, rounds: int) -> None:
+def _benchmark(made: Business, folder: Path, orders: int, rounds: int) -> _Scale:
     write_defaults(folder, made.cloud.endpoint_url, LAKE_BUCKET)
     run = made.run()
     rows = _rows(run)
@@ -143,7 +183,7 @@ def _benchmark(made: Business, folder: Path, orders: int, rounds: int) -> None:
     same = exactness.differences(built, rebuilt) + _first_run_differences(limit, rebuilt)
     results += [_result(contender, laps, changed, same) for contender, laps, changed in grown]
     results.append(_result(_REBUILD, again, rows, same))
-    _tell_results(results, course.reports, orders)
+    return _Scale(orders, results, course.reports)
 
 
 def _first_tasks(made: Business, run: Manifest, folder: Path) -> dict[str, Task]:
@@ -199,8 +239,9 @@ def _result(
     return measure.summary(contender.name, laps, rows=rows, exact=not found, note="; ".join(found))
 
 
-def _tell_results(results: list[Result | Failure], reports: dict[str, Report], orders: int) -> None:
-    print(measure.results_table(results))
+def _tell_results(scale: _Scale) -> None:
+    print(f"{scale.orders:,} orders, and as many transactions and payments")
+    print(measure.results_table(scale.results))
     print()
     print(
         measure.table(
@@ -214,19 +255,11 @@ def _tell_results(results: list[Result | Failure], reports: dict[str, Report], o
                     f"{report.bytes_read / 1e6:,.1f}",
                     f"{report.bytes_written / 1e6:,.1f}",
                 )
-                for name, report in reports.items()
+                for name, report in scale.reports.items()
             ],
         )
     )
-    print(
-        measure.json_line(
-            "build",
-            results,
-            orders=orders,
-            sessions=[{"name": name, **asdict(report)} for name, report in reports.items()],
-            versions=measure.versions(_PACKAGES, Path(sys.prefix)),
-        )
-    )
+    print(flush=True)
 
 
 if __name__ == "__main__":

@@ -60,18 +60,26 @@ def differences(wanted: Star, found: Star, *, where: str = "true") -> tuple[str,
     said = []
     with duckdb.connect() as connection:
         for table, paths in wanted.items():
-            names = connection.read_parquet([str(path) for path in paths]).columns
-            columns = ", ".join(name for name in names if name != "_sequence")
-            one = f"select {columns} from read_parquet({_list(paths)})"  # noqa: S608
-            other = (
-                f"select {columns} from read_parquet({_list(found[table])}) "  # noqa: S608
-                f"where {where}"
-            )
-            missing = len(connection.sql(f"{one} except all {other}"))
-            surplus = len(connection.sql(f"{other} except all {one}"))
-            if missing or surplus:
+            files = connection.read_parquet([str(path) for path in paths])
+            columns = [
+                f"{name}::{kind} as {name}"
+                for name, kind in zip(files.columns, files.types, strict=True)
+                if name != "_sequence"
+            ]
+            select = f"select {', '.join(columns)} from read_parquet"  # noqa: S608
+            one = f"{select}({_list(paths)})"
+            other = f"{select}({_list(found[table])}) where {where}"
+            if _digest(connection, one) != _digest(connection, other):
+                missing = len(connection.sql(f"{one} except all {other}"))
+                surplus = len(connection.sql(f"{other} except all {one}"))
                 said.append(f"{table}: {missing} rows missing, {surplus} too many")
     return tuple(said)
+
+
+def _digest(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[object, ...] | None:
+    """Returns how many rows there are, and what the hashes of all of them add up to."""
+    query = f"select count(*), sum(hash(made)::hugeint) from ({select}) as made"  # noqa: S608
+    return connection.sql(query).fetchone()
 
 
 def _list(paths: list[Path]) -> str:

@@ -43,6 +43,10 @@ EVERY_TABLE = "every_table"
 TABLES_AT_ONCE = 4
 """Small tables wait for the catalogue and the object store more than for a core."""
 
+ROWS_OF_A_PARTITION = 200_000
+"""How many captured rows a shuffled partition is to hold: some 50 MB, as facts are."""
+MOST_PARTITIONS = 2_000
+
 
 @dataclass(frozen=True)
 class BuildRequest:
@@ -159,6 +163,7 @@ class _TableBuild:
         return built
 
     def _apply(self, todo: Pending, after: int) -> int:
+        self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(todo))
         captured, present, swept = self._captured(todo, after)
         key = captured.columns[0]
         self._check(captured, rules_of(self._star.name), self._star.name, key)
@@ -243,15 +248,12 @@ class _TableBuild:
         if not rules.every:
             return
         with self._explained():
-            broken = broken_rows(rows, rules.every).persist()
-        try:
-            by_rule = broken_by_rule(broken, rules.every)
-            stop_if_broken(broken, rules, by_rule, table=table, key=key)
-            if todo:
-                aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
-                self._quarantine(aside, by_rule, todo)
-        finally:
-            broken.unpersist()
+            broken = broken_rows(rows, rules.every)
+        by_rule = broken_by_rule(broken, rules.every)
+        stop_if_broken(broken, rules, by_rule, table=table, key=key)
+        if todo:
+            aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
+            self._quarantine(aside, by_rule, todo)
 
     def _quarantine(self, broken: DataFrame, by_rule: dict[str, int], todo: Pending) -> None:
         """Puts rows into the quarantine, in the place of those that an unfinished build put."""
@@ -325,10 +327,8 @@ class _TableBuild:
     ) -> int:
         record_id = record_id_of(self._star)
         start = 0 if is_new else self._table.greatest(record_id)
-        with numbered(
-            versions, key=key, name=record_id, start=start, of_one_run=of_one_run
-        ) as rows:
-            return self._write(rows, key, is_new=is_new)
+        rows = numbered(versions, key=key, name=record_id, start=start, of_one_run=of_one_run)
+        return self._write(rows, key, is_new=is_new)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
         latest = Window.partitionBy(key).orderBy(f.desc("_sequence"), f.desc("is_deleted"))
@@ -363,6 +363,12 @@ class _TableBuild:
     def _applied(self) -> Applied:
         through = self._request.through
         return Applied(through, self._store.read(through).run_id)
+
+
+def _shuffle_partitions(todo: Pending) -> int:
+    """Returns into how many parts to shuffle what runs captured: few of a few rows."""
+    rows = sum(run.tables[source].rows for source, runs in todo.captures.items() for run in runs)
+    return min(max(rows // ROWS_OF_A_PARTITION, 2), MOST_PARTITIONS)
 
 
 def _run_ids(runs: dict[int, Manifest]) -> Column:

@@ -1,14 +1,14 @@
 """Numbers rows in one order over all partitions, without bringing them together in one.
 
 Each partition knows the place of its rows; what came before it is a sum of counts. So the numbers
-need one pass over the rows, which is kept, and a second one that adds a constant to each place.
+need one pass over the rows, which are kept as they are, and a second one that adds a constant to
+each place.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import accumulate
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
@@ -18,10 +18,9 @@ _PLACE_BITS = 33
 _SHIFTS = "array<struct<_part: bigint, _sequence: bigint, _shift: bigint>>"
 
 
-@contextmanager
 def numbered(
     versions: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
-) -> Iterator[DataFrame]:
+) -> DataFrame:
     """Gives versions with their numbers: in the order of `_sequence`, key and `is_deleted`.
 
     Args:
@@ -33,27 +32,35 @@ def numbered(
         of_one_run: Whether all rows have the same `_sequence`, so that the order in which
             `new_versions` leaves each partition is the one that is asked for.
 
-    Yields:
-        The numbered rows, as long as the context is open: they are kept for it.
+    Returns:
+        The numbered rows, which the executors hold on their disks until nothing refers to them.
+    """
+    # Rows as they are: to keep them in columns, as `persist` does, costs more than to make them.
+    placed = in_places(versions, key=key, of_one_run=of_one_run).localCheckpoint(
+        storageLevel=StorageLevel.DISK_ONLY
+    )
+    shifts = versions.sparkSession.range(1).select(
+        # Unlike rows of Python's, a literal needs no Python worker on an executor.
+        f.inline(f.from_json(f.lit(json.dumps(_shifts(placed, start))), _SHIFTS))
+    )
+    return (
+        placed.withColumn("_part", f.shiftright("_place", _PLACE_BITS))
+        .join(f.broadcast(shifts), ["_part", "_sequence"])
+        .select((f.col("_place") + f.col("_shift")).alias(name), *versions.columns)
+    )
+
+
+def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
+    """Returns versions in their order within each partition, with `_place`, which tells it.
+
+    Args:
+        versions: As `numbered` takes them.
+        key: As `numbered` takes it.
+        of_one_run: As `numbered` takes it.
     """
     order = (key, "_sequence", "is_deleted") if of_one_run else ("_sequence", key, "is_deleted")
-    placed = (
-        versions.sortWithinPartitions(*order)
-        .select(f.monotonically_increasing_id().alias("_place"), "*")
-        .persist()
-    )
-    try:
-        shifts = versions.sparkSession.range(1).select(
-            # Unlike rows of Python's, a literal needs no Python worker on an executor.
-            f.inline(f.from_json(f.lit(json.dumps(_shifts(placed, start))), _SHIFTS))
-        )
-        yield (
-            placed.withColumn("_part", f.shiftright("_place", _PLACE_BITS))
-            .join(f.broadcast(shifts), ["_part", "_sequence"])
-            .select((f.col("_place") + f.col("_shift")).alias(name), *versions.columns)
-        )
-    finally:
-        placed.unpersist()
+    ordered = versions.sortWithinPartitions(*order)
+    return ordered.select(f.monotonically_increasing_id().alias("_place"), "*")
 
 
 def _shifts(placed: DataFrame, start: int) -> list[dict[str, int]]:

@@ -1,7 +1,6 @@
 """Any short history is, at every point, what the oracle says; bugs are found by the same look."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -78,12 +77,11 @@ def keep_versions_that_do_not_differ(states: DataFrame) -> DataFrame:
     return states.where("_sequence > 0 and _content is not null")
 
 
-@contextmanager
 def number_by_key_before_run(
     frame: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
-) -> Iterator[DataFrame]:
+) -> DataFrame:
     order = Window.orderBy(key, "_sequence", "is_deleted")
-    yield frame.select((f.row_number().over(order) + f.lit(start)).alias(name), "*")
+    return frame.select((f.row_number().over(order) + f.lit(start)).alias(name), "*")
 
 
 def number_from_one_again(table: LakeTable, column: str) -> int:
