@@ -200,17 +200,10 @@ def _write(connection: psycopg.Connection, table: WarehouseTable) -> tuple[int, 
         for column in table.columns
         if column.name != table.key
     )
-    # What the lake keeps as decimal(38, 10) is shown as the source wrote it, but for zeros.
-    values = sql.SQL(", ").join(
-        sql.SQL("trim_scale({})" if column.type.startswith("numeric") else "{}").format(
-            sql.Identifier("stage", column.name)
-        )
-        for column in table.columns
-    )
     row = connection.execute(
         sql.SQL(
             "with written as ("
-            "insert into {table} ({names}) select {values} from {stage} as stage "
+            "insert into {table} ({names}) select {stage_names} from {stage} as stage "
             "where not exists (select from {table} as held where held.{key} = stage.{key} "
             "and ({held_names}) is not distinct from ({stage_names})) "
             "on conflict ({key}) do update set {changes} "
@@ -219,7 +212,6 @@ def _write(connection: psycopg.Connection, table: WarehouseTable) -> tuple[int, 
         ).format(
             table=sql.Identifier(table.name),
             names=names_of(table),
-            values=values,
             stage=stage_of(table.name),
             key=sql.Identifier(table.key),
             held_names=names_of(table, "held"),

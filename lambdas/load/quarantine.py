@@ -9,16 +9,23 @@ from lambdas.load.staging import names_of, stage_of
 
 def bring_back(connection: psycopg.Connection, table: WarehouseTable) -> None:
     """Puts the waiting rows of a fact back among the staged ones, unless they are there."""
+    # What began to wait before staging did so has the zeros of the lake's decimal(38, 10).
+    values = sql.SQL(", ").join(
+        sql.SQL("trim_scale({})" if column.type.startswith("numeric") else "{}").format(
+            sql.Identifier("row", column.name)
+        )
+        for column in table.columns
+    )
     connection.execute(
         sql.SQL(
-            "insert into {stage} ({names}) select {row_names} from fact_quarantine as waiting "
+            "insert into {stage} ({names}) select {values} from fact_quarantine as waiting "
             "cross join lateral jsonb_populate_record(null::{table}, waiting.content) as row "
             "where waiting.table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = waiting.record_id)"
         ).format(
             stage=stage_of(table.name),
             names=names_of(table),
-            row_names=names_of(table, "row"),
+            values=values,
             table=sql.Identifier(table.name),
             name=sql.Literal(table.name),
             key=sql.Identifier(table.key),
