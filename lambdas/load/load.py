@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from lambdas.load import quarantine
+from lambdas.load import first_load, quarantine
 from lambdas.load.catalog import WarehouseTable, read_star_tables
 from lambdas.load.lake import Lake
 from lambdas.load.migrations import migrate, migrations
@@ -93,8 +95,15 @@ def load(
         psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
             connection, or refused; nothing was changed.
     """
+
+    def limit(lock_seconds: float = lock_seconds) -> None:
+        _limit(connection, seconds_left, lock_seconds)
+
+    def versions(table: WarehouseTable) -> Iterator[pa.RecordBatch]:
+        return lake.versions(table, after=after, through=request.sequence)
+
     began = time.monotonic()
-    _limit(connection, seconds_left, lock_seconds)
+    limit()
     migrate(connection, migrations())
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [_ONE_LOAD_AT_A_TIME])
@@ -107,20 +116,25 @@ def load(
             )
         after = 0 if request.rebuild else held
         tables = read_star_tables(connection)
+        facts = [table for table in tables if table.is_fact]
+        to_fill = {table.name for table in facts if first_load.is_due(connection, table)}
         for table in tables:
-            _limit(connection, seconds_left, lock_seconds)
-            stage(connection, table, lake.versions(table, after=after, through=request.sequence))
+            if table.name not in to_fill:
+                limit()
+                stage(connection, table, versions(table))
         loaded: list[LoadedTable] = []
         for table in tables:
             if not table.is_fact:
-                _limit(connection, seconds_left, lock_seconds)
+                limit()
                 loaded.append(_upsert(connection, table))
         if request.rebuild:
-            _limit(connection, seconds_left, lock_seconds)
+            limit()
             _forget_dimensions(connection, tables)
-        for table in tables:
-            if table.is_fact:
-                _limit(connection, seconds_left, lock_seconds)
+        for table in facts:
+            limit()
+            if table.name in to_fill:
+                loaded.append(_fill(connection, table, versions(table), limit, lock_seconds))
+            else:
                 loaded.append(_append(connection, table, rebuild=request.rebuild))
         if request.sequence > held or request.rebuild:
             _record(connection, request, loaded)
@@ -176,12 +190,35 @@ def _upsert(connection: psycopg.Connection, table: WarehouseTable) -> LoadedTabl
     return LoadedTable(table.name, inserted=inserted, updated=updated)
 
 
+def _fill(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    batches: Iterator[pa.RecordBatch],
+    limit: Callable[..., None],
+    lock_seconds: float,
+) -> LoadedTable:
+    """Loads a fact of which nothing has ever arrived, directly if nobody uses its tables."""
+    rows: Iterator[pa.RecordBatch] = (batch for batch in batches if batch.num_rows)
+    first = next(rows, None)
+    if first is None:
+        return LoadedTable(table.name)
+    limit(min(lock_seconds, first_load.LOCK_SECONDS))
+    rules = first_load.lay_bare(connection, table)
+    limit()
+    rows = chain((first,), rows)
+    if rules is None:
+        stage(connection, table, rows)
+        return _append(connection, table, rebuild=False)
+    inserted, waiting = first_load.fill(connection, table, rules, rows, limit)
+    return LoadedTable(table.name, inserted=inserted, quarantined=waiting)
+
+
 def _append(connection: psycopg.Connection, table: WarehouseTable, *, rebuild: bool) -> LoadedTable:
     """Adds the staged and the waiting rows that can stand; the others wait."""
     if rebuild:
         quarantine.forget_unknown(connection, table)
     quarantine.bring_back(connection, table)
-    waiting = quarantine.hold_back(connection, table)
+    waiting = quarantine.hold_back(connection, table, stage_of(table.name))
     if rebuild:
         _delete_unknown(connection, table)
     inserted, updated = _write(connection, table)

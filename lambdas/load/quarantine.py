@@ -33,12 +33,18 @@ def bring_back(connection: psycopg.Connection, table: WarehouseTable) -> None:
     )
 
 
-def hold_back(connection: psycopg.Connection, table: WarehouseTable) -> int:
-    """Takes the staged rows that cannot stand to the quarantine, and returns how many."""
+def hold_back(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Identifier) -> int:
+    """Takes the rows that cannot stand to the quarantine, and returns how many.
+
+    Args:
+        connection: The warehouse.
+        table: The fact.
+        rows: The table that they are in: the staged rows, or the fact itself while it is bare.
+    """
     return connection.execute(
         sql.SQL(
             "with refused as ("
-            "delete from {stage} as stage where {reason} <> '' "
+            "delete from {rows} as stage where {reason} <> '' "
             "returning stage.{key} as record_id, to_jsonb(stage.*) as content, {reason} as reason) "
             "insert into fact_quarantine (table_name, record_id, content, reason) "
             "select {name}, record_id, content, reason from refused "
@@ -46,7 +52,7 @@ def hold_back(connection: psycopg.Connection, table: WarehouseTable) -> int:
             "content = excluded.content, reason = excluded.reason, "
             "last_attempt = excluded.last_attempt, attempts = fact_quarantine.attempts + 1"
         ).format(
-            stage=stage_of(table.name),
+            rows=rows,
             key=sql.Identifier(table.key),
             name=sql.Literal(table.name),
             reason=_reason(table),
@@ -79,7 +85,7 @@ def forget_unknown(connection: psycopg.Connection, table: WarehouseTable) -> Non
 
 
 def _reason(table: WarehouseTable) -> sql.Composed:
-    """Returns the expression that says why a staged row cannot stand; empty if it can."""
+    """Returns the expression that says why a row cannot stand; empty if it can."""
     nulls = [
         sql.SQL("case when {} is null then {} end").format(
             sql.Identifier("stage", column.name), sql.Literal(f"{column.name} is null")
