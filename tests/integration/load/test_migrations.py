@@ -1,6 +1,7 @@
 """Migrations of the warehouse."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,6 +19,23 @@ def tables(connection: psycopg.Connection) -> set[str]:
     return {row[0] for row in rows}
 
 
+def schema(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Returns every column, constraint, index, view and right there is."""
+    return connection.execute(
+        "select table_name::text, column_name::text, "
+        "concat_ws(' ', ordinal_position, data_type, is_nullable, column_default) "
+        "from information_schema.columns where table_schema = 'public' "
+        "union all select conrelid::regclass::text, conname, pg_get_constraintdef(oid) "
+        "from pg_constraint where connamespace = 'public'::regnamespace "
+        "union all select tablename, indexname, indexdef from pg_indexes "
+        "where schemaname = 'public' "
+        "union all select viewname, null, definition from pg_views where schemaname = 'public' "
+        "union all select relname, 'rights', relacl::text from pg_class "
+        "where relnamespace = 'public'::regnamespace "
+        "order by 1, 2, 3"
+    ).fetchall()
+
+
 def test_an_empty_warehouse_gets_every_migration_in_order(
     empty_warehouse: psycopg.Connection,
 ) -> None:
@@ -26,6 +44,24 @@ def test_an_empty_warehouse_gets_every_migration_in_order(
     recorded = empty_warehouse.execute("select name, checksum from schema_migration order by 1")
     assert recorded.fetchall() == [(step.name, step.checksum) for step in migrations()]
     assert applied == tuple(step.name for step in migrations())
+
+
+@pytest.mark.parametrize("version", range(1, len(migrations())))
+def test_a_warehouse_of_every_earlier_version_becomes_the_newest_and_keeps_its_rows(
+    empty_warehouse: psycopg.Connection, version: int
+) -> None:
+    migrate(empty_warehouse, migrations()[:version])
+    empty_warehouse.execute("insert into dim_currency values (1, 'GBP', 'Pound', false, 'run-1')")
+
+    applied = migrate(empty_warehouse, migrations())
+
+    assert applied == tuple(step.name for step in migrations()[version:])
+    rows = empty_warehouse.execute("select currency_id, currency_code from dim_currency")
+    assert rows.fetchall() == [(1, "GBP")]
+    earlier = schema(empty_warehouse)
+    empty_warehouse.execute("drop schema public cascade; create schema public")
+    migrate(empty_warehouse, migrations())
+    assert earlier == schema(empty_warehouse)
 
 
 def test_a_warehouse_that_is_up_to_date_is_left_alone(warehouse: psycopg.Connection) -> None:
