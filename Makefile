@@ -97,6 +97,10 @@ bench-ingest: setup .venv-bench/.installed ## Measure Ingest beside its limit an
 bench-build: setup ## Measure Build beside its limit and plain Spark (ROWS=)
 	@$(BIN)/python -m benchmarks.build $(if $(ROWS),--rows $(ROWS))
 
+.PHONY: bench-load
+bench-load: setup .venv-bench/.installed ## Measure Load beside its limit and its peers (ROWS=)
+	@$(BIN)/python -m benchmarks.load $(if $(ROWS),--rows $(ROWS))
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .

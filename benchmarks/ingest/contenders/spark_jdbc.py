@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from pyspark.sql import DataFrameReader, SparkSession
@@ -11,32 +12,32 @@ from benchmarks import spark_process
 from benchmarks.ingest.contenders.task import KEY, TABLE, output_folder, source_url
 
 _DRIVER = "org.postgresql:postgresql:42.7.8"
-_JARS = Path(".local/benchmark-jars")
+JARS: Final = Path(".local/benchmark-jars")
 _BOUNDS = f"select min({KEY}), max({KEY}) from {TABLE}"  # noqa: S608
 
 
 def fetch() -> None:
     """Fetches PostgreSQL's JDBC driver from Maven Central, unless it is there."""
-    if _JARS.exists():
+    if JARS.exists():
         return
-    cache = _JARS.with_name(_JARS.name + "-fetching")
+    cache = JARS.with_name(JARS.name + "-fetching")
     spark = (
-        _session()
+        session()
         .config("spark.jars.ivy", str(cache.resolve()))
         .config("spark.jars.packages", _DRIVER)
         .getOrCreate()
     )
     spark.stop()
-    (cache / "jars").rename(_JARS)
+    (cache / "jars").rename(JARS)
     shutil.rmtree(cache)
 
 
 def main() -> None:
     """Reads the table by ranges of its key."""
     spark = (
-        _session()
+        session()
         .config("spark.driver.memory", "1g")
-        .config("spark.driver.extraClassPath", f"{_JARS.resolve()}/*")
+        .config("spark.driver.extraClassPath", f"{JARS.resolve()}/*")
         .config("spark.sql.parquet.compression.codec", "zstd")
         .config("spark.sql.session.timeZone", "UTC")
         .getOrCreate()
@@ -65,7 +66,8 @@ def _source(spark: SparkSession) -> DataFrameReader:
     )
 
 
-def _session() -> SparkSession.Builder:
+def session() -> SparkSession.Builder:
+    """Returns how a session of two threads begins."""
     return (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.host", "127.0.0.1")

@@ -1,0 +1,1 @@
+"""Load beside its peers: facts of a star schema into PostgreSQL, under all its constraints."""

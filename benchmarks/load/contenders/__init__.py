@@ -1,0 +1,1 @@
+"""The ways to do it: each a program of its own."""

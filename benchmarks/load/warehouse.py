@@ -1,0 +1,73 @@
+"""Warehouses that begin alike, and what tells whether they end alike."""
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from benchmarks.load.contenders.task import TABLE
+from local.postgres import PostgresServer
+
+_DIGEST: LiteralString = """
+select count(*), coalesce(sum(hashtextextended(row::text, 0)::numeric), 0)::text
+from (select {columns} from {table}) as row
+"""
+_RULES: LiteralString = """
+select count(*)
+from pg_constraint
+where conrelid = %s::regclass and convalidated and contype in ('f', 'p', 'n')
+"""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a warehouse's facts come to.
+
+    Attributes:
+        rows: How many there are.
+        hashes: The sum of all rows' hashes; numerics count by their value.
+        rules: How many of their table's constraints are there and hold.
+    """
+
+    rows: int
+    hashes: str
+    rules: int
+
+
+def copy_database(server: PostgresServer, template: str, name: str) -> str:
+    """Makes a database that is as another, and returns its URL."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        connection.execute("checkpoint")
+    return server.dsn(name)
+
+
+def settle(url: str) -> None:
+    """Leaves a warehouse as a vacuum does."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("vacuum (analyze)")
+
+
+def take_digest(url: str) -> Digest:
+    """Returns what the facts of a warehouse come to."""
+    with psycopg.connect(url) as connection:
+        columns: list[tuple[str, str]] = connection.execute(
+            "select attname::text, format_type(atttypid, atttypmod) from pg_attribute "
+            "where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            [TABLE],
+        ).fetchall()
+        values = sql.SQL(", ").join(
+            sql.SQL("trim_scale({0}) as {0}" if kind == "numeric" else "{0}").format(
+                sql.Identifier(name)
+            )
+            for name, kind in columns
+        )
+        query = sql.SQL(_DIGEST).format(columns=values, table=sql.Identifier(TABLE))
+        rows, hashes = connection.execute(query).fetchone() or (0, "")
+        rules = connection.execute(_RULES, [TABLE]).fetchone() or (0,)
+    return Digest(rows, hashes, rules[0])
