@@ -22,11 +22,14 @@ _PART_BYTES = 2 * 1024 * 1024
 _NULL = b"\xff\xff\xff\xff"
 _BYTES = pa.large_binary()
 _DAYS_TO_2000 = (datetime.date(2000, 1, 1) - datetime.date(1970, 1, 1)).days
-_INTEGERS: Final = {
+_MICROSECONDS_TO_2000 = _DAYS_TO_2000 * 86_400_000_000
+_NUMBERS: Final = {
     "smallint": (pa.int16(), ">i2"),
     "integer": (pa.int32(), ">i4"),
     "bigint": (pa.int64(), ">i8"),
     "boolean": (pa.uint8(), "u1"),
+    "real": (pa.float32(), ">f4"),
+    "double precision": (pa.float64(), ">f8"),
 }
 _NEGATIVE = 0x4000
 # A numeric's digits are base 10,000; this is how many decimals of each are not zeros at its end.
@@ -58,7 +61,7 @@ def _rows(batch: pa.RecordBatch, types: Sequence[str]) -> memoryview:
     parts: list[pa.Array] = []
     for name, column, kind in zip(batch.schema.names, batch.columns, types, strict=True):
         try:
-            if kind.startswith(("character varying", "text")):
+            if kind.startswith(("character", "text")):
                 text = column.cast(pa.large_string()).cast(_BYTES)
                 lengths = pc.fill_null(pc.binary_length(text), -1).to_numpy()
                 parts += [_joined([*fields, (">i4", lengths)], rows), pc.fill_null(text, b"")]
@@ -101,11 +104,14 @@ def _values(column: pa.Array, kind: str) -> NDArray[Any]:
         return _numerics(column)
     if kind == "date":
         return (_numbers(column.cast(pa.date32()), pa.int32()) - _DAYS_TO_2000).astype(">i4")
-    if kind == "time without time zone":
+    if kind.startswith(("time ", "time(")):
         return _numbers(_times(column), pa.int64()).astype(">i8")
-    if kind not in _INTEGERS:
+    if kind.startswith("timestamp"):
+        moments = column.cast(pa.timestamp("us", column.type.tz))
+        return (_numbers(moments, pa.int64()) - _MICROSECONDS_TO_2000).astype(">i8")
+    if kind not in _NUMBERS:
         raise pa.ArrowNotImplementedError(f"PostgreSQL's {kind} is not among the types written")
-    arrow_type, order = _INTEGERS[kind]
+    arrow_type, order = _NUMBERS[kind]
     return _numbers(column, arrow_type).astype(order)
 
 

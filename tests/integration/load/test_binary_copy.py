@@ -25,6 +25,14 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "boolean": (pa.bool_(), st.booleans()),
     "date": (pa.date32(), st.dates()),
     "time without time zone": (pa.time64("us"), st.times()),
+    "timestamp without time zone": (pa.timestamp("us"), st.datetimes()),
+    "timestamp with time zone": (
+        pa.timestamp("us", "UTC"),
+        st.datetimes(timezones=st.just(datetime.UTC)),
+    ),
+    "real": (pa.float32(), st.floats(width=32, allow_nan=False)),
+    "double precision": (pa.float64(), st.floats(allow_nan=False)),
+    "character varying(3)": (pa.string(), st.text("ab", max_size=3)),
     "character varying": (pa.string(), TEXTS),
     "text": (pa.large_string(), TEXTS),
 }
