@@ -35,6 +35,11 @@ begin
         current_payment,
         pipeline_run
     to totesys_reporting;
+    -- What later migrations add to the star schema; what is not to be read, they revoke.
+    execute format(
+        'alter default privileges in schema %I grant select on tables to totesys_reporting',
+        current_schema()
+    );
 exception
     when undefined_object then
         raise notice 'nothing is granted: there is no role totesys_reporting';

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from lambdas.load.migrations import migrate, migrations
+from lambdas.load.migrations import Migration, migrate, migrations
 from tests.fixtures.lake import STAR
 from tests.integration.load.conftest import Connect
 
@@ -67,6 +67,20 @@ def test_the_role_reads_the_star_schema_and_its_runs_and_nothing_else(
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute(refused.encode())
+
+
+def test_the_role_reads_what_later_migrations_add(without_role: psycopg.Connection) -> None:
+    later = Migration(
+        "0099_region.sql",
+        "create table dim_region (region_id integer primary key); "
+        "create view current_region as select * from dim_region",
+        "1",
+    )
+    migrate(without_role, migrations())
+
+    migrate(without_role, (*migrations(), later))
+
+    assert readable(without_role) == SHOWN | {"pipeline_run", "dim_region", "current_region"}
 
 
 def test_a_role_that_is_there_already_gets_the_same_rights(
