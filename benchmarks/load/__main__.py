@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,14 @@ from benchmarks.load.contenders.task import FACTS_VARIABLE
 from benchmarks.load.entries import (
     OUR_PACKAGES,
     PEERS_PACKAGES,
-    contenders,
     limit,
+    ours,
+    peers,
     write_binary,
 )
 from benchmarks.load.warehouse import (
     Digest,
+    await_run,
     copy_database,
     settle,
     take_digest,
@@ -34,14 +37,16 @@ from local.stack import JARS
 
 _STATE = measure.ROOT / ".local"
 _CHANGED_ROWS = 20_000
+_TIMES_AS_MANY = 5
+"""How many times the first facts all of them are. The peers load the first ones only."""
 # What needs more than this, beside the seconds that a JVM takes to start, need not end.
-_TIMES_THE_LIMIT = 6
+_TIMES_THE_LIMIT = 3
 _SECONDS_TO_START = 60.0
 _SECONDS_OF_OURS = 3600.0
-# A limit that takes longer than this runs once, not thrice: noise is small beside it.
-_SECONDS_OF_A_SHORT_LIMIT = 10.0
+# A large race is run once, a small one thrice: noise is small beside what takes long.
+_ROWS_OF_A_SHORT_RACE = 200_000
 _ROUNDS = 3
-_EMPTY, _FILLED = "empty", "filled"
+_EMPTY, _FILLED, _AWAITING = "empty", "filled", "awaiting"
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,17 @@ class _Race:
         what: Its name.
         base: The database that every contender gets a copy of.
         facts: The files of the facts, without the suffix.
-        sequence: The run that brings the same facts in the lake.
         first: The first record's number.
         rows: How many records.
+        others: Who takes part beside the limit.
     """
 
     what: str
     base: str
     facts: Path
-    sequence: int
     first: int
     rows: int
+    others: tuple[Contender, ...]
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,10 @@ class _Track:
 def main() -> None:
     """Measures, prints, and leaves nothing behind but Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
-    parser.add_argument("--rows", type=int, default=2_000_000, help="how many facts come first")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="how many facts there are")
     rows: int = parser.parse_args().rows
-    if rows < 1:
-        parser.error("--rows has to be 1 or more")
+    if rows < _TIMES_AS_MANY:
+        parser.error(f"--rows has to be {_TIMES_AS_MANY} or more")
     _STATE.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="benchmark-load-", dir=_STATE))
     with measure.ending_in_order():
@@ -105,29 +110,26 @@ def _benchmark(rows: int, folder: Path) -> None:
         try:
             cloud.start()
             track = _Track(warehouses, cloud, folder)
-            first = _Race("first load", _EMPTY, folder / "first", prepare.FIRST, 1, rows)
-            changed = _Race(
-                f"{_CHANGED_ROWS:,} changed rows",
-                _FILLED,
-                folder / "changed",
-                prepare.CHANGED,
-                rows + 1,
-                _CHANGED_ROWS,
-            )
             tell(f"preparing {rows:,} facts")
-            _prepare(track, first)
-            results = _run(track, first)
-            _fill(track, first)
-            results += _run(track, changed)
+            _prepare(track, rows)
+            few = f"first {rows // _TIMES_AS_MANY:,}"
+            races = [
+                _run(track, _first_race(folder / "first", few, rows // _TIMES_AS_MANY)),
+                _run(track, _race_of_all(folder / "all", f"first {rows:,}", rows)),
+            ]
+            _fill(track)
+            races += [_run(track, race) for race in _races_of_changes(folder / "changed", rows)]
             postgresql = version(warehouses.dsn())
         finally:
             cloud.stop()
-    print(measure.results_table(results))
+    results = [line for race in races for line in race]
+    print("\n\n".join([*map(measure.results_table, races), _what_ours_promises(results)]))
     print(
         measure.json_line(
             "load",
             results,
             rows=rows,
+            first_rows=rows // _TIMES_AS_MANY,
             changed_rows=_CHANGED_ROWS,
             versions={
                 "postgresql": postgresql,
@@ -138,51 +140,67 @@ def _benchmark(rows: int, folder: Path) -> None:
     )
 
 
-def _prepare(track: _Track, first: _Race) -> None:
+def _first_race(facts: Path, what: str, rows: int) -> _Race:
+    others = (ours(what, prepare.FIRST), *peers(facts, what))
+    return _Race(what, _EMPTY, facts, 1, rows, others)
+
+
+def _race_of_all(facts: Path, what: str, rows: int) -> _Race:
+    others = (ours(what, prepare.ALL), ours(what, prepare.ALL, in_steps=True))
+    return _Race(what, _EMPTY, facts, 1, rows, others)
+
+
+def _races_of_changes(facts: Path, rows: int) -> tuple[_Race, _Race]:
+    """Returns the same changes into a table that has all facts, and into an empty one."""
+    into, alone = f"{_CHANGED_ROWS:,} into {rows:,}", f"{_CHANGED_ROWS:,} into none"
+    mine = ours(into, prepare.CHANGED), ours(alone, prepare.CHANGED)
+    return (
+        _Race(into, _FILLED, facts, rows + 1, _CHANGED_ROWS, (mine[0], *peers(facts, into))),
+        _Race(alone, _AWAITING, facts, rows + 1, _CHANGED_ROWS, (mine[1],)),
+    )
+
+
+def _prepare(track: _Track, rows: int) -> None:
     """Makes the lake, the files, and a warehouse that has the dimensions."""
     url = track.server.create_database(_EMPTY)
     command = (sys.executable, "-m", "benchmarks.load.prepare")
-    arguments = (str(first.rows), str(_CHANGED_ROWS), str(track.folder))
-    track.course(url, first.facts).run(Contender("preparing", (*command, *arguments)))
+    numbers = (rows // _TIMES_AS_MANY, rows, _CHANGED_ROWS)
+    arguments = (*(str(number) for number in numbers), str(track.folder))
+    track.course(url, track.folder).run(Contender("preparing", (*command, *arguments)))
     settle(url)
 
 
-def _fill(track: _Track, first: _Race) -> None:
-    """Makes a warehouse that has the first facts, by ours."""
-    url = copy_database(track.server, first.base, _FILLED)
-    ours, *_ = contenders(first.facts, "to go on from", first.sequence)
-    track.course(url, first.facts).run(ours)
+def _fill(track: _Track) -> None:
+    """Makes a warehouse that has all facts, and one that awaits the changes but has none."""
+    url = copy_database(track.server, _EMPTY, _FILLED)
+    track.course(url, track.folder).run(ours("to go on from", prepare.ALL))
     settle(url)
+    await_run(copy_database(track.server, _EMPTY, _AWAITING), prepare.CHANGED)
 
 
 def _run(track: _Track, race: _Race) -> list[Result | Failure]:
     """Returns the lines of all who take part in a race."""
     of_limit = limit(race.facts, race.what)
-    name = "expected"
-    url = copy_database(track.server, race.base, name)
-    warming = track.course(url, race.facts).run(of_limit)
-    track.course(url, race.facts).run(write_binary(race.facts, race.first))
-    expected = take_digest(url)
-    track.server.drop_database(name)
-    timeout_s = _SECONDS_TO_START + _TIMES_THE_LIMIT * warming.wall_s
     found: dict[str, Digest] = {}
+    timeout_s = _SECONDS_OF_OURS
 
     def lap(contender: Contender) -> Usage:
+        nonlocal timeout_s
         own = copy_database(track.server, race.base, "lap")
         try:
             usage = track.course(own, race.facts, timeout_s).run(contender)
+            if contender == of_limit and not found:
+                timeout_s = _SECONDS_TO_START + _TIMES_THE_LIMIT * usage.wall_s
+                track.course(own, race.facts).run(write_binary(race.facts, race.first))
             if contender.name not in found:
-                found[contender.name] = take_digest(own)
+                found[contender.name] = take_digest(own, race.first)
         finally:
             track.server.drop_database("lap")
         return usage
 
-    laps = measure.race(
-        of_limit,
-        contenders(race.facts, race.what, race.sequence),
-        lap,
-        rounds=_ROUNDS if warming.wall_s < _SECONDS_OF_A_SHORT_LIMIT else 1,
-    )
+    rounds = _ROUNDS if race.rows < _ROWS_OF_A_SHORT_RACE else 1
+    laps = measure.race(of_limit, race.others, lap, rounds=rounds)
+    expected = found[of_limit.name]
     line = partial(measure.summary, rows=race.rows)
     return [
         line(one, own)
@@ -190,6 +208,18 @@ def _run(track: _Track, race: _Race) -> list[Result | Failure]:
         else line(one, own, exact=found[one] == expected, note=_note(found[one], expected))
         for one, own in laps.items()
     ]
+
+
+def _what_ours_promises(results: Sequence[Result | Failure]) -> str:
+    """Returns the peaks of ours, and how its two loads of the same changes compare."""
+    mine = [one for one in results if isinstance(one, Result) and one.name.startswith("ours")]
+    seconds = {one.name: one.wall_s for one in mine}
+    lines = ["peak memory", *(f"{one.name}: {one.peak_mb:.0f} MB" for one in mine)]
+    changes = [name for name in seconds if name.startswith(f"ours ({_CHANGED_ROWS:,}")]
+    if len(changes) == len(("into all", "into none")):
+        ratio = seconds[changes[0]] / seconds[changes[1]]
+        lines.append(f"{_CHANGED_ROWS:,} rows take {ratio:.2f} of their time into an empty table")
+    return "\n".join(lines)
 
 
 def _note(found: Digest, expected: Digest) -> str:

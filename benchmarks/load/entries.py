@@ -28,18 +28,29 @@ def limit(facts: Path, what: str) -> Contender:
     return _psql(f"limit: psql \\copy of CSV ({what})", facts.with_suffix(".csv"), "csv")
 
 
-def contenders(facts: Path, what: str, sequence: int) -> tuple[Contender, ...]:
-    """Returns ours and the peers.
+def ours(what: str, sequence: int, *, in_steps: bool = False) -> Contender:
+    """Returns ours.
+
+    Args:
+        what: What is loaded, for the name.
+        sequence: The run to load.
+        in_steps: Whether to go about it as if it did not fit into one invocation.
+    """
+    arguments = (str(sequence), "in-steps") if in_steps else (str(sequence),)
+    return Contender(
+        f"ours{', in steps' if in_steps else ''} ({what})",
+        _script("load.contenders.ours", *arguments, python=sys.executable),
+    )
+
+
+def peers(facts: Path, what: str) -> tuple[Contender, ...]:
+    """Returns the peers.
 
     Args:
         facts: The files of the facts, without the suffix.
         what: What is loaded, for the names.
-        sequence: The run that brings the same facts in the lake.
     """
     return (
-        Contender(
-            f"ours ({what})", _script("load.contenders.ours", str(sequence), python=sys.executable)
-        ),
         _psql(f"psql \\copy of a binary file ({what})", facts.with_suffix(".binary"), "binary"),
         Contender(f"DuckDB insert ({what})", _script("load.contenders.duckdb")),
         Contender(f"pgpq ({what})", _script("load.contenders.pgpq")),

@@ -1,10 +1,12 @@
 """Makes what is loaded: Iceberg tables in the local cloud, files for the peers, a warehouse.
 
 It runs in a process of its own, with the local cloud's environment; the arguments are the numbers
-of first and of changed rows, and the folder of the files.
+of the first facts, of all facts and of changed ones, and the folder of the files.
 """
 
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +30,15 @@ DIMENSIONS: Final = 1
 """The run that brings the dimensions."""
 FIRST: Final = 2
 """The run that brings the first facts."""
-CHANGED: Final = 3
+ALL: Final = 3
+"""The run that brings all others."""
+CHANGED: Final = 4
 """The run that brings new versions of some of them."""
 _BUCKET = "star"
+_ROWS_A_LAKE_FILE = 2_000_000
 
 
-def main(first_rows: int, changed_rows: int, folder: Path) -> None:
+def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> None:
     """Prepares all of it, and loads the dimensions."""
     session = boto3.Session()
     session.client("s3").create_bucket(
@@ -47,13 +52,20 @@ def main(first_rows: int, changed_rows: int, folder: Path) -> None:
     for name in star.DIMENSION_ROWS:
         _create(catalog, tables[name]).append(star.dimension(tables[name]))
     facts = tables[TABLE]
-    _create(catalog, facts)
-    for name, sequence, first, rows in (
-        ("first", FIRST, 1, first_rows),
-        ("changed", CHANGED, first_rows + 1, changed_rows),
+    in_lake = _create(catalog, facts)
+    for sequence, first, rows in (
+        (FIRST, 1, first_rows),
+        (ALL, first_rows + 1, all_rows - first_rows),
+        (CHANGED, all_rows + 1, changed_rows),
     ):
-        path = folder / name
-        _write(catalog, facts, path, sequence=sequence, first=first, rows=rows, orders=first_rows)
+        for part in _parts(first, rows, all_rows, _ROWS_A_LAKE_FILE):
+            in_lake.append(star.as_in_the_lake(part, facts, sequence))
+    for name, first, rows in (
+        ("first", 1, first_rows),
+        ("all", 1, all_rows),
+        ("changed", all_rows + 1, changed_rows),
+    ):
+        _write_files(folder / name, facts, star.sales_orders(first, rows, all_rows))
     ours.main(DIMENSIONS)
 
 
@@ -65,30 +77,28 @@ def _create(catalog: Catalog, table: WarehouseTable) -> Table:
     )
 
 
-def _write(
-    catalog: Catalog,
-    facts: WarehouseTable,
-    path: Path,
-    *,
-    sequence: int,
-    first: int,
-    rows: int,
-    orders: int,
-) -> None:
-    """Writes facts to the lake, to Parquet files with and without times, and to a CSV file."""
-    table = catalog.load_table((star.DATABASE, facts.name))
+def _parts(first: int, rows: int, orders: int, at_a_time: int) -> Iterator[pa.Table]:
+    """Yields sales orders in parts of any size."""
+    for start in range(first, first + rows, at_a_time):
+        some = star.sales_orders(start, min(at_a_time, first + rows - start), orders)
+        yield pa.concat_tables(some)
+
+
+def _write_files(path: Path, facts: WarehouseTable, parts: Iterator[pa.Table]) -> None:
+    """Writes facts to Parquet files with and without times, and to a CSV file."""
     typed, texts = path.with_suffix(".parquet"), path.with_suffix(".texts.parquet")
-    schema = next(star.sales_orders(first, 1, orders)).schema
+    first = next(parts)
     with_texts = pa.schema(list(star.lake_schema(facts))[:-1])
-    with pq.ParquetWriter(typed, schema) as typed_file, pq.ParquetWriter(texts, with_texts) as file:
-        for part in star.sales_orders(first, rows, orders):
-            in_lake = star.as_in_the_lake(part, facts, sequence)
-            table.append(in_lake)
+    with (
+        pq.ParquetWriter(typed, first.schema) as typed_file,
+        pq.ParquetWriter(texts, with_texts) as file,
+    ):
+        for part in chain((first,), parts):
             typed_file.write_table(part)
-            file.write_table(in_lake.drop_columns("_sequence"))
+            file.write_table(part.cast(with_texts))
     with duckdb.connect() as connection:
         connection.execute(f"copy (from '{typed}') to '{path.with_suffix('.csv')}' (header false)")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

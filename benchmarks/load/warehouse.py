@@ -6,12 +6,14 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from benchmarks.load.contenders.task import TABLE
+from benchmarks.load.contenders.task import KEY, TABLE
 from local.postgres import PostgresServer
 
 _DIGEST: LiteralString = """
-select count(*), coalesce(sum(hashtextextended(row::text, 0)::numeric), 0)::text
-from (select {columns} from {table}) as row
+select
+    (select count(*) from {table}),
+    coalesce(sum(hashtextextended(row::text, 0)::numeric), 0)::text
+from (select {columns} from {table} where {key} >= {first}) as row
 """
 _RULES: LiteralString = """
 select count(*)
@@ -26,7 +28,7 @@ class Digest:
 
     Attributes:
         rows: How many there are.
-        hashes: The sum of all rows' hashes; numerics count by their value.
+        hashes: The sum of the hashes of those that were loaded; numerics count by their value.
         rules: How many of their table's constraints are there and hold.
     """
 
@@ -53,8 +55,17 @@ def settle(url: str) -> None:
         connection.execute("vacuum (analyze)")
 
 
-def take_digest(url: str) -> Digest:
-    """Returns what the facts of a warehouse come to."""
+def await_run(url: str, sequence: int) -> None:
+    """Has a warehouse believe that it shows all runs before one."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "insert into pipeline_run (sequence, run_id, tables) values (%s, 'benchmark', '{}')",
+            [sequence - 1],
+        )
+
+
+def take_digest(url: str, first: int) -> Digest:
+    """Returns what the facts of a warehouse come to, of which some were there before the first."""
     with psycopg.connect(url) as connection:
         columns: list[tuple[str, str]] = connection.execute(
             "select attname::text, format_type(atttypid, atttypmod) from pg_attribute "
@@ -67,7 +78,12 @@ def take_digest(url: str) -> Digest:
             )
             for name, kind in columns
         )
-        query = sql.SQL(_DIGEST).format(columns=values, table=sql.Identifier(TABLE))
+        query = sql.SQL(_DIGEST).format(
+            columns=values,
+            table=sql.Identifier(TABLE),
+            key=sql.Identifier(KEY),
+            first=sql.Literal(first),
+        )
         rows, hashes = connection.execute(query).fetchone() or (0, "")
         rules = connection.execute(_RULES, [TABLE]).fetchone() or (0,)
     return Digest(rows, hashes, rules[0])

@@ -1,4 +1,7 @@
-"""Load itself, from the Iceberg tables of the local cloud; the argument is the run to load."""
+"""Load itself, from the Iceberg tables of the local cloud.
+
+The arguments are the run to load and, for a load in steps, `in-steps`.
+"""
 
 import sys
 
@@ -9,22 +12,26 @@ from benchmarks.load.contenders.task import warehouse_url
 from benchmarks.load.star import DATABASE
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadRequest, load
+from lambdas.load.resumable import Pace
 
-_SECONDS = 3600.0
+_SECONDS_OF_AN_INVOCATION = 900.0
 
 
-def main(sequence: int) -> None:
-    """Loads what the warehouse lacks up to a run."""
+def main(sequence: int, *, in_steps: bool = False) -> None:
+    """Loads what the warehouse lacks up to a run, in as many invocations as that takes."""
     session = boto3.Session()
     catalog = glue_catalog(session.client("s3"), session.get_credentials())
+    is_complete = False
     with psycopg.connect(warehouse_url(), autocommit=True) as connection:
-        load(
-            connection,
-            Lake(catalog, DATABASE),
-            LoadRequest("benchmark", sequence, rebuild=False),
-            seconds_left=lambda: _SECONDS,
-        )
+        while not is_complete:
+            is_complete = load(
+                connection,
+                Lake(catalog, DATABASE),
+                LoadRequest("benchmark", sequence, rebuild=False),
+                seconds_left=lambda: _SECONDS_OF_AN_INVOCATION,
+                pace=Pace(rows_per_second=0) if in_steps else Pace(),
+            ).complete
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), in_steps="in-steps" in sys.argv)
