@@ -5,21 +5,22 @@ takes, and every index entry is put in its place alone. Here the table is laid b
 by one query a rule, and its constraints and indexes are put back, all in the load's transaction.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, LiteralString
+from typing import LiteralString
 
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 
 from lambdas.load import quarantine
 from lambdas.load.catalog import WarehouseTable
-from lambdas.load.staging import copy_rows
+from lambdas.load.deadline import Deadline
+from lambdas.load.staging import Staging
 
-LOCK_SECONDS: Final = 2.0
-"""How long to wait for the tables to be free, as readers queue behind that wait. The server needs
-one second (`deadlock_timeout`) to take them from an autovacuum."""
+_LOCK_SECONDS = 2.0
+"""How long to try for the tables to be free: longer than a short query lasts."""
+_SECONDS_BETWEEN_LOCKS = 0.02
 
 _CONSTRAINTS: LiteralString = """
 select
@@ -42,7 +43,7 @@ order by 1
 
 
 @dataclass(frozen=True)
-class _Rules:
+class Rules:
     """What a table was stripped of, as the SQL that puts it back.
 
     Attributes:
@@ -65,35 +66,66 @@ def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
     return connection.execute(query).fetchone() == (True,)
 
 
-def lay_bare(connection: psycopg.Connection, table: WarehouseTable) -> _Rules | None:
-    """Takes an empty fact's constraints and indexes away, until the transaction puts them back.
+def lay_bare(tables: Sequence[WarehouseTable], deadline: Deadline) -> dict[str, Rules]:
+    """Takes empty facts' constraints and indexes away, until the transaction puts them back.
 
-    From here to the end of the transaction nobody else reads the fact, nor the dimensions that it
-    references: dropping a foreign key locks both of its tables.
+    From here to the end of the transaction nobody else reads the facts, nor the dimensions that
+    they reference: dropping a foreign key locks both of its tables.
 
     Args:
-        connection: The warehouse, inside a transaction; its lock_timeout is how long to wait.
-        table: The fact.
+        tables: The facts.
+        deadline: How long locks are waited for, inside a transaction.
 
     Returns:
-        What `fill` puts back; None, and nothing is changed, where somebody uses the tables or
-        something else (such as a view that groups by the primary key) depends on them.
+        What `fill` puts back, by the fact's name. A fact that something else depends on (such as a
+        view that groups by the primary key) is left as it is; and all are, where somebody uses
+        the tables for longer than that.
     """
+    connection = deadline.connection
+    patience = min(_LOCK_SECONDS, deadline.lock_seconds)
+    if not tables or not _lock(connection, tables, time.monotonic() + patience):
+        return {}
+    stripped = {table.name: _stripped(connection, table) for table in tables}
+    return {name: rules for name, rules in stripped.items() if rules is not None}
+
+
+def _lock(
+    connection: psycopg.Connection, tables: Sequence[WarehouseTable], deadline: float
+) -> bool:
+    """Takes all locks at once or none, and returns which.
+
+    Whoever waits for a lock and holds others can deadlock a reader, and who comes to read in the
+    meantime queues behind it.
+    """
+    names = {name for table in tables for name in (table.name, *_referenced(table))}
+    lock = sql.SQL("lock table {} in access exclusive mode nowait").format(
+        sql.SQL(", ").join(map(sql.Identifier, sorted(names)))
+    )
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(lock)
+                return True
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_SECONDS_BETWEEN_LOCKS)
+
+
+def _referenced(table: WarehouseTable) -> set[str]:
+    return {reference.table for reference in table.references}
+
+
+def _stripped(connection: psycopg.Connection, table: WarehouseTable) -> Rules | None:
     try:
         with connection.transaction():
             return _strip(connection, table)
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DependentObjectsStillExist):
+    except psycopg.errors.DependentObjectsStillExist:
         return None
 
 
-def _strip(connection: psycopg.Connection, table: WarehouseTable) -> _Rules:
+def _strip(connection: psycopg.Connection, table: WarehouseTable) -> Rules:
     name = sql.Identifier(table.name)
-    referenced = sorted({reference.table for reference in table.references})
-    connection.execute(
-        sql.SQL("lock table {} in access exclusive mode").format(
-            sql.SQL(", ").join(map(sql.Identifier, (table.name, *referenced)))
-        )
-    )
     constraints = connection.execute(_CONSTRAINTS, [table.name]).fetchall()
     indexes = connection.execute(_INDEXES, [table.name]).fetchall()
     required = [
@@ -115,7 +147,7 @@ def _strip(connection: psycopg.Connection, table: WarehouseTable) -> _Rules:
         for of_content in (True, False)
     }
     required_again = [sql.SQL("alter column {} set not null").format(one) for one in required]
-    return _Rules(
+    return Rules(
         of_content=sql.SQL(", ").join([*required_again, *add[True]]),
         of_keys=sql.SQL(", ").join(add[False]),
         indexes=tuple(sql.SQL(definition) for _, definition in indexes),
@@ -123,43 +155,39 @@ def _strip(connection: psycopg.Connection, table: WarehouseTable) -> _Rules:
 
 
 def fill(
-    connection: psycopg.Connection,
-    table: WarehouseTable,
-    rules: _Rules,
-    batches: Iterable[pa.RecordBatch],
-    limit: Callable[[], None],
+    table: WarehouseTable, rules: Rules, staging: Staging, deadline: Deadline
 ) -> tuple[int, int]:
-    """Copies rows into a bare fact, and puts its constraints and indexes back.
+    """Brings a bare fact its rows, and puts its constraints and indexes back.
 
     Rows that cannot stand go to the quarantine. They are looked for only if a rule, checked over
     the whole table, finds that there are any.
 
     Args:
-        connection: The warehouse, in the transaction that laid the fact bare.
         table: The fact.
         rules: What it was stripped of.
-        batches: Its rows.
-        limit: Is called before each statement that may take long.
+        staging: Where its rows are.
+        deadline: When to give up.
 
     Returns:
         How many rows the fact has, and how many wait.
     """
+    connection = deadline.connection
     name = sql.Identifier(table.name)
-    copied = copy_rows(connection, table, batches, into=name)
+    filled = staging.fill(table)
     check = sql.SQL("alter table {} {}").format(name, rules.of_content)
     waiting = 0
-    limit()
+    deadline.limit()
     try:
         with connection.transaction():
             connection.execute(check)
     except (psycopg.errors.NotNullViolation, psycopg.errors.ForeignKeyViolation):
-        limit()
+        deadline.limit()
         waiting = quarantine.hold_back(connection, table, name)
-        limit()
+        deadline.limit()
         connection.execute(check)
-    limit()
+    deadline.limit()
     connection.execute(sql.SQL("alter table {} {}").format(name, rules.of_keys))
     for index in rules.indexes:
-        limit()
+        deadline.limit()
         connection.execute(index)
-    return copied - waiting, waiting
+    return filled - waiting, waiting

@@ -13,15 +13,17 @@ from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadRequest, load
 from lambdas.load.quality import put_metrics, quality
 from lambdas.load.verify import verify
-from pipeline.database import Database, Role, translated_errors
+from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.settings import required
 
 _LOGGER = Logger(service="load")
+_SOON_GONE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+"""The server ends the session of a function that was killed, and with it its locks, in a minute."""
 
 
 @_LOGGER.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Loads once.
+    """Loads once, or as far as the time allows: `complete` in the answer says which.
 
     Args:
         event: run_id, sequence, rebuild, verify, and Ingest's fingerprints if verify is asked for.
@@ -40,6 +42,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         Role.WAREHOUSE,
         required("WAREHOUSE_SECRET_ARN"),
         os.environ.get("DATABASE_SSL_MODE", "require"),
+        f"{EXACT_TEXT} {_SOON_GONE}",
     )
     session = boto3.Session()
     catalog = glue_catalog(session.client("s3"), session.get_credentials())
@@ -55,17 +58,22 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             request,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
-        found = quality(connection, lake, request.sequence)
-        verified = verify(connection, lake, event["fingerprints"]) if event.get("verify") else None
+        found = quality(connection, lake, request.sequence) if result.complete else None
+        verified = (
+            verify(connection, lake, event["fingerprints"])
+            if result.complete and event.get("verify")
+            else None
+        )
     answer: dict[str, Any] = json.loads(
         json.dumps(
             {
                 **dataclasses.asdict(result),
-                "quality": dataclasses.asdict(found),
+                "quality": found and dataclasses.asdict(found),
                 "verified": verified and [dataclasses.asdict(table) for table in verified],
             }
         )
     )
-    put_metrics(found, result.quarantined, required("POWERTOOLS_METRICS_NAMESPACE"))
+    if found:
+        put_metrics(found, result.quarantined, required("POWERTOOLS_METRICS_NAMESPACE"))
     _LOGGER.info("loaded", extra={"result": answer})
     return answer

@@ -1,19 +1,22 @@
 """Reads the star schema's new versions from the Iceberg tables, as streams of record batches."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.expressions.parser import parse
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.table import Table
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.table import FileScanTask, Table
 
 from lambdas.load.catalog import WarehouseTable
 from pipeline.errors import ObjectStoreUnavailable, StarSchemaMismatch
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 _QUARANTINE = "quarantine"
 _NOT_KEPT = "not kept: "
+
+_SEQUENCE = "_sequence"
+_FIELD_ID = b"PARQUET:field_id"
+_ROWS_AT_A_TIME = 16_384
+_READ_BYTES = 1024 * 1024
+"""How much of a column a request to Amazon S3 brings: each column holds as much in memory."""
 
 
 def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> Catalog:
@@ -65,16 +74,86 @@ class Malformed:
 
 
 @dataclass(frozen=True)
+class Position:
+    """How far a table's rows have been read.
+
+    Attributes:
+        files: Data files that were read to their end.
+        rows: Rows that were read of the file after those.
+    """
+
+    files: int = 0
+    rows: int = 0
+
+
+_START = Position()
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The rows of a table that some runs brought, as they are in one snapshot of it.
+
+    Attributes:
+        table: The Iceberg table; None before any build has made it.
+        files: The data files that may have such rows, in the order of their paths.
+        names: The columns, in order.
+        after: Only rows of later runs.
+        through: Only rows of this run and earlier ones.
+    """
+
+    table: Table | None
+    files: tuple[FileScanTask, ...]
+    names: tuple[str, ...]
+    after: int
+    through: int
+
+    @property
+    def snapshot(self) -> int | None:
+        """The Iceberg snapshot that they are in; None if the table has none."""
+        held = self.table.current_snapshot() if self.table else None
+        return held.snapshot_id if held else None
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows the files have: there are no more than that."""
+        return sum(task.file.record_count for task in self.files)
+
+    def batches(self, start: Position = _START) -> Iterator[tuple[Position, pa.RecordBatch]]:
+        """Yields the rows, and how far each batch comes.
+
+        They come in the same order whenever they are read, in memory that does not grow with them.
+
+        Args:
+            start: What was read before.
+
+        Raises:
+            ObjectStoreUnavailable: The lake could not be read.
+        """
+        if self.table is None:
+            return
+        with _translated_errors(".".join(self.table.name())):
+            for number, task in enumerate(self.files[start.files :], start.files):
+                rows = skip = start.rows if number == start.files else 0
+                for batch in _rows_of_file(self.table, task, (*self.names, _SEQUENCE), skip):
+                    rows += batch.num_rows
+                    yield Position(number, rows), self._wanted(batch)
+
+    def _wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        sequences = batch.column(_SEQUENCE)
+        later = pc.greater(sequences, self.after)
+        wanted = pc.and_(later, pc.less_equal(sequences, self.through))
+        return batch.filter(wanted).select(self.names)
+
+
+@dataclass(frozen=True)
 class Lake:
     """The star schema's Glue database."""
 
     catalog: Catalog
     database: str
 
-    def versions(
-        self, table: WarehouseTable, *, after: int, through: int
-    ) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a table that runs brought, in the warehouse's columns and order.
+    def versions(self, table: WarehouseTable, *, after: int, through: int) -> Versions:
+        """Looks up the rows of a table that runs brought, in the warehouse's columns and order.
 
         A table that no build has made yet has no rows.
 
@@ -87,17 +166,21 @@ class Lake:
             StarSchemaMismatch: The lake's table lacks a column of the warehouse's.
             ObjectStoreUnavailable: The lake could not be read.
         """
+        names = tuple(column.name for column in table.columns)
         held = self._table(table.name)
         if held is None:
-            return
-        names = tuple(column.name for column in table.columns)
+            return Versions(None, (), names, after, through)
         known = set(held.schema().column_names)
         if missing := [name for name in names if name not in known]:
             raise StarSchemaMismatch(
                 f"{table.name} has no {', '.join(missing)} in the lake: add it to the table's SQL "
                 "file and rebuild, or take it out of the warehouse by a migration"
             )
-        yield from _batches(held, f"_sequence > {after} and _sequence <= {through}", names)
+        condition = f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}"
+        with _translated_errors(table.name):
+            files = held.scan(row_filter=condition).plan_files()
+            in_order = sorted(files, key=lambda task: task.file.file_path)
+        return Versions(held, tuple(in_order), names, after, through)
 
     def malformed(self, table: WarehouseTable, natural_key: str) -> tuple[Malformed, ...]:
         """Returns the rows in the lake's quarantine that no later version has replaced.
@@ -173,6 +256,50 @@ def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[p
         for task in scan.plan_files():
             for batch in reader.to_record_batches([task]):
                 yield batch.select(names)
+
+
+def _rows_of_file(
+    table: Table, task: FileScanTask, names: tuple[str, ...], skip: int
+) -> Iterator[pa.RecordBatch]:
+    """Yields a data file's rows but the first ones, a few at a time.
+
+    pyiceberg's own reader decodes all of a file before it yields the first of its rows. It is left
+    to files that have deletes beside them, which other writers than the pipeline's make.
+    """
+    if task.delete_files:
+        scan = table.scan(selected_fields=names)
+        reader = ArrowScan(table.metadata, table.io, scan.projection(), AlwaysTrue())
+        yield from _without(skip, reader.to_record_batches([task]))
+        return
+    with table.io.new_input(task.file.file_path).open() as stream:
+        file = pq.ParquetFile(stream, buffer_size=_READ_BYTES)
+        in_file = {
+            int(field.metadata[_FIELD_ID]): field.name
+            for field in file.schema_arrow
+            if field.metadata and _FIELD_ID in field.metadata
+        }
+        kinds = schema_to_pyarrow(table.schema().select(*names))
+        held = {name: in_file.get(table.schema().find_field(name).field_id) for name in names}
+        columns = [column for column in held.values() if column]
+        batches = file.iter_batches(_ROWS_AT_A_TIME, columns=columns, use_threads=False)
+        for batch in _without(skip, batches):
+            yield pa.record_batch(
+                [
+                    batch.column(column)
+                    if column
+                    else pa.nulls(batch.num_rows, kinds.field(name).type)
+                    for name, column in held.items()
+                ],
+                names=list(names),
+            )
+
+
+def _without(skip: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yields all rows but the first ones."""
+    for batch in batches:
+        if skip < batch.num_rows:
+            yield batch.slice(skip)
+        skip = max(0, skip - batch.num_rows)
 
 
 @contextmanager

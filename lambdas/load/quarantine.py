@@ -4,10 +4,12 @@ import psycopg
 from psycopg import sql
 
 from lambdas.load.catalog import WarehouseTable
-from lambdas.load.staging import names_of, stage_of
+from lambdas.load.staging import names_of
 
 
-def bring_back(connection: psycopg.Connection, table: WarehouseTable) -> None:
+def bring_back(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> None:
     """Puts the waiting rows of a fact back among the staged ones, unless they are there."""
     # What began to wait before staging did so has the zeros of the lake's decimal(38, 10).
     values = sql.SQL(", ").join(
@@ -23,7 +25,7 @@ def bring_back(connection: psycopg.Connection, table: WarehouseTable) -> None:
             "where waiting.table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = waiting.record_id)"
         ).format(
-            stage=stage_of(table.name),
+            stage=stage,
             names=names_of(table),
             values=values,
             table=sql.Identifier(table.name),
@@ -60,27 +62,25 @@ def hold_back(connection: psycopg.Connection, table: WarehouseTable, rows: sql.I
     ).rowcount
 
 
-def release(connection: psycopg.Connection, table: WarehouseTable) -> int:
+def release(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> int:
     """Ends the wait of the staged rows, and returns how many had waited."""
     return connection.execute(
         sql.SQL(
             "delete from fact_quarantine using {stage} as stage "
             "where table_name = {name} and record_id = stage.{key}"
-        ).format(
-            stage=stage_of(table.name), name=sql.Literal(table.name), key=sql.Identifier(table.key)
-        )
+        ).format(stage=stage, name=sql.Literal(table.name), key=sql.Identifier(table.key))
     ).rowcount
 
 
-def forget_unknown(connection: psycopg.Connection, table: WarehouseTable) -> None:
+def forget_unknown(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> None:
     """Drops the waiting rows that are not among the staged ones."""
     connection.execute(
         sql.SQL(
             "delete from fact_quarantine as waiting where table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = waiting.record_id)"
-        ).format(
-            stage=stage_of(table.name), name=sql.Literal(table.name), key=sql.Identifier(table.key)
-        )
+        ).format(stage=stage, name=sql.Literal(table.name), key=sql.Identifier(table.key))
     )
 
 

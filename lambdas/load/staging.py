@@ -1,7 +1,9 @@
-"""Temporary tables: what came from the lake, before it is held against the warehouse."""
+"""Staging: what came from the lake, before it is held against the warehouse."""
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import LiteralString
 
 import psycopg
 import pyarrow as pa
@@ -9,24 +11,75 @@ from psycopg import sql
 
 from lambdas.load import binary_copy
 from lambdas.load.catalog import WarehouseTable
+from lambdas.load.lake import Versions
 from pipeline.errors import StarSchemaMismatch
 
 
-def stage(
-    connection: psycopg.Connection, table: WarehouseTable, batches: Iterable[pa.RecordBatch]
-) -> None:
-    """Copies rows into a temporary table of the same columns, without its constraints.
+class Staging(ABC):
+    """Where a load has its rows: in tables of the same columns, without constraints.
 
-    Raises:
-        StarSchemaMismatch: A value does not fit its column.
+    Attributes:
+        schema: The schema of those.
+        connection: The warehouse.
+        versions: The rows of each table in the lake, by its name.
     """
-    connection.execute(
-        sql.SQL("create temporary table {} on commit drop as select * from {} with no data").format(
-            sql.Identifier(f"stage_{table.name}"), sql.Identifier(table.name)
+
+    schema: LiteralString
+
+    def __init__(self, connection: psycopg.Connection, versions: Mapping[str, Versions]) -> None:
+        """Stages nothing yet."""
+        self.connection = connection
+        self.versions = versions
+
+    def of(self, table: str) -> sql.Identifier:
+        """Returns the name of what a table has staged."""
+        return sql.Identifier(self.schema, f"stage_{table}")
+
+    @abstractmethod
+    def prepare(self, table: WarehouseTable) -> None:
+        """Has a table's rows staged, and their statistics known, inside a transaction.
+
+        Raises:
+            StarSchemaMismatch: A value does not fit its column.
+        """
+
+    @abstractmethod
+    def fill(self, table: WarehouseTable) -> int:
+        """Brings the rows of a table that was not prepared straight into it; returns how many.
+
+        Raises:
+            StarSchemaMismatch: A value does not fit its column.
+        """
+
+    def _make(self, table: WarehouseTable, create: LiteralString) -> None:
+        self.connection.execute(
+            sql.SQL("{} as select * from {} with no data").format(
+                sql.SQL(create).format(self.of(table.name)), sql.Identifier(table.name)
+            )
         )
-    )
-    copy_rows(connection, table, batches, into=stage_of(table.name))
-    connection.execute(sql.SQL("analyze {}").format(stage_of(table.name)))
+
+    def _analyze(self, table: WarehouseTable) -> None:
+        self.connection.execute(sql.SQL("analyze {}").format(self.of(table.name)))
+
+
+class TemporaryStaging(Staging):
+    """Staging that begins and ends with one transaction."""
+
+    schema = "pg_temp"
+
+    def prepare(self, table: WarehouseTable) -> None:
+        """Copies a table's rows from the lake."""
+        self._make(table, "create temporary table {} on commit drop")
+        self._copy(table, self.of(table.name))
+        self._analyze(table)
+
+    def fill(self, table: WarehouseTable) -> int:
+        """Copies a table's rows from the lake into it."""
+        return self._copy(table, sql.Identifier(table.name))
+
+    def _copy(self, table: WarehouseTable, into: sql.Identifier) -> int:
+        batches = (batch for _, batch in self.versions[table.name].batches())
+        return copy_rows(self.connection, table, batches, into=into)
 
 
 def copy_rows(
@@ -58,11 +111,6 @@ def copy_rows(
                 part = following.result()
             copy.write(binary_copy.TRAILER)
         return cursor.rowcount
-
-
-def stage_of(table: str) -> sql.Identifier:
-    """Returns the name of a table's temporary table."""
-    return sql.Identifier("pg_temp", f"stage_{table}")
 
 
 def names_of(table: WarehouseTable, prefix: str | None = None) -> sql.Composed:

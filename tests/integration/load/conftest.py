@@ -1,6 +1,7 @@
 """A warehouse, and loads into it."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import psycopg
 import pytest
@@ -8,10 +9,24 @@ import pytest
 from lambdas.load.lake import Lake
 from lambdas.load.load import LoadRequest, LoadResult, load
 from lambdas.load.migrations import migrate, migrations
+from lambdas.load.resumable import Pace
 from tests.fixtures.lake import StarLake
 
 Connect = Callable[[], psycopg.Connection]
 LoadThrough = Callable[..., LoadResult]
+IN_STEPS: Final = Pace(rows_per_second=0.0, rows_a_step=1)
+"""Every load is resumable, and each of its batches a step."""
+AT_ONCE_AND_IN_STEPS: Final = pytest.mark.parametrize(
+    "pace", [Pace(), IN_STEPS], ids=["at once", "in steps"], indirect=True
+)
+_MOST_INVOCATIONS = 3
+
+
+@pytest.fixture
+def pace(request: pytest.FixtureRequest) -> Pace:
+    """How loads go about it: at once, unless the test says otherwise."""
+    chosen: Pace = getattr(request, "param", Pace())
+    return chosen
 
 
 @pytest.fixture
@@ -42,8 +57,8 @@ def warehouse(empty_warehouse: psycopg.Connection) -> psycopg.Connection:
 
 
 @pytest.fixture
-def load_through(warehouse: psycopg.Connection, star_lake: StarLake) -> LoadThrough:
-    """Loads the lake into the warehouse through a run."""
+def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace) -> LoadThrough:
+    """Loads the lake into the warehouse through a run, in as many invocations as that takes."""
 
     def load_through(
         sequence: int,
@@ -53,12 +68,17 @@ def load_through(warehouse: psycopg.Connection, star_lake: StarLake) -> LoadThro
         seconds_left: float = 60.0,
         lock_seconds: float = 30.0,
     ) -> LoadResult:
-        return load(
-            warehouse,
-            lake,
-            LoadRequest(f"run-{sequence}", sequence, rebuild),
-            seconds_left=lambda: seconds_left,
-            lock_seconds=lock_seconds,
-        )
+        for _ in range(_MOST_INVOCATIONS):
+            result = load(
+                warehouse,
+                lake,
+                LoadRequest(f"run-{sequence}", sequence, rebuild),
+                seconds_left=lambda: seconds_left,
+                lock_seconds=lock_seconds,
+                pace=pace,
+            )
+            if result.complete:
+                break
+        return result
 
     return load_through

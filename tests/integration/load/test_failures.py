@@ -2,16 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import psycopg
-import pyarrow as pa
 import pytest
 
-from lambdas.load.catalog import WarehouseTable
-from lambdas.load.lake import Lake
 from lambdas.load.load import LoadRequest, load
 from pipeline.database import Role, translated_errors
 from pipeline.errors import (
@@ -22,23 +18,9 @@ from pipeline.errors import (
 )
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
+from tests.integration.load.disturbed_lake import DisturbedLake
 
 _DEADLINE_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class DisturbedLake(Lake):
-    """A lake where something happens after the rows of a table have been read."""
-
-    table: str
-    disturb: Callable[[], object]
-
-    def versions(
-        self, table: WarehouseTable, *, after: int, through: int
-    ) -> Iterator[pa.RecordBatch]:
-        yield from super().versions(table, after=after, through=through)
-        if table.name == self.table:
-            self.disturb()
 
 
 @pytest.fixture
@@ -79,9 +61,7 @@ def test_a_lake_that_breaks_off_leaves_nothing_and_the_next_load_catches_up(
     def break_off() -> None:
         raise ObjectStoreUnavailable("the lake broke off")
 
-    disturbed = DisturbedLake(
-        full_lake.lake.catalog, full_lake.lake.database, "fact_payment", break_off
-    )
+    disturbed = DisturbedLake.of(full_lake.lake, "fact_payment", at_end=break_off)
 
     with pytest.raises(ObjectStoreUnavailable):
         load_through(1, lake=disturbed)
@@ -98,11 +78,10 @@ def test_a_connection_that_is_lost_leaves_nothing(
     load_through: LoadThrough,
 ) -> None:
     other = connect()
-    disturbed = DisturbedLake(
-        full_lake.lake.catalog,
-        full_lake.lake.database,
+    disturbed = DisturbedLake.of(
+        full_lake.lake,
         "fact_payment",
-        lambda: other.execute(
+        at_end=lambda: other.execute(
             "select pg_terminate_backend(%s, 10000)", [warehouse.info.backend_pid]
         ),
     )

@@ -12,7 +12,9 @@ from pyiceberg.types import StringType
 from lambdas.load.load import LoadedTable, LoadResult
 from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import DAY, DIMENSIONS, PAYMENT_DIMENSIONS, STAR, StarLake
-from tests.integration.load.conftest import LoadThrough
+from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+
+pytestmark = AT_ONCE_AND_IN_STEPS
 
 
 def changed(result: LoadResult) -> dict[str, LoadedTable]:

@@ -10,7 +10,9 @@ import pytest
 from lambdas.load.load import LoadedTable, LoadResult
 from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import DIMENSIONS, PAYMENT_DIMENSIONS, StarLake
-from tests.integration.load.conftest import LoadThrough
+from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+
+pytestmark = AT_ONCE_AND_IN_STEPS
 
 
 def payment_part(result: LoadResult) -> LoadedTable:

@@ -6,7 +6,9 @@ import psycopg
 
 from lambdas.load.load import LoadedTable
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake, star_row
-from tests.integration.load.conftest import LoadThrough
+from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+
+pytestmark = AT_ONCE_AND_IN_STEPS
 
 
 def payments(connection: psycopg.Connection) -> list[tuple[Any, ...]]:

@@ -33,7 +33,8 @@ def lake(error: Exception) -> Lake:
 def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> None:
     empty = lake(NoSuchTableError("star.fact_payment"))
 
-    assert list(empty.versions(PAYMENT, after=0, through=9)) == []
+    versions = empty.versions(PAYMENT, after=0, through=9)
+    assert (list(versions.batches()), versions.snapshot, versions.most_rows) == ([], None, 0)
     assert empty.malformed(PAYMENT, "payment_id") == ()
     assert list(empty.reasons(after=0, through=9)) == []
 
@@ -49,7 +50,7 @@ def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> Non
 )
 def test_a_lake_that_does_not_answer_is_worth_a_retry(error: Exception) -> None:
     with pytest.raises(ObjectStoreUnavailable, match="could not read fact_payment of the lake"):
-        list(lake(error).versions(PAYMENT, after=0, through=9))
+        lake(error).versions(PAYMENT, after=0, through=9)
 
 
 def test_the_catalogue_reads_files_where_the_sdk_does_and_with_its_credentials(

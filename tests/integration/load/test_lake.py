@@ -1,0 +1,148 @@
+"""Rows as the lake's files have them."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.table import FileScanTask
+from pyiceberg.types import IntegerType
+
+from lambdas.load.catalog import WarehouseColumn, WarehouseTable
+from lambdas.load.lake import Position, Versions
+from tests.fixtures.lake import StarLake
+
+CURRENCY = WarehouseTable(
+    "dim_currency",
+    "currency_id",
+    (
+        WarehouseColumn("currency_id", "integer", True),
+        WarehouseColumn("currency_code", "character varying", True),
+    ),
+    (),
+)
+_MOST_BYTES = 24 * 1024 * 1024
+
+
+def rows(versions: Versions, start: Position = Position()) -> list[tuple[object, ...]]:  # noqa: B008
+    return [
+        tuple(row.values()) for _, batch in versions.batches(start) for row in batch.to_pylist()
+    ]
+
+
+def test_a_file_that_is_older_than_a_column_has_nulls_in_it_and_a_renamed_one_keeps_its_values(
+    star_lake: StarLake,
+) -> None:
+    star_lake.add_star_rows("dim_currency", {"currency_id": 1, "currency_code": "GBP"})
+    with star_lake.table("dim_currency").update_schema() as change:
+        change.add_column("places", IntegerType())
+        change.rename_column("currency_code", "code")
+    table = dataclasses.replace(
+        CURRENCY,
+        columns=(
+            WarehouseColumn("places", "integer", False),
+            WarehouseColumn("code", "character varying", True),
+        ),
+    )
+
+    versions = star_lake.lake.versions(table, after=0, through=1)
+
+    assert rows(versions) == [(None, "GBP")]
+    assert next(versions.batches())[1].schema.field("places").type == pa.int32()
+
+
+def test_reading_goes_on_after_any_row(star_lake: StarLake) -> None:
+    numbers = range(20_000)
+    star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in numbers[:3]))
+    star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in numbers[3:]))
+    versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
+    everything = rows(versions)
+    assert sorted(everything) == [(number, "currency_code") for number in numbers]
+    assert versions.most_rows == len(numbers)
+
+    before = 0
+    for position, batch in versions.batches():
+        before += batch.num_rows
+        assert rows(versions, position) == everything[before:]
+    assert rows(versions, Position(0, 2)) == everything[2:]
+
+
+def test_only_the_rows_of_some_runs_are_read(star_lake: StarLake) -> None:
+    star_lake.add_star_rows("dim_currency", {"currency_id": 1})
+    star_lake.add(
+        "dim_currency",
+        *(
+            {"currency_id": run, "currency_code": "X", "currency_name": "X", "run_id": "r"}
+            | {"is_deleted": False, "_sequence": run}
+            for run in (2, 3, 4)
+        ),
+    )
+
+    versions = star_lake.lake.versions(CURRENCY, after=1, through=3)
+
+    assert rows(versions) == [(2, "X"), (3, "X")]
+    assert versions.most_rows == 3
+
+
+def test_rows_that_another_writer_deleted_beside_a_file_are_left_out(star_lake: StarLake) -> None:
+    star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in (1, 2, 3)))
+    versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
+    task = versions.files[0]
+    path = f"{task.file.file_path}.deletes.parquet"
+    deleted = pa.table({"file_path": [task.file.file_path], "pos": [1]})
+    with PyArrowFileIO(star_lake.lake.catalog.properties).new_output(path).create() as output:
+        pq.write_table(deleted, output)
+    deletes = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        record_count=1,
+    )
+
+    with_deletes = dataclasses.replace(
+        versions, files=(FileScanTask(task.file, delete_files={deletes}),)
+    )
+
+    assert rows(with_deletes) == [(1, "currency_code"), (3, "currency_code")]
+    assert rows(with_deletes, Position(0, 1)) == [(3, "currency_code")]
+
+
+def test_memory_does_not_grow_with_a_file(star_lake: StarLake) -> None:
+    many = 1_000_000
+    numbers = pa.array(range(many), pa.int32())
+    texts = numbers.cast(pa.string())
+    star_lake.add("dim_currency")
+    star_lake.table("dim_currency").append(
+        pa.table(
+            {
+                "currency_id": numbers,
+                "currency_code": texts,
+                "currency_name": texts,
+                "is_deleted": pa.array([False]).take(pa.array([0] * many)),
+                "run_id": texts,
+                "_sequence": pa.array([1], pa.int64()).take(pa.array([0] * many)),
+            }
+        )
+    )
+    versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
+
+    with counted_memory() as pool:
+        read = sum(batch.num_rows for _, batch in versions.batches())
+
+    assert read == many
+    assert 0 < pool.max_memory() < _MOST_BYTES
+
+
+@contextmanager
+def counted_memory() -> Iterator[pa.MemoryPool]:
+    """Has Arrow allocate from a pool of its own, which knows its peak."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        yield pool
+    finally:
+        pa.set_memory_pool(before)
