@@ -19,8 +19,10 @@ from lambdas.load.deadline import Deadline
 from lambdas.load.staging import Staging
 
 _LOCK_SECONDS = 2.0
-"""How long to try for the tables to be free: longer than a short query lasts."""
-_SECONDS_BETWEEN_LOCKS = 0.02
+"""How long to try at least for the tables to be free: longer than a short query lasts."""
+_SECONDS_A_ROW = 20e-6
+"""What checking a row by itself takes longer: as long, trying on costs nobody anything."""
+_SECONDS_BETWEEN_LOCKS = 0.05
 
 _CONSTRAINTS: LiteralString = """
 select
@@ -66,7 +68,7 @@ def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
     return connection.execute(query).fetchone() == (True,)
 
 
-def lay_bare(tables: Sequence[WarehouseTable], deadline: Deadline) -> dict[str, Rules]:
+def lay_bare(tables: Sequence[WarehouseTable], rows: int, deadline: Deadline) -> dict[str, Rules]:
     """Takes empty facts' constraints and indexes away, until the transaction puts them back.
 
     From here to the end of the transaction nobody else reads the facts, nor the dimensions that
@@ -74,7 +76,8 @@ def lay_bare(tables: Sequence[WarehouseTable], deadline: Deadline) -> dict[str, 
 
     Args:
         tables: The facts.
-        deadline: How long locks are waited for, inside a transaction.
+        rows: How many rows they are to get.
+        deadline: How long locks are waited for at most, inside a transaction.
 
     Returns:
         What `fill` puts back, by the fact's name. A fact that something else depends on (such as a
@@ -82,7 +85,7 @@ def lay_bare(tables: Sequence[WarehouseTable], deadline: Deadline) -> dict[str, 
         the tables for longer than that.
     """
     connection = deadline.connection
-    patience = min(_LOCK_SECONDS, deadline.lock_seconds)
+    patience = min(max(_LOCK_SECONDS, rows * _SECONDS_A_ROW), deadline.lock_seconds)
     if not tables or not _lock(connection, tables, time.monotonic() + patience):
         return {}
     stripped = {table.name: _stripped(connection, table) for table in tables}

@@ -185,7 +185,8 @@ def _show(
             for table in facts
             if staging.versions[table.name].most_rows and first_load.is_due(connection, table)
         ]
-        bare = first_load.lay_bare(first, deadline)
+        rows = sum(staging.versions[table.name].most_rows for table in first)
+        bare = first_load.lay_bare(first, rows, deadline)
         for table in tables:
             if table.name not in bare:
                 deadline.limit()

@@ -168,6 +168,20 @@ def test_a_load_waits_for_another_that_ends_in_time(
     assert counts(warehouse) == (1, 1, 0, 1)
 
 
+def test_of_two_loads_at_once_into_an_empty_database_one_brings_the_rows(
+    empty_warehouse: psycopg.Connection, connect: Connect, full_lake: StarLake
+) -> None:
+    def load_once(connection: psycopg.Connection) -> int:
+        request = LoadRequest("run-1", 1, rebuild=False)
+        return load(connection, full_lake.lake, request, seconds_left=lambda: 60.0).rows
+
+    with ThreadPoolExecutor() as pool:
+        rows = list(pool.map(load_once, (connect(), connect())))
+
+    assert sorted(rows) == [0, len(PAYMENT_DIMENSIONS) + 1]
+    assert counts(empty_warehouse) == (1, 1, 0, 1)
+
+
 def test_a_load_that_has_no_time_left_does_not_begin(
     warehouse: psycopg.Connection, full_lake: StarLake, load_through: LoadThrough
 ) -> None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from lambdas.load.catalog import read_star_tables
 from lambdas.load.migrations import Migration, migrate, migrations
 from pipeline.database import Role, translated_errors
 from pipeline.errors import MigrationFailed, WarehouseBusy
+from tests.fixtures.lake import STAR, star_row
 from tests.integration.load.conftest import Connect
 
 
@@ -36,6 +39,30 @@ def schema(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
+def fill(connection: psycopg.Connection) -> None:
+    """Puts a row into every star table, each after those that it references."""
+    for table in read_star_tables(connection):
+        row = {name: value for name, value in star_row(table.name).items() if name != "_sequence"}
+        connection.execute(
+            sql.SQL("insert into {} ({}) values ({})").format(
+                sql.Identifier(table.name),
+                sql.SQL(", ").join(map(sql.Identifier, row)),
+                sql.SQL(", ").join([sql.Placeholder()] * len(row)),
+            ),
+            list(row.values()),
+        )
+
+
+def contents(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """Returns the rows of every table."""
+    return {
+        table: connection.execute(
+            sql.SQL("select * from {}").format(sql.Identifier(table))
+        ).fetchall()
+        for table in tables(connection)
+    }
+
+
 def test_an_empty_warehouse_gets_every_migration_in_order(
     empty_warehouse: psycopg.Connection,
 ) -> None:
@@ -51,13 +78,16 @@ def test_a_warehouse_of_every_earlier_version_becomes_the_newest_and_keeps_its_r
     empty_warehouse: psycopg.Connection, version: int
 ) -> None:
     migrate(empty_warehouse, migrations()[:version])
-    empty_warehouse.execute("insert into dim_currency values (1, 'GBP', 'Pound', false, 'run-1')")
+    fill(empty_warehouse)
+    before = contents(empty_warehouse)
+    assert set(before) > set(STAR)
 
     applied = migrate(empty_warehouse, migrations())
 
     assert applied == tuple(step.name for step in migrations()[version:])
-    rows = empty_warehouse.execute("select currency_id, currency_code from dim_currency")
-    assert rows.fetchall() == [(1, "GBP")]
+    after = contents(empty_warehouse)
+    assert {table: after[table] for table in STAR} == {table: before[table] for table in STAR}
+    assert all(len(after[table]) == 1 for table in STAR)
     earlier = schema(empty_warehouse)
     empty_warehouse.execute("drop schema public cascade; create schema public")
     migrate(empty_warehouse, migrations())
