@@ -1,13 +1,16 @@
 """The Load function, called as AWS Lambda calls it."""
 
+import functools
 import json
 
 import psycopg
 import pytest
 
 from lambdas.load.handler import handler
+from lambdas.load.load import load
 from pipeline.errors import VerificationFailed, WarehouseUnavailable
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
+from tests.integration.load.conftest import IN_STEPS
 from tests.integration.load.invocation import Context, put_secret
 
 
@@ -131,6 +134,22 @@ def test_a_warehouse_that_differs_from_its_source_fails_the_invocation(deployed:
 
     with pytest.raises(VerificationFailed, match="fact_payment has 1 rows, its source 2"):
         handler({**event, "fingerprints": {"payment": {"rows": 2, "sums": {}}}}, Context())
+
+
+def test_nothing_is_verified_before_the_load_is_complete(
+    deployed: StarLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_steps = functools.partial(load, pace=IN_STEPS)
+    monkeypatch.setattr("lambdas.load.handler.load", in_steps)
+    fingerprints = {"payment": {"rows": 1, "sums": {}}}
+    event = {"run_id": "run-1", "sequence": 1, "verify": True, "fingerprints": fingerprints}
+
+    answers = [handler(event, Context()) for _ in range(2)]
+
+    assert [(one["complete"], one["rows"], bool(one["verified"])) for one in answers] == [
+        (False, 0, False),
+        (True, 11, True),
+    ]
 
 
 def test_a_warehouse_that_cannot_be_reached_is_worth_a_retry(

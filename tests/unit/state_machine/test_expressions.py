@@ -148,6 +148,12 @@ def test_after_ingest_comes_what_is_needed(complete, has_work, verify, following
     )
 
 
+@pytest.mark.parametrize(("complete", "following"), [(False, "Load"), (True, "ReleaseLock")])
+def test_a_load_that_is_not_complete_goes_on_under_the_lock(complete, following):
+    loaded = evaluate(STATES["Load"]["Assign"], {}, {"result": {"Payload": {"complete": complete}}})
+    assert following == chosen("IsLoadComplete", **loaded)
+
+
 def test_the_lock_remembers_through_which_run_the_warehouse_is_loaded():
     for attributes, through in (({}, 0), ({"loaded_through": {"N": "41"}}, 41)):
         states = {"result": {"Attributes": {"pipeline": {"S": "totesys"}, **attributes}}}
