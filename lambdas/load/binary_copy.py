@@ -50,7 +50,7 @@ def encode(batch: pa.RecordBatch, types: Sequence[str]) -> Iterator[memoryview]:
         pa.ArrowException: A value or an Arrow type does not fit its PostgreSQL type; the message
             begins with the column's name.
     """
-    step = max(1, batch.num_rows * _PART_BYTES // max(batch.nbytes, 1))
+    step = max(1, batch.num_rows // (batch.nbytes // _PART_BYTES + 1))
     for start in range(0, batch.num_rows, step):
         yield _rows(batch.slice(start, step), types)
 

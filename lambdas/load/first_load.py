@@ -6,7 +6,7 @@ by one query a rule, and its constraints and indexes are put back, all in the lo
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -68,15 +68,14 @@ def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
     return connection.execute(query).fetchone() == (True,)
 
 
-def lay_bare(tables: Sequence[WarehouseTable], rows: int, deadline: Deadline) -> dict[str, Rules]:
+def lay_bare(tables: Mapping[WarehouseTable, int], deadline: Deadline) -> dict[str, Rules]:
     """Takes empty facts' constraints and indexes away, until the transaction puts them back.
 
     From here to the end of the transaction nobody else reads the facts, nor the dimensions that
     they reference: dropping a foreign key locks both of its tables.
 
     Args:
-        tables: The facts.
-        rows: How many rows they are to get.
+        tables: The facts, and how many rows each is to get.
         deadline: How long locks are waited for at most, inside a transaction.
 
     Returns:
@@ -85,7 +84,7 @@ def lay_bare(tables: Sequence[WarehouseTable], rows: int, deadline: Deadline) ->
         the tables for longer than that.
     """
     connection = deadline.connection
-    patience = min(max(_LOCK_SECONDS, rows * _SECONDS_A_ROW), deadline.lock_seconds)
+    patience = min(max(_LOCK_SECONDS, sum(tables.values()) * _SECONDS_A_ROW), deadline.lock_seconds)
     if not tables or not _lock(connection, tables, time.monotonic() + patience):
         return {}
     stripped = {table.name: _stripped(connection, table) for table in tables}
@@ -93,7 +92,7 @@ def lay_bare(tables: Sequence[WarehouseTable], rows: int, deadline: Deadline) ->
 
 
 def _lock(
-    connection: psycopg.Connection, tables: Sequence[WarehouseTable], deadline: float
+    connection: psycopg.Connection, tables: Iterable[WarehouseTable], deadline: float
 ) -> bool:
     """Takes all locks at once or none, and returns which.
 

@@ -31,7 +31,7 @@ _NOT_KEPT = "not kept: "
 _SEQUENCE = "_sequence"
 _FIELD_ID = b"PARQUET:field_id"
 _ROWS_AT_A_TIME = 16_384
-_READ_BYTES = 1024 * 1024
+_READ_BYTES = 512 * 1024
 """How much of a column a request to Amazon S3 brings: each column holds as much in memory."""
 
 
@@ -272,7 +272,7 @@ def _rows_of_file(
         yield from _without(skip, reader.to_record_batches([task]))
         return
     with table.io.new_input(task.file.file_path).open() as stream:
-        file = pq.ParquetFile(stream, buffer_size=_READ_BYTES)
+        file = pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
         in_file = {
             int(field.metadata[_FIELD_ID]): field.name
             for field in file.schema_arrow

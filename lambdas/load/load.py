@@ -17,7 +17,8 @@ from lambdas.load.catalog import WarehouseTable, read_star_tables
 from lambdas.load.deadline import Deadline
 from lambdas.load.lake import Lake
 from lambdas.load.migrations import migrate, migrations
-from lambdas.load.resumable import Pace, ResumableStaging
+from lambdas.load.pace import Pace
+from lambdas.load.resumable import ResumableStaging
 from lambdas.load.staging import Staging, TemporaryStaging
 from pipeline.errors import StarSchemaMismatch, WarehouseBusy
 
@@ -126,10 +127,11 @@ def load(
             if not in_steps.go_on(deadline, pace):
                 return LoadResult(False, request.sequence, 0, in_steps.seconds(), (), 0)
             began -= in_steps.seconds()
-            loaded = _show(in_steps, tables, request, deadline)
+            loaded = _show(in_steps, tables, request, deadline, pace)
         else:
             try:
-                loaded = _show(TemporaryStaging(connection, versions), tables, request, deadline)
+                staging = TemporaryStaging(connection, versions)
+                loaded = _show(staging, tables, request, deadline, pace)
             except (WarehouseBusy, psycopg.errors.QueryCanceled):
                 # There was not enough time for one transaction: the next attempt goes on from here.
                 in_steps.begin()
@@ -174,19 +176,17 @@ def _shown(connection: psycopg.Connection, request: LoadRequest) -> int:
 
 
 def _show(
-    staging: Staging, tables: Sequence[WarehouseTable], request: LoadRequest, deadline: Deadline
+    staging: Staging,
+    tables: Sequence[WarehouseTable],
+    request: LoadRequest,
+    deadline: Deadline,
+    pace: Pace,
 ) -> tuple[LoadedTable, ...]:
     """Brings all rows into their tables and records the run, in one transaction."""
     connection = deadline.connection
     facts = [table for table in tables if table.is_fact]
     with connection.transaction():
-        first = [
-            table
-            for table in facts
-            if staging.versions[table.name].most_rows and first_load.is_due(connection, table)
-        ]
-        rows = sum(staging.versions[table.name].most_rows for table in first)
-        bare = first_load.lay_bare(first, rows, deadline)
+        bare = first_load.lay_bare(_large_first_loads(facts, staging, pace), deadline)
         for table in tables:
             if table.name not in bare:
                 deadline.limit()
@@ -211,6 +211,18 @@ def _show(
             _record(connection, request, loaded)
         resumable.discard(connection)
     return tuple(loaded)
+
+
+def _large_first_loads(
+    facts: Iterable[WarehouseTable], staging: Staging, pace: Pace
+) -> dict[WarehouseTable, int]:
+    """Returns the facts of which nothing has ever arrived and much comes now, with its rows."""
+    rows = {table: staging.versions[table.name].most_rows for table in facts}
+    return {
+        table: count
+        for table, count in rows.items()
+        if count >= pace.rows_worth_locks and first_load.is_due(staging.connection, table)
+    }
 
 
 def _append(

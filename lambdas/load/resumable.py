@@ -6,7 +6,6 @@ place, has neither, and the staging begins anew.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import psycopg
@@ -17,40 +16,12 @@ from psycopg.types.json import Jsonb
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.lake import Position, Versions
+from lambdas.load.pace import Pace
 from lambdas.load.staging import Staging, copy_rows, names_of
 
 _SCHEMA: Final = "pipeline_staging"
 _PLAN = sql.Identifier(_SCHEMA, "plan")
 _PROGRESS = sql.Identifier(_SCHEMA, "progress")
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How many rows are taken on at a time.
-
-    Attributes:
-        rows_per_second: What a load surely brings about. One that would have to be faster is
-            resumable.
-        rows_a_step: How many rows a transaction stages, give or take a batch.
-        seconds_to_spare: A step ends early when there is less time than this.
-    """
-
-    rows_per_second: float = 15_000.0
-    rows_a_step: int = 500_000
-    seconds_to_spare: float = 20.0
-
-    def is_a_step(self, rows: int, deadline: Deadline) -> bool:
-        """Returns whether so many rows are a step, or all that there is time for."""
-        return rows >= self.rows_a_step or self.is_short(deadline)
-
-    def is_short(self, deadline: Deadline) -> bool:
-        """Returns whether there is no time for another step."""
-        return deadline.seconds < self.seconds_to_spare
-
-    def suffices(self, versions: Mapping[str, Versions], deadline: Deadline) -> bool:
-        """Returns whether all rows surely fit into the time."""
-        rows = sum(one.most_rows for one in versions.values())
-        return rows <= deadline.seconds * self.rows_per_second
 
 
 class ResumableStaging(Staging):

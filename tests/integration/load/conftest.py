@@ -9,15 +9,17 @@ import pytest
 from lambdas.load.lake import Lake
 from lambdas.load.load import LoadRequest, LoadResult, load
 from lambdas.load.migrations import migrate, migrations
-from lambdas.load.resumable import Pace
+from lambdas.load.pace import Pace
 from tests.fixtures.lake import StarLake
 
 Connect = Callable[[], psycopg.Connection]
 LoadThrough = Callable[..., LoadResult]
-IN_STEPS: Final = Pace(rows_per_second=0.0, rows_a_step=1)
+AT_ONCE: Final = Pace(rows_worth_locks=1)
+"""Any fact's first load is taken for a large one."""
+IN_STEPS: Final = Pace(rows_per_second=0.0, rows_a_step=1, rows_worth_locks=1)
 """Every load is resumable, and each of its batches a step."""
 AT_ONCE_AND_IN_STEPS: Final = pytest.mark.parametrize(
-    "pace", [Pace(), IN_STEPS], ids=["at once", "in steps"], indirect=True
+    "pace", [AT_ONCE, IN_STEPS], ids=["at once", "in steps"], indirect=True
 )
 _MOST_INVOCATIONS = 3
 
@@ -25,7 +27,7 @@ _MOST_INVOCATIONS = 3
 @pytest.fixture
 def pace(request: pytest.FixtureRequest) -> Pace:
     """How loads go about it: at once, unless the test says otherwise."""
-    chosen: Pace = getattr(request, "param", Pace())
+    chosen: Pace = getattr(request, "param", AT_ONCE)
     return chosen
 
 

@@ -9,10 +9,12 @@ import psycopg
 import pytest
 
 from lambdas.load.load import LoadedTable, LoadResult
+from lambdas.load.pace import Pace
 from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused
 from tests.fixtures.lake import DIMENSIONS, PAYMENT_DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
+from tests.integration.load.disturbed_lake import DisturbedLake
 
 FACTS = [name for name in STAR if name.startswith("fact_")]
 _RULES = (
@@ -166,6 +168,28 @@ def test_only_a_facts_first_rows_are_loaded_so(
     result = load_through(2)
 
     assert part(result, "fact_payment") == LoadedTable("fact_payment", inserted=2, released=1)
+    assert identities(warehouse) == before
+
+
+@pytest.mark.parametrize("pace", [Pace()], indirect=True)
+def test_a_small_first_load_keeps_nobody_out(
+    warehouse: psycopg.Connection,
+    connect: Connect,
+    star_lake: StarLake,
+    load_through: LoadThrough,
+) -> None:
+    before = identities(warehouse)
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {})
+    reader = connect()
+    reader.execute("set lock_timeout = '50ms'")
+
+    def look() -> None:
+        assert reader.execute("select count(*) from fact_payment").fetchone() == (0,)
+
+    load_through(1, lake=DisturbedLake.of(star_lake.lake, "fact_payment", at_end=look))
+
+    assert reader.execute("select count(*) from fact_payment").fetchone() == (1,)
     assert identities(warehouse) == before
 
 

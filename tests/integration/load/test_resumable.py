@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.load.lake import Lake
 from lambdas.load.load import LoadedTable, LoadRequest, LoadResult, load
-from lambdas.load.resumable import Pace
+from lambdas.load.pace import Pace
 from pipeline.database import Role, translated_errors
 from pipeline.errors import (
     DatabaseRefused,
