@@ -125,7 +125,8 @@ def load(
         in_steps = ResumableStaging(connection, versions, tables)
         if in_steps.is_begun() or not pace.suffices(versions, deadline):
             if not in_steps.go_on(deadline, pace):
-                return LoadResult(False, request.sequence, 0, in_steps.seconds(), (), 0)
+                seconds = round(in_steps.seconds(), 3)
+                return LoadResult(False, request.sequence, 0, seconds, (), 0)
             began -= in_steps.seconds()
             loaded = _show(in_steps, tables, request, deadline, pace)
         else:
