@@ -39,7 +39,7 @@ def ours(what: str, sequence: int, *, in_steps: bool = False) -> Contender:
     arguments = (str(sequence), "in-steps") if in_steps else (str(sequence),)
     return Contender(
         f"ours{', in steps' if in_steps else ''} ({what})",
-        _script("load.contenders.ours", *arguments, python=sys.executable),
+        _script("load.contenders.as_deployed", *arguments, python=sys.executable),
     )
 
 

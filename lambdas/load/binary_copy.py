@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
-_PART_BYTES = 2 * 1024 * 1024
+_PART_BYTES = 1024 * 1024
 """How much of a batch is encoded at a time: what a processor's cache holds."""
 _NULL = b"\xff\xff\xff\xff"
 _BYTES = pa.large_binary()

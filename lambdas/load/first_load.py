@@ -84,7 +84,8 @@ def lay_bare(tables: Mapping[WarehouseTable, int], deadline: Deadline) -> dict[s
         the tables for longer than that.
     """
     connection = deadline.connection
-    patience = min(max(_LOCK_SECONDS, sum(tables.values()) * _SECONDS_A_ROW), deadline.lock_seconds)
+    saved = sum(tables.values()) * _SECONDS_A_ROW
+    patience = min(max(_LOCK_SECONDS, saved), deadline.lock_seconds, deadline.seconds)
     if not tables or not _lock(connection, tables, time.monotonic() + patience):
         return {}
     stripped = {table.name: _stripped(connection, table) for table in tables}

@@ -30,7 +30,7 @@ _NOT_KEPT = "not kept: "
 
 _SEQUENCE = "_sequence"
 _FIELD_ID = b"PARQUET:field_id"
-_ROWS_AT_A_TIME = 16_384
+_ROWS_AT_A_TIME = 8_192
 _READ_BYTES = 512 * 1024
 """How much of a column a request to Amazon S3 brings: each column holds as much in memory."""
 

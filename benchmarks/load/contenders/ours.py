@@ -34,6 +34,4 @@ def main(sequence: int, *, in_steps: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    # The function's package has no pandas; here Arrow would find the one of awswrangler.
-    sys.modules["pandas"] = None  # type: ignore[assignment]
     main(int(sys.argv[1]), in_steps="in-steps" in sys.argv)

@@ -177,7 +177,7 @@ def test_a_failure_after_all_was_staged_reads_nothing_again(
 def test_rows_in_the_middle_of_a_file_are_neither_lost_nor_doubled(
     warehouse: psycopg.Connection, star_lake: StarLake
 ) -> None:
-    rows = 40_000
+    rows = 20_000
     star_lake.add_star_rows(
         "dim_transaction", *({"transaction_id": number} for number in range(rows))
     )
