@@ -85,7 +85,7 @@ class StarSchemaMismatch(PermanentError):
 
 
 class VerificationFailed(PermanentError):
-    """The warehouse differs from the source."""
+    """Source, star schema and warehouse differ, or could not be proved equal."""
 
 
 def first_line(error: Exception) -> str:

@@ -12,7 +12,6 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 
-from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.key_ranges import within_ranges
 from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
 from glue_jobs.star_schema.numbering import numbered
@@ -28,6 +27,7 @@ from glue_jobs.star_schema.rules import (
 )
 from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
+from pipeline.declarations import declared
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.star_sql import StarTable

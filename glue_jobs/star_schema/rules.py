@@ -10,8 +10,8 @@ from typing import Final
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
-from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.spark_sql import quoted
+from pipeline.declarations import declared
 from pipeline.errors import QualityRuleBroken
 
 SHOWN_KEYS: Final = 5

@@ -153,6 +153,13 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
     return snapshot
 
 
+def export_snapshot(connection: psycopg.Connection) -> str:
+    """Returns the name by which other connections can join the connection's snapshot."""
+    row = connection.execute("select pg_export_snapshot()").fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM gives one row  # nosec B101
+    return str(row[0])
+
+
 def read_tables(connection: psycopg.Connection) -> tuple[SourceTable, ...]:
     """Returns the tables of the schema `public`, by name."""
     rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()

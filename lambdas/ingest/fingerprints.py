@@ -1,42 +1,230 @@
-"""Counts and exact sums of the source's tables, in the run's own snapshot.
+"""Fingerprints of the star rows that the source makes, in the run's own snapshot.
 
-`verify` holds them against the warehouse: docs/operations.md.
+`verify` holds them against the star schema. Every SELECT is run here once more: by DuckDB instead
+of Spark, over the source's own rows instead of the raw zone's history, typed as Ingest captures
+them. Rows that the rules or the raw types keep out are named as what waits.
+
+Tables are read chunk by chunk, so that memory and disk stay the same whatever their size. Only
+tables that a SELECT joins, which Ingest takes whole at any change, are held side by side.
 """
 
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import duckdb
 import psycopg
 from psycopg import sql
+from sqlglot.errors import SqlglotError
 
-from lambdas.ingest.discovery import SourceTable
+from lambdas.ingest.chunks import Chunk, chunks_of
+from lambdas.ingest.discovery import SourceTable, export_snapshot
+from lambdas.ingest.raw_zone import RawZone
+from lambdas.ingest.source_reader import SourceReader
+from lambdas.ingest.star_selects import Columns, StarSelects
+from lambdas.ingest.taking import SECONDS_TO_END
+from pipeline.declarations import declared
+from pipeline.fingerprints import StarFingerprints
+from pipeline.star_sql import StarTable
 
-_SUMMED = ("smallint", "integer", "bigint", "numeric")
 
+def fingerprint_stars(
+    connection: psycopg.Connection,
+    tables: Iterable[SourceTable],
+    stars: Iterable[StarTable],
+    *,
+    zone: RawZone,
+    run_id: str,
+    seconds_left: Callable[[], float],
+    folder: Path | None,
+) -> tuple[StarFingerprints, ...] | None:
+    """Writes the fingerprints of every star table's rows to the raw bucket.
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a table adds up to.
+    Args:
+        connection: A connection inside the run's snapshot.
+        tables: The source's tables.
+        stars: The star tables.
+        zone: Where files go, below `fingerprints/<run_id>/`.
+        run_id: The execution's name.
+        seconds_left: How long the caller may still run.
+        folder: Where files are made; the system's own if not given.
 
-    Attributes:
-        rows: The number of rows.
-        sums: The exact sum of each integer and numeric column, as text, nulls left out.
+    Returns:
+        What there is to compare with, or None where the time does not suffice.
+
+    Raises:
+        PipelineError: The source or Amazon S3 failed.
     """
+    snapshot = export_snapshot(connection)
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="fingerprints-") as name,
+        SourceReader.beside(connection, snapshot, Path(name)) as reader,
+        StarSelects(Path(name)) as selects,
+    ):
 
-    rows: int
-    sums: dict[str, str]
+        def put(file: str, path: Path) -> str:
+            key = f"{RawZone.FINGERPRINTS}/{run_id}/{snapshot}/{file}"
+            zone.put_if_absent(key, path)
+            return key
+
+        work = _Fingerprinting(
+            reader, selects, tables=tables, stars=stars, folder=Path(name), put=put
+        )
+        return work.result() if work.run(seconds_left) else None
 
 
-def fingerprint(connection: psycopg.Connection, table: SourceTable) -> Fingerprint:
-    """Returns the fingerprint of a table inside the connection's snapshot."""
-    summed = [
-        column.name for column in table.columns if column.source_type.split("(")[0] in _SUMMED
-    ]
-    expressions = [sql.SQL("count(*)")] + [
-        sql.SQL("coalesce(sum({}::numeric), 0)::text").format(sql.Identifier(name))
-        for name in summed
-    ]
-    row = connection.execute(
-        sql.SQL("select {} from {}").format(sql.SQL(", ").join(expressions), table.identifier)
-    ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
-    return Fingerprint(rows=row[0], sums=dict(zip(summed, row[1:], strict=True)))
+@dataclass
+class _Star:
+    """What is known of a star table so far."""
+
+    table: StarTable
+    columns: Columns = ()
+    files: list[str] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether the SELECT reads its own table: its rows are known when all has been read."""
+        return bool(declared(self.table.name, "own_columns"))
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether each chunk of a source gives rows by itself, as long as nothing has failed."""
+        return not self.table.is_joined and not self.failure
+
+
+@contextmanager
+def _noting_failure(*stars: _Star) -> Iterator[None]:
+    """Keeps what a SELECT, or a rule of its source, fails with: the build says so as well."""
+    try:
+        yield
+    except (duckdb.Error, SqlglotError) as error:
+        for star in stars:
+            star.failure = str(error).splitlines()[0]
+
+
+class _Fingerprinting:
+    """Reads the tables one after another, and has the SELECTs run over what was read."""
+
+    def __init__(
+        self,
+        reader: SourceReader,
+        selects: StarSelects,
+        *,
+        tables: Iterable[SourceTable],
+        stars: Iterable[StarTable],
+        folder: Path,
+        put: Callable[[str, Path], str],
+    ) -> None:
+        self._reader = reader
+        self._selects = selects
+        self._stars = [_Star(star) for star in stars]
+        needed = {source for star in self._stars for source in star.table.sources}
+        self._sources = {table.name: table for table in tables if table.name in needed}
+        self._folder = folder
+        self._rows = folder / "rows.parquet"
+        self._values = folder / "values.parquet"
+        self._made = folder / "fingerprints.parquet"
+        self._put = put
+
+    def result(self) -> tuple[StarFingerprints, ...]:
+        """Returns what was found of every star table."""
+        return tuple(
+            StarFingerprints(
+                table=star.table.name,
+                columns=tuple(name for name, _ in star.columns),
+                files=tuple(star.files),
+                is_least=star.is_grown,
+                failure=star.failure,
+            )
+            for star in self._stars
+        )
+
+    def run(self, seconds_left: Callable[[], float]) -> bool:
+        """Goes through all tables, and returns whether the time sufficed."""
+        self._begin()
+        longest = 0.0
+        for table in self._sources.values():
+            for chunk in chunks_of(table):
+                if seconds_left() < SECONDS_TO_END + 2 * longest:
+                    return False
+                began = time.monotonic()
+                self._read(table, chunk)
+                longest = max(longest, time.monotonic() - began)
+        self._end()
+        return True
+
+    def _begin(self) -> None:
+        """Shows every source without rows, which says what columns the SELECTs give."""
+        for table in self._sources.values():
+            nothing = self._nothing_of(table)
+            self._reader.take(table, table.columns, sql.SQL("false"), nothing, self._values)
+            self._selects.hold(table.name, nothing)
+        for star in self._stars:
+            with _noting_failure(star):
+                for source in star.table.sources:
+                    self._show_nothing(source)
+                star.columns = self._selects.begin(star.table)
+
+    def _read(self, table: SourceTable, chunk: Chunk) -> None:
+        """Reads a chunk, and takes what the SELECTs make of it."""
+        reading = [star for star in self._stars if table.name in star.table.sources]
+        for taken in self._reader.take_chunk(
+            table, table.columns, chunk, sql.SQL("true"), path=self._rows, quarantine=self._values
+        ):
+            if taken.not_held and table.primary_key:
+                self._selects.lose(table.name, table.primary_key[0], self._values)
+            if any(star.table.is_joined for star in reading):
+                self._selects.hold(table.name, self._rows)
+            chunked = [star for star in reading if star.is_chunked]
+            if chunked:
+                self._selects.show(table.name, self._rows)
+            for star in chunked:
+                with _noting_failure(star):
+                    self._add(star, table)
+        if any(star.is_chunked for star in reading):
+            self._show_nothing(table.name)
+
+    def _add(self, star: _Star, table: SourceTable) -> None:
+        """Takes what a SELECT makes of the rows that have been read of one of its sources."""
+        if star.is_grown:
+            self._selects.grow(star.table, star.columns)
+            return
+        self._keep(star, self._selects.write(star.table, star.columns, self._made))
+        if declared(table.name, "rules"):
+            broken = self._selects.write_broken(
+                table.name, table.primary_key[0], star.columns, self._rows, self._made
+            )
+            self._keep(star, broken)
+
+    def _end(self) -> None:
+        """Takes what could only be known now that all has been read."""
+        for star in self._stars:
+            if star.failure:
+                continue
+            with _noting_failure(star):
+                if star.table.is_joined:
+                    self._selects.show_held(star.table.sources)
+                if star.table.is_joined or star.is_grown:
+                    self._keep(star, self._selects.write(star.table, star.columns, self._made))
+                key = self._sources[star.table.sources[0]].primary_key
+                if key and not star.is_grown:
+                    lost = self._selects.write_lost(star.table, key[0], star.columns, self._made)
+                    self._keep(star, lost)
+
+    def _keep(self, star: _Star, rows: int) -> None:
+        """Puts the file of fingerprints that was written into the raw bucket, if it has rows."""
+        if rows:
+            name = f"{star.table.name}-{len(star.files):04d}.parquet"
+            star.files.append(self._put(name, self._made))
+
+    def _show_nothing(self, source: str) -> None:
+        """Shows a source without rows, if there is such a table."""
+        if source in self._sources:
+            self._selects.show(source, self._nothing_of(self._sources[source]))
+
+    def _nothing_of(self, table: SourceTable) -> Path:
+        return self._folder / f"{table.oid}.parquet"

@@ -46,6 +46,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         os.environ.get("DATABASE_SSL_MODE", "require"),
         f"{EXACT_TEXT} {_GENTLE}",
     )
+    stars = star_tables()
     secrets = boto3.client("secretsmanager")
     with translated_errors(Role.SOURCE):
         result = ingest(
@@ -53,7 +54,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             connect=lambda: source.connect(secrets),
             bucket=required("RAW_BUCKET"),
             client=boto3.client("s3"),
-            joined=joined_sources(star_tables()),
+            joined=joined_sources(stars),
+            stars=stars,
             readers=int(os.environ.get("READERS", "2")),
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )

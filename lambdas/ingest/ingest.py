@@ -17,12 +17,14 @@ from lambdas.ingest.discovery import (
     read_statistics,
     read_tables,
 )
-from lambdas.ingest.fingerprints import Fingerprint, fingerprint
+from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import Done, Progress, RunPlan, TablePlan
 from lambdas.ingest.taking import Taking
 from pipeline.errors import InvalidInput, SourceBusy
+from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.star_sql import StarTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,7 +41,7 @@ class IngestRequest:
     Attributes:
         run_id: The execution's name.
         full_refresh: Tables to take whole; True for all of them.
-        verify: Whether to return the source's fingerprints, and to trust no counter.
+        verify: Whether to make the source's fingerprints, and to trust no counter.
         loaded_through: A sequence known to be committed; 0 if none is.
     """
 
@@ -72,7 +74,8 @@ class IngestResult:
         longest_query_seconds: The longest that one query kept a reader at the source.
         scanned_bytes: The size of the tables that were read at the source.
         tables: Every table of the source.
-        fingerprints: The source's counts and sums by table, if asked for.
+        fingerprints: What the source makes of each star table, if asked for; None also where
+            the run has no instant of its own, or no time was left.
         warnings: What somebody should know of: tables and columns that came or went, values that
             are not held.
     """
@@ -85,7 +88,7 @@ class IngestResult:
     longest_query_seconds: float
     scanned_bytes: int
     tables: tuple[IngestedTable, ...]
-    fingerprints: dict[str, Fingerprint] | None
+    fingerprints: tuple[StarFingerprints, ...] | None
     warnings: tuple[str, ...]
 
 
@@ -97,6 +100,7 @@ def ingest(
     client: "S3Client",
     joined: frozenset[str],
     readers: int,
+    stars: tuple[StarTable, ...] = (),
     seconds_left: Callable[[], float] = lambda: float("inf"),
     folder: Path | None = None,
 ) -> IngestResult:
@@ -109,6 +113,7 @@ def ingest(
         client: The S3 client.
         joined: The tables that the star schema joins: taken whole whenever they change.
         readers: How many connections read tables at the same time.
+        stars: The star tables, for the source's fingerprints.
         seconds_left: How long the caller may still run.
         folder: Where files are made before they are uploaded; the system's own if not given.
 
@@ -139,10 +144,11 @@ def ingest(
             joined=joined,
         )
         plan, invocation = planning.resumed(progress) or (planning.new(), 0)
+        zone = RawZone(bucket, client, plan.sequence, plan.snapshot.taken_at)
         with Taking(
             plan,
             connection=connection,
-            zone=RawZone(bucket, client, plan.sequence, plan.snapshot.taken_at),
+            zone=zone,
             progress=progress,
             invocation=invocation,
             at_once=joined,
@@ -152,7 +158,15 @@ def ingest(
         ) as taking:
             complete = taking.take()
         fingerprints = (
-            {table.name: fingerprint(connection, table) for table in tables}
+            fingerprint_stars(
+                connection,
+                tables,
+                stars,
+                zone=zone,
+                run_id=request.run_id,
+                seconds_left=seconds_left,
+                folder=folder,
+            )
             if request.verify and complete and invocation == 0
             else None
         )

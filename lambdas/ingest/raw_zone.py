@@ -19,11 +19,13 @@ class RawZone:
         ROWS: The prefix of captured rows.
         KEYS: The prefix of key sweeps.
         QUARANTINE: The prefix of values that their raw types cannot hold.
+        FINGERPRINTS: The prefix of what `verify` compares; it expires by a rule of the bucket.
     """
 
     ROWS = "raw"
     KEYS = "raw_keys"
     QUARANTINE = "raw_quarantine"
+    FINGERPRINTS = "fingerprints"
 
     def __init__(self, bucket: str, client: "S3Client", sequence: int, taken_at: str) -> None:
         self._bucket = bucket
@@ -43,11 +45,16 @@ class RawZone:
         part = 0
         while True:
             key = f"{prefix}/{table}/{self._day}/{self._sequence:010d}-{part:04d}.parquet"
-            if self._put_if_absent(key, path):
+            if self.put_if_absent(key, path):
                 return key
             part += 1
 
-    def _put_if_absent(self, key: str, path: Path) -> bool:
+    def put_if_absent(self, key: str, path: Path) -> bool:
+        """Uploads a file, and returns whether its key was free; what is there stays.
+
+        Raises:
+            ObjectStoreUnavailable: Amazon S3 did not take the file.
+        """
         try:
             with path.open("rb") as body:
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")

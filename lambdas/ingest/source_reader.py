@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Self
 
 import duckdb
+import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
+from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.raw_types import RawType, raw_type
-from pipeline.errors import DatabaseRefused, SourceBusy, SourceUnavailable
+from pipeline.errors import DatabaseRefused, SourceBusy, SourceUnavailable, ValueNotHeld
 from pipeline.manifest import Column
 
 _EXTENSION_PACKAGE = "duckdb-extension-postgres-scanner"
 _EXTENSION_FILE = "postgres_scanner.duckdb_extension"
 _MEMORY = "160MB"
+_ALL_MEMORY = "1GB"
+"""For a single row; what a reader uses otherwise is far less."""
 _NOT_HELD = "a value that its raw type cannot hold"
 # libpq's message is all that DuckDB hands on. A table or column that planning has just seen and
 # that does not exist has gone in between.
@@ -62,6 +67,7 @@ class SourceReader:
 
     def __init__(self, conninfo: str, snapshot: str, folder: Path) -> None:
         self._snapshot = snapshot
+        self._has_all_memory = False
         self._duckdb = duckdb.connect(
             config={
                 "threads": 1,
@@ -73,19 +79,22 @@ class SourceReader:
             }
         )
         try:
-            self._duckdb.execute(f"load {_literal(str(extension()))}")
+            self._duckdb.execute(f"load {literal(str(extension()))}")
             with _translated_errors():
                 self._duckdb.execute(
-                    f"attach {_literal(conninfo)} as source (type postgres, read_only)"
+                    f"attach {literal(conninfo)} as source (type postgres, read_only)"
                 )
                 self._join()
         except BaseException:
             self.close()
             raise
 
-    def allow(self, memory: str) -> None:
-        """Lets the reader use more memory, for a row that does not fit otherwise."""
-        self._duckdb.execute(f"set memory_limit = {_literal(memory)}")
+    @classmethod
+    def beside(cls, connection: psycopg.Connection, snapshot: str, folder: Path) -> Self:
+        """Returns a reader that connects as another connection did, which exported the snapshot."""
+        info = connection.info
+        conninfo = make_conninfo(**info.get_parameters(), password=info.password)
+        return cls(conninfo, snapshot, folder)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -96,6 +105,51 @@ class SourceReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def take_chunk(
+        self,
+        table: SourceTable,
+        columns: tuple[Column, ...],
+        chunk: Chunk,
+        condition: sql.Composable,
+        *,
+        path: Path,
+        quarantine: Path,
+    ) -> Iterator[Taken]:
+        """Takes a chunk; one that holds more than the memory in halves, one after the other.
+
+        Each part is in the same two files, for as long as the next one is not asked for.
+
+        Args:
+            table: The table.
+            columns: The columns to take, in the file's order.
+            chunk: The chunk.
+            condition: Which of its rows.
+            path: The file for the rows.
+            quarantine: The file for the values that are not held.
+
+        Raises:
+            ValueNotHeld: A single row does not fit into the function's memory.
+            PipelineError: As `take` has it.
+        """
+        try:
+            taken = self.take(
+                table,
+                columns,
+                sql.SQL("{} and {}").format(chunk.condition, condition),
+                path,
+                quarantine,
+            )
+        except OutOfMemory:
+            halves = chunk.halves(table.pages)
+            if halves is None:
+                self._allow_all_memory(table.name)
+            for part in halves or (chunk,):
+                yield from self.take_chunk(
+                    table, columns, part, condition, path=path, quarantine=quarantine
+                )
+            return
+        yield taken
 
     def take(
         self,
@@ -133,10 +187,20 @@ class SourceReader:
             held = self._copy(selection.held(), path)
             return Taken(held, self._copy(selection.not_held(), quarantine))
 
+    def _allow_all_memory(self, table: str) -> None:
+        """Takes the memory for a row that no smaller part would hold."""
+        if self._has_all_memory:
+            raise ValueNotHeld(
+                f"table {table} has a row that is too large for the Ingest function: raise its "
+                "MemorySize in template.yaml"
+            )
+        self._has_all_memory = True
+        self._duckdb.execute(f"set memory_limit = {literal(_ALL_MEMORY)}")
+
     def _copy(self, select: str, path: Path) -> int:
         try:
             row = self._duckdb.execute(
-                f"copy ({select}) to {_literal(str(path))} (format parquet, compression zstd)"
+                f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
             ).fetchone()
         except duckdb.OutOfMemoryException as error:
             self._join_again()
@@ -150,9 +214,9 @@ class SourceReader:
 
     def _join(self) -> None:
         """Begins a transaction that sees what the snapshot sees."""
-        statement = f"set transaction snapshot {_literal(self._snapshot)}"
+        statement = f"set transaction snapshot {literal(self._snapshot)}"
         self._duckdb.execute("begin")
-        self._duckdb.execute(f"call postgres_execute('source', {_literal(statement)})")
+        self._duckdb.execute(f"call postgres_execute('source', {literal(statement)})")
 
 
 @dataclass(frozen=True)
@@ -172,7 +236,7 @@ class _Selection:
             f"{kind.kept.format(sent)} as {name}"
             if kind.holds_all
             else f"coalesce({kind.kept.format(sent)}, "
-            f"case when {sent} is not null then error({_literal(_NOT_HELD)}) end) as {name}"
+            f"case when {sent} is not null then error({literal(_NOT_HELD)}) end) as {name}"
             for sent, name, kind in self._columns()
         )
         return f"select {', '.join(kept)} from {self._sent()}"  # noqa: S608  # nosec B608
@@ -186,18 +250,18 @@ class _Selection:
     def not_held(self) -> str:
         """Returns the values that are not held."""
         names = {column.name: sent for sent, column in self._named()}
-        key = ", ".join(f"{_literal(n)}, {names[n]}::varchar" for n in self.table.primary_key)
-        whole = ", ".join(f"{_literal(n)}, {sent}::varchar" for n, sent in names.items())
+        key = ", ".join(f"{literal(n)}, {names[n]}::varchar" for n in self.table.primary_key)
+        whole = ", ".join(f"{literal(n)}, {sent}::varchar" for n, sent in names.items())
         limits = {column.name: raw_type(column.source_type) for column in self.columns}
         lost = ", ".join(
-            f"case when {condition} then {{'column_name': {_literal(name)}, "
+            f"case when {condition} then {{'column_name': {literal(name)}, "
             f"'value': {names[name]}::varchar, 'reason': "
-            + _literal(f"{limits[name].name} holds {limits[name].limits} only")
+            + literal(f"{limits[name].name} holds {limits[name].limits} only")
             + "} end"
             for name, condition in self._lost().items()
         )
         return (
-            f"select {_literal(self.table.name)} as source_table, primary_key, "  # noqa: S608  # nosec B608
+            f"select {literal(self.table.name)} as source_table, primary_key, "  # noqa: S608  # nosec B608
             "lost.column_name, "
             "lost.value, lost.reason, source_row from ("
             f"select {f'json_object({key})' if key else 'null'}::varchar as primary_key, "
@@ -211,7 +275,7 @@ class _Selection:
 
     def _columns(self) -> Iterator[tuple[str, str, RawType]]:
         for sent, column in self._named():
-            yield sent, _identifier(column.name), raw_type(column.source_type)
+            yield sent, identifier(column.name), raw_type(column.source_type)
 
     def _lost(self) -> dict[str, str]:
         """Returns for each column that may lose values the condition that it does."""
@@ -233,7 +297,7 @@ class _Selection:
         query = sql.SQL("select {} from {} where {}").format(
             columns, self.table.identifier, self.condition
         )
-        return f"postgres_query('source', {_literal(query.as_string())})"
+        return f"postgres_query('source', {literal(query.as_string())})"
 
 
 def extension() -> Path:
@@ -250,11 +314,13 @@ def extension() -> Path:
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Returns a text as DuckDB's SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """Returns a name as DuckDB's SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -13,20 +13,17 @@ from typing import Self
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from lambdas.ingest.change_capture import written_since
 from lambdas.ingest.chunks import Chunk
+from lambdas.ingest.discovery import export_snapshot
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import Done, Progress, RunPlan, TablePlan
-from lambdas.ingest.source_reader import OutOfMemory, SourceReader
-from pipeline.errors import ValueNotHeld
+from lambdas.ingest.source_reader import SourceReader
 from pipeline.manifest import Capture
 
-_SECONDS_TO_END = 30.0
+SECONDS_TO_END = 30.0
 """What is kept of the time allowed: to upload, to commit, and to answer."""
-_ALL_MEMORY = "1GB"
-"""For a single row; what a reader uses otherwise is far less."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class Taking:
             self._progress.begin(self._plan, self._invocation + 1)
         if self._invocation:
             self.done = self._still_good(self._progress.done())
-        self._snapshot = self._export()
+        self._snapshot = export_snapshot(self._connection)
         if not self._run([task for task in tasks if self._key(task) not in self.done]):
             return False
         sweeps = [
@@ -131,10 +128,10 @@ class Taking:
             return all(list(pool.map(self._take_in_time, tasks)))
 
     def _take_in_time(self, task: _Task) -> bool:
-        if self._seconds_left() < _SECONDS_TO_END + 2 * self.longest_query_seconds:
+        if self._seconds_left() < SECONDS_TO_END + 2 * self.longest_query_seconds:
             return False
         began = time.monotonic()
-        parts = self._take(task, task.chunk)
+        parts = self._take(task)
         seconds = round(time.monotonic() - began, 3)
         done = Done(
             rows=sum(part.rows for part in parts),
@@ -154,26 +151,16 @@ class Taking:
             self._progress.keep(*self._key(task), done)
         return True
 
-    def _take(self, task: _Task, chunk: Chunk) -> list[Done]:
-        """Takes a chunk; one that holds more than the memory is taken in halves."""
+    def _take(self, task: _Task) -> list[Done]:
+        """Takes a chunk, and puts what it holds into the raw zone."""
         table, columns = task.table.table, task.table.table.columns
-        conditions = [chunk.condition]
+        condition: sql.Composable = sql.SQL("true")
         if task.prefix == RawZone.KEYS:
             columns = tuple(column for column in columns if column.name in table.primary_key)
         elif task.table.plan.capture is Capture.CHANGES:
-            conditions.append(written_since(task.table.plan.since))
+            condition = written_since(task.table.plan.since)
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             rows, values = Path(name) / "rows.parquet", Path(name) / "values.parquet"
-            try:
-                taken = self._reader().take(
-                    table, columns, sql.SQL(" and ").join(conditions), rows, values
-                )
-            except OutOfMemory:
-                halves = chunk.halves(table.pages)
-                if halves is None:
-                    self._allow_once_more(table.name)
-                    return self._take(task, chunk)
-                return [part for half in halves for part in self._take(task, half)]
             return [
                 Done(
                     rows=taken.rows,
@@ -185,26 +172,17 @@ class Taking:
                     seconds=0.0,
                     invocation=self._invocation,
                 )
+                for taken in self._reader().take_chunk(
+                    table, columns, task.chunk, condition, path=rows, quarantine=values
+                )
             ]
 
     def _reader(self) -> SourceReader:
         """Returns the reader of this thread."""
         if not hasattr(self._own, "reader"):
-            info = self._connection.info
-            conninfo = make_conninfo(**info.get_parameters(), password=info.password)
-            reader = SourceReader(conninfo, self._snapshot, self._folder)
+            reader = SourceReader.beside(self._connection, self._snapshot, self._folder)
             self._own.reader = self._closing.enter_context(reader)
         return self._own.reader  # type: ignore[no-any-return]
-
-    def _allow_once_more(self, table: str) -> None:
-        """Gives this thread's reader the memory for a row that no smaller part would hold."""
-        if hasattr(self._own, "has_all_memory"):
-            raise ValueNotHeld(
-                f"table {table} has a row that is too large for the Ingest function: raise its "
-                "MemorySize in template.yaml"
-            )
-        self._own.has_all_memory = True
-        self._reader().allow(_ALL_MEMORY)
 
     def _still_good(self, done: dict[tuple[str, int], Done]) -> dict[tuple[str, int], Done]:
         """Returns what need not be taken again: a joined table is of one snapshot, or is none."""
@@ -230,11 +208,6 @@ class Taking:
         return bool(planned.table.primary_key) and (
             planned.plan.sweep_keys or (planned.plan.capture is Capture.WHOLE and is_partial)
         )
-
-    def _export(self) -> str:
-        row = self._connection.execute("select pg_export_snapshot()").fetchone()
-        assert row is not None  # noqa: S101 - a SELECT without FROM gives one row  # nosec B101
-        return str(row[0])
 
     @staticmethod
     def _key(task: _Task) -> tuple[str, int]:

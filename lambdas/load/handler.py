@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -12,9 +12,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadRequest, load
 from lambdas.load.quality import put_metrics, quality
+from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import verify
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
+from pipeline.fingerprints import StarFingerprints
 from pipeline.settings import required
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _LOGGER = Logger(service="load")
 _SOON_GONE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
@@ -30,9 +35,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         context: The invocation.
 
     Returns:
-        LoadResult as JSON, with `quality` (Quality as JSON) and `verified`: the tables that equal
-        their source, or null.
+        LoadResult as JSON, with `quality` (Quality as JSON) and `verified`: the tables that were
+        proved equal, or null; both are null until the load is complete.
     """
+
+    def seconds_left() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
     request = LoadRequest(
         run_id=event["run_id"],
         sequence=int(event["sequence"]),
@@ -56,11 +65,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             connection,
             lake,
             request,
-            seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+            seconds_left=seconds_left,
         )
         found = quality(connection, lake, request.sequence) if result.complete else None
         verified = (
-            verify(connection, lake, event["fingerprints"])
+            verify(
+                connection,
+                lake,
+                _source(event["fingerprints"], session.client("s3")),
+                sequence=request.sequence,
+                seconds_left=seconds_left,
+            )
             if result.complete and event.get("verify")
             else None
         )
@@ -77,3 +92,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         put_metrics(found, result.quarantined, required("POWERTOOLS_METRICS_NAMESPACE"))
     _LOGGER.info("loaded", extra={"result": answer})
     return answer
+
+
+def _source(
+    fingerprints: list[dict[str, Any]] | None, client: "S3Client"
+) -> SourceFingerprints | None:
+    if fingerprints is None:
+        return None
+    tables = tuple(StarFingerprints.from_json(entry) for entry in fingerprints)
+    return SourceFingerprints(required("RAW_BUCKET"), client, tables)

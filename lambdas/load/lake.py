@@ -1,11 +1,9 @@
 """Reads the star schema's new versions from the Iceberg tables, as streams of record batches."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 _QUARANTINE = "quarantine"
 _NOT_KEPT = "not kept: "
-
 _SEQUENCE = "_sequence"
 _FIELD_ID = b"PARQUET:field_id"
 _ROWS_AT_A_TIME = 8_192
@@ -58,19 +55,6 @@ def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -
             "s3.session-token": held and held.token,
         },
     )
-
-
-@dataclass(frozen=True)
-class Malformed:
-    """A source row that the build could not turn into a fact.
-
-    Attributes:
-        natural_key: The source row's key.
-        values: The source row's columns by name; numbers are exact.
-    """
-
-    natural_key: int
-    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -182,8 +166,8 @@ class Lake:
             in_order = sorted(files, key=lambda task: task.file.file_path)
         return Versions(held, tuple(in_order), names, after, through)
 
-    def malformed(self, table: WarehouseTable, natural_key: str) -> tuple[Malformed, ...]:
-        """Returns the rows in the lake's quarantine that no later version has replaced.
+    def malformed(self, table: WarehouseTable, natural_key: str) -> frozenset[str]:
+        """Returns the keys in the lake's quarantine that no later version has replaced.
 
         A row that was corrected to what the table showed before, or was deleted before any
         version of it had been loaded, leaves no version and is still among them.
@@ -197,29 +181,13 @@ class Lake:
         """
         quarantine, facts = self._table(_QUARANTINE), self._table(table.name)
         if quarantine is None or facts is None:
-            return ()
-        newest: dict[int, tuple[int, dict[str, Any]]] = {}
-        columns = ("natural_key", "source_row", "_sequence")
-        for batch in _batches(quarantine, f"star_table = '{table.name}'", columns):
-            for row in batch.to_pylist():
-                key = int(row["natural_key"])
-                values = json.loads(row["source_row"], parse_float=Decimal)
-                newest[key] = max(
-                    newest.get(key, (0, {})), (row["_sequence"], values), key=lambda seen: seen[0]
-                )
+            return frozenset()
+        newest = _newest(quarantine, f"star_table = '{table.name}'", ("natural_key", "_sequence"))
         if not newest:
-            return ()
-        replaced: dict[int, int] = {}
-        keys = ", ".join(str(key) for key in newest)
-        for batch in _batches(facts, f"{natural_key} in ({keys})", (natural_key, "_sequence")):
-            for row in batch.to_pylist():
-                key = row[natural_key]
-                replaced[key] = max(replaced.get(key, 0), row["_sequence"])
-        return tuple(
-            Malformed(key, values)
-            for key, (sequence, values) in sorted(newest.items())
-            if replaced.get(key, 0) < sequence
-        )
+            return frozenset()
+        keys = ", ".join(newest)
+        replaced = _newest(facts, f"{natural_key} in ({keys})", (natural_key, "_sequence"))
+        return frozenset(key for key, sequence in newest.items() if replaced.get(key, 0) < sequence)
 
     def reasons(self, *, after: int, through: int) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yields what is in the quarantine of some runs: a row's star table, the rules it breaks.
@@ -246,6 +214,16 @@ class Lake:
                 return self.catalog.load_table((self.database, name))
             except NoSuchTableError:
                 return None
+
+
+def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, int]:
+    """Returns the newest run of each key: `names` are the columns of the key and of the run."""
+    newest: dict[str, int] = {}
+    for batch in _batches(table, condition, names):
+        for row in batch.to_pylist():
+            key, sequence = (row[name] for name in names)
+            newest[str(key)] = max(newest.get(str(key), 0), sequence)
+    return newest
 
 
 def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

@@ -1,178 +1,344 @@
-"""Holds the warehouse against the source: exact counts, and exact sums of same-named columns."""
+"""Verification: source, star schema and warehouse have the same rows, one for one.
 
-from collections.abc import Mapping
+Two comparisons a star table, both by fingerprints (pipeline/fingerprints.py) and at the warehouse's
+server: what the source makes of the table with the star schema's current rows, by natural key, and
+all that the star schema has with what the warehouse has, by the warehouse's own key.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from lambdas.load.catalog import WarehouseTable, read_star_tables
-from lambdas.load.lake import Lake, Malformed
-from pipeline.errors import VerificationFailed
+from lambdas.load.catalog import WarehouseColumn, WarehouseTable, read_star_tables
+from lambdas.load.deadline import Deadline
+from lambdas.load.lake import Lake
+from lambdas.load.source_fingerprints import SourceFingerprints
+from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
+from pipeline.errors import VerificationFailed, WarehouseBusy
+from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
 
-_SOURCE_OF = {"dim_location": "address"}
-"""Star tables that are not named after their source."""
+_LOCK_SECONDS = 60.0
+"""How long a lock is waited for, though nothing that locks out readers should be under way."""
+_NAMED = 3
+"""How many rows that differ are named of a table."""
+_OF_THE_STAR = frozenset({"is_deleted", "run_id"})
+"""Columns that no source has."""
+_SOURCE = sql.Identifier("pg_temp", "source_fingerprints")
 
-_LIVE_DIMENSION: LiteralString = """
-select false as is_waiting {columns}
-from {table}
-where not is_deleted
-"""
-
-# What waits for its dimension stands for its key, unless a later version has been loaded.
-_LIVE_FACT: LiteralString = """
-with waiting as (
-    select distinct on (row.{natural_key}) row.*
-    from fact_quarantine as held
-    cross join lateral jsonb_populate_record(null::{table}, held.content) as row
-    where held.table_name = {name}
-    order by row.{natural_key}, row.{key} desc
+_COMPARISON: LiteralString = """
+with counted as (
+    select
+        key,
+        bool_or(waits) as waits,
+        count(*) filter (where is_wanted) as wanted,
+        count(*) filter (where not is_wanted) as found,
+        min(fingerprint collate "C") <> max(fingerprint collate "C") as differs
+    from ({wanted} union all {found}) as rows (key, fingerprint, waits, is_wanted)
+    group by key
 ),
-newest as (
-    select *
-    from waiting
-    where not exists (
-        select
-        from {table} as later
-        where later.{natural_key} = waiting.{natural_key} and later.{key} > waiting.{key}
-    )
+judged as materialized (
+    select
+        key,
+        waits,
+        wanted,
+        case
+            when wanted > 1 or found > 1 then 'is doubled'
+            when wanted = 0 and not {may_hold_more} then 'is extra'
+            when found = 0 and not waits then 'is missing'
+            when differs then 'differs'
+        end as difference
+    from counted
 )
-select false as is_waiting {columns}
-from {view} as shown
-where not exists (select from newest where newest.{natural_key} = shown.{natural_key})
-    and shown.{natural_key} <> all (%(malformed)s)
-union all
-select true {columns}
-from newest
-where not is_deleted and {natural_key} <> all (%(malformed)s)
+select
+    count(*) filter (where difference is null and wanted = 1 and not waits),
+    count(*) filter (where difference is null and waits),
+    count(*) filter (where difference is not null),
+    array(
+        select concat_ws(' ', {key}, key, difference)
+        from judged
+        where difference is not null
+        order by judged.key
+        limit {named}
+    )
+from judged
+"""
+# A row that should wait in the lake's quarantine, and does not, is neither there nor shown.
+_SOURCE_ROWS: LiteralString = """
+select
+    key,
+    case when waits_in is null or waits then fingerprint else 'waits nowhere' end,
+    waits,
+    true
+from (
+    select
+        *,
+        waits_in is not null and (
+            waits_in <> {quarantine} or not {is_fact} or key::text = any ({malformed})
+        ) as waits
+    from {source}
+) as source
+"""
+_CURRENT_FACTS: LiteralString = """
+select distinct on ({natural_key}) *
+from {stage}
+order by {natural_key}, {key} desc
+"""
+_WAITING_FACTS: LiteralString = """
+select row.*
+from fact_quarantine as held
+cross join lateral jsonb_populate_record(null::{table}, held.content) as row
+where held.table_name = {name}
 """
 
 
 @dataclass(frozen=True)
 class VerifiedTable:
-    """A star table that equals its source.
+    """A table of which source, star schema and warehouse have the same rows.
 
     Attributes:
         table: The star table.
-        rows: The source's rows that it shows.
-        quarantined: The source's rows that wait in a quarantine instead.
+        rows: The source's rows that the star schema shows.
+        versions: The star schema's rows that the warehouse has, history included.
+        quarantined: Rows of the source or of the star schema that wait in a quarantine instead.
     """
 
     table: str
     rows: int
+    versions: int
     quarantined: int
 
 
 @dataclass(frozen=True)
-class _Total:
-    """What rows add up to: their number, the sum of each column, how many of them wait."""
+class _Compared:
+    """The outcome of a comparison: rows that are equal, that wait, that differ; some named."""
 
-    rows: int
-    sums: dict[str, Decimal]
+    equal: int
     waiting: int
+    different: int
+    named: tuple[str, ...]
 
 
 def verify(
-    connection: psycopg.Connection, lake: Lake, fingerprints: Mapping[str, Mapping[str, Any]]
+    connection: psycopg.Connection,
+    lake: Lake,
+    source: SourceFingerprints | None,
+    *,
+    sequence: int,
+    seconds_left: Callable[[], float],
 ) -> tuple[VerifiedTable, ...]:
-    """Compares every star table that has a source of its own with the source's fingerprint.
+    """Proves that source, star schema and warehouse have the same rows.
 
-    A source row has to be shown or to wait in a quarantine, exactly. Where the lake's quarantine
-    holds malformed rows, they may have been corrected or deleted since without a trace: the
-    totals have to be equal with all of them or with none.
+    Each table is staged and compared in a transaction of its own, so the server needs room for the
+    largest table once more, and for one sort of it.
 
     Args:
-        connection: The warehouse.
-        lake: The star schema, for its quarantine.
-        fingerprints: rows and sums (exact decimals as text) by source table, as Ingest took them.
+        connection: The warehouse, in autocommit mode, loaded through the run.
+        lake: The star schema.
+        source: What the source makes of the star tables; None if the run has no such instant.
+        sequence: The run.
+        seconds_left: How long the caller may still run.
 
     Raises:
-        VerificationFailed: A count or a sum differs; all that differ are named.
+        VerificationFailed: Rows differ, of which the first are named, or there is no proof.
+        StarSchemaMismatch: A lake table does not fit its warehouse table.
+        ObjectStoreUnavailable: The lake or the fingerprints could not be read.
     """
-    verified: list[VerifiedTable] = []
-    differences: list[str] = []
-    for table in read_star_tables(connection):
-        stem = table.name.split("_", 1)[1]
-        source = fingerprints.get(_SOURCE_OF.get(table.name, stem))
-        if source is None:
-            continue
-        columns = [column.name for column in table.columns if column.name in source["sums"]]
-        wanted = {name: Decimal(source["sums"][name]) for name in columns}
-        malformed = lake.malformed(table, f"{stem}_id") if table.is_fact else ()
-        totals = [_add_up(connection, table, columns, ())]
-        if malformed:
-            totals.append(_add_up(connection, table, columns, malformed))
-        total = next(
-            (one for one in totals if one.rows == source["rows"] and one.sums == wanted), None
-        )
-        if total is None:
-            differences += _differences(table.name, source["rows"], wanted, totals[-1])
-        else:
-            verified.append(
-                VerifiedTable(table.name, total.rows - total.waiting, quarantined=total.waiting)
-            )
-    if differences:
+    if source is None:
         raise VerificationFailed(
-            "the warehouse differs from the source: "
-            + "; ".join(differences)
+            f"run {sequence} is loaded, but there is nothing to hold it against: Ingest took more "
+            "than one invocation, and so more than one snapshot, or had no time left for the "
+            'source\'s fingerprints. Start the state machine again with {"verify": true}; if it '
+            "ends like this once more, raise SourceReaders or the MemorySize of the Ingest function"
+        )
+    proof = _Proof(connection, lake, source, sequence, seconds_left)
+    tables = read_star_tables(connection)
+    verified = tuple(proof.of(table) for table in tables)
+    known = {table.name for table in tables}
+    proof.differences += [
+        f"the warehouse has no {one.table}" for one in source.tables if one.table not in known
+    ]
+    if proof.differences:
+        raise VerificationFailed(
+            "source, star schema and warehouse are not equal. "
+            + "; ".join(proof.differences)
             + '. Start the state machine with {"rebuild": true}; if that does not mend it, with '
             '{"full_refresh": true, "rebuild": true}'
         )
-    return tuple(verified)
+    return verified
 
 
-def _differences(table: str, rows: int, sums: Mapping[str, Decimal], total: _Total) -> list[str]:
-    waiting = f" ({total.waiting} of them in quarantine)" if total.waiting else ""
-    found = [f"{table} has {total.rows} rows{waiting}, its source {rows}"]
-    return [
-        *(found if total.rows != rows else []),
-        *(
-            f"{table}.{name} adds up to {total.sums[name]}{waiting}, its source to {wanted}"
-            for name, wanted in sums.items()
-            if total.sums[name] != wanted
-        ),
-    ]
+class _Proof:
+    """The comparisons of one verification.
+
+    Attributes:
+        differences: What was found, in words.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        lake: Lake,
+        source: SourceFingerprints,
+        sequence: int,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._deadline = Deadline(connection, seconds_left, _LOCK_SECONDS)
+        self._lake = lake
+        self._source = source
+        self._sequence = sequence
+        self.differences: list[str] = []
+
+    def of(self, table: WarehouseTable) -> VerifiedTable:
+        """Compares a table with both its neighbours."""
+        with self._in_time(table), self._connection.transaction():
+            self._deadline.limit()
+            versions = self._lake.versions(table, after=0, through=self._sequence)
+            staging = TemporaryStaging(self._connection, {table.name: versions})
+            staging.prepare(table)
+            held = self._compare_warehouse(table, staging)
+            self._note("star/warehouse", table, held)
+            shown = self._compare_source(table, staging)
+            self._note("source/star", table, shown)
+        return VerifiedTable(
+            table.name, shown.equal, held.equal, quarantined=shown.waiting + held.waiting
+        )
+
+    def _compare_warehouse(self, table: WarehouseTable, staging: Staging) -> _Compared:
+        columns = [(column.name, column.type) for column in table.columns]
+        name = sql.Identifier(table.name)
+        found = [_rows(table.key, columns, sql.SQL("select * from {}").format(name))]
+        if table.is_fact:
+            waiting = sql.SQL(_WAITING_FACTS).format(table=name, name=sql.Literal(table.name))
+            found.append(_rows(table.key, columns, waiting, waits=True))
+        staged = sql.SQL("select * from {}").format(staging.of(table.name))
+        return self._compare(
+            table.key,
+            _rows(table.key, columns, staged, is_wanted=True),
+            sql.SQL(" union all ").join(found),
+        )
+
+    def _compare_source(self, table: WarehouseTable, staging: Staging) -> _Compared:
+        fingerprints = self._source.of(table.name)
+        types = {column.name: column.type for column in table.columns}
+        problem = _problem(table, types, fingerprints)
+        if fingerprints is None or problem:
+            return _Compared(0, 0, 1, (problem,))
+        key = fingerprints.columns[0]
+        self._stage_fingerprints(table, types[key], fingerprints)
+        malformed = self._lake.malformed(table, key) if table.is_fact else frozenset()
+        wanted = sql.SQL(_SOURCE_ROWS).format(
+            source=_SOURCE,
+            quarantine=sql.Literal(WAITS_IN_QUARANTINE),
+            is_fact=sql.Literal(table.is_fact),
+            malformed=sql.Literal(sorted(malformed)),
+        )
+        current = sql.SQL("select * from {}").format(staging.of(table.name))
+        if table.is_fact:
+            current = sql.SQL(_CURRENT_FACTS).format(
+                natural_key=sql.Identifier(key),
+                stage=staging.of(table.name),
+                key=sql.Identifier(table.key),
+            )
+        live = sql.SQL("select * from ({}) as latest where not is_deleted").format(current)
+        found = _rows(key, [(name, types[name]) for name in fingerprints.columns], live)
+        return self._compare(key, wanted, found, may_hold_more=fingerprints.is_least)
+
+    def _stage_fingerprints(
+        self, table: WarehouseTable, key_type: str, fingerprints: StarFingerprints
+    ) -> None:
+        columns = (
+            WarehouseColumn("key", key_type, is_required=True),
+            WarehouseColumn("fingerprint", "text", is_required=False),
+            WarehouseColumn("waits_in", "text", is_required=False),
+        )
+        self._deadline.limit()
+        self._connection.execute(
+            sql.SQL(
+                "create temporary table source_fingerprints on commit drop as "
+                "select {} as key, null::text as fingerprint, null::text as waits_in "
+                "from {} with no data"
+            ).format(sql.Identifier(fingerprints.columns[0]), sql.Identifier(table.name))
+        )
+        shape = WarehouseTable(f"fingerprints of {table.name}", "key", columns, references=())
+        copy_rows(self._connection, shape, self._source.rows(fingerprints), into=_SOURCE)
+        self._connection.execute(sql.SQL("analyze {}").format(_SOURCE))
+
+    def _compare(
+        self,
+        key: str,
+        wanted: sql.Composed,
+        found: sql.Composed,
+        *,
+        may_hold_more: bool = False,
+    ) -> _Compared:
+        self._deadline.limit()
+        row = self._connection.execute(
+            sql.SQL(_COMPARISON).format(
+                wanted=wanted,
+                found=found,
+                may_hold_more=sql.Literal(may_hold_more),
+                key=sql.Literal(key),
+                named=sql.Literal(_NAMED),
+            )
+        ).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+        equal, waiting, different, named = row
+        return _Compared(equal, waiting, different, tuple(named))
+
+    def _note(self, pair: str, table: WarehouseTable, compared: _Compared) -> None:
+        if compared.different:
+            more = compared.different - len(compared.named)
+            self.differences.append(
+                f"{pair} {table.name}: {', '.join(compared.named)}"
+                + (f", and {more} more" if more else "")
+            )
+
+    @contextmanager
+    def _in_time(self, table: WarehouseTable) -> Iterator[None]:
+        try:
+            yield
+        except (WarehouseBusy, psycopg.errors.QueryCanceled) as error:
+            raise VerificationFailed(
+                f"run {self._sequence} is loaded, but the time of the Load function did not "
+                f"suffice to prove it: it came to {table.name}. Start the state machine again with "
+                '{"verify": true}, which then has nothing to load; if it ends like this once more, '
+                "raise the function's MemorySize, or see what keeps the warehouse busy"
+                + "".join(f"; {difference}" for difference in self.differences)
+            ) from error
 
 
-def _add_up(
-    connection: psycopg.Connection,
-    table: WarehouseTable,
-    columns: list[str],
-    malformed: tuple[Malformed, ...],
-) -> _Total:
-    """Adds up the live rows of a table, with malformed source rows in the place of their keys."""
-    stem = table.name.split("_", 1)[1]
-    live = sql.SQL(_LIVE_FACT if table.is_fact else _LIVE_DIMENSION).format(
-        columns=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(name)) for name in columns),
-        table=sql.Identifier(table.name),
-        name=sql.Literal(table.name),
-        view=sql.Identifier(f"current_{stem}"),
-        key=sql.Identifier(table.key),
-        natural_key=sql.Identifier(f"{stem}_id"),
+def _problem(
+    table: WarehouseTable, types: dict[str, str], fingerprints: StarFingerprints | None
+) -> str:
+    """Returns why a table cannot be compared with the source; nothing if it can."""
+    if fingerprints is None:
+        return "it has no SELECT"
+    if fingerprints.failure:
+        return f"its SELECT fails at the source ({fingerprints.failure})"
+    own = _OF_THE_STAR | ({table.key} - {fingerprints.columns[0]})
+    if unmatched := sorted((types.keys() - own) ^ set(fingerprints.columns)):
+        return f"only one of SELECT and warehouse has {', '.join(unmatched)}"
+    return ""
+
+
+def _rows(
+    key: str,
+    columns: list[tuple[str, str]],
+    select: sql.Composed,
+    *,
+    waits: bool = False,
+    is_wanted: bool = False,
+) -> sql.Composed:
+    """Returns a SELECT of rows for the comparison: key, fingerprint, waits, is_wanted."""
+    return sql.SQL("select {}, {}, {}, {} from ({}) as one").format(
+        sql.Identifier(key),
+        postgres_fingerprint(columns),
+        sql.Literal(waits),
+        sql.Literal(is_wanted),
+        select,
     )
-    sums = [
-        sql.SQL("coalesce(trim_scale(sum({}::numeric)), 0)").format(sql.Identifier(name))
-        for name in columns
-    ]
-    query = sql.SQL("select {} from ({}) as live").format(
-        sql.SQL(", ").join(
-            [sql.SQL("count(*)"), sql.SQL("count(*) filter (where is_waiting)"), *sums]
-        ),
-        live,
-    )
-    keys = [one.natural_key for one in malformed]
-    rows, waiting, *found = connection.execute(query, {"malformed": keys}).fetchone() or ()
-    return _Total(
-        rows=rows + len(malformed),
-        sums={
-            name: sum((_number(one.values.get(name)) for one in malformed), value)
-            for name, value in zip(columns, found, strict=True)
-        },
-        waiting=waiting + len(malformed),
-    )
-
-
-def _number(value: Any) -> Decimal:
-    return Decimal(0) if value is None else Decimal(str(value))

@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from lambdas.ingest.ingest import Connect, IngestRequest, IngestResult, ingest
 from pipeline.manifest import Capture, Manifest, ManifestStore
+from pipeline.star_sql import StarTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,12 +29,14 @@ class Ingestion:
         bucket: The raw bucket.
         client: The S3 client.
         joined: The tables that the star schema joins.
+        stars: The star tables, for fingerprints.
     """
 
     dsn: str
     bucket: str
     client: "S3Client"
     joined: frozenset[str] = frozenset()
+    stars: tuple[StarTable, ...] = ()
 
     def connect(self) -> psycopg.Connection:
         """Opens a connection to the source."""
@@ -62,6 +65,7 @@ class Ingestion:
             bucket=self.bucket,
             client=self.client,
             joined=self.joined,
+            stars=self.stars,
             readers=readers,
             seconds_left=seconds_left,
         )

@@ -71,7 +71,9 @@ def test_the_function_ingests_and_answers_in_json(ingestion: Ingestion, invoke: 
 
     assert (answer["complete"], answer["sequence"], answer["committed"]) == (True, 1, True)
     assert {"table": "design", "capture": "whole", "rows": 250, "not_held": 0} in answer["tables"]
-    assert answer["fingerprints"]["design"]["rows"] == 250
+    (design,) = (one for one in answer["fingerprints"] if one["table"] == "dim_design")
+    assert design["columns"] == ["design_id", "design_name", "file_location", "file_name"]
+    assert len(ingestion.files(tuple(design["files"]))) == 250
     assert ingestion.manifest().run_id == "an-execution"
 
 

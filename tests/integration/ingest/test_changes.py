@@ -339,21 +339,6 @@ def test_the_chain_of_a_tables_changes_leaps_over_the_runs_that_had_none(
     assert (manifest.tables["other"].changed_in, manifest.tables["other"].previous_change) == (2, 0)
 
 
-def test_fingerprints_are_counts_and_exact_sums_in_the_runs_own_snapshot(
-    ingestion: Ingestion,
-) -> None:
-    ingestion.execute(
-        "create table paid (id integer primary key, amount numeric, note text)",
-        "insert into paid values (1, 0.1, 'x'), (2, 0.20, null), (3, null, '')",
-    )
-
-    fingerprints = ingestion.run(verify=True).fingerprints
-
-    assert fingerprints is not None
-    assert fingerprints["paid"].rows == 3
-    assert fingerprints["paid"].sums == {"id": "6", "amount": "0.30"}
-
-
 def test_a_large_table_whose_counters_rest_is_not_read(large_orders: Ingestion) -> None:
     large_orders.execute("create table other (id integer primary key)")
 

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from lambdas.ingest import chunks, source_reader, taking
+from lambdas.ingest import chunks, source_reader
 from lambdas.ingest.ingest import IngestResult
 from pipeline.errors import ObjectStoreUnavailable, ValueNotHeld
 from tests.integration.ingest.ingestion import Ingestion
@@ -234,7 +234,7 @@ def test_a_row_that_does_not_fit_is_given_more_memory(giant: Ingestion) -> None:
 def test_a_row_that_fits_into_no_memory_is_named_with_what_to_do(
     giant: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "_ALL_MEMORY", "41MB")
+    monkeypatch.setattr(source_reader, "_ALL_MEMORY", "41MB")
 
     with pytest.raises(ValueNotHeld, match="table giant has a row that is too large"):
         giant.run()

@@ -1,7 +1,9 @@
 """The Load function, called as AWS Lambda calls it."""
 
+import dataclasses
 import functools
 import json
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -12,6 +14,10 @@ from pipeline.errors import VerificationFailed, WarehouseUnavailable
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import IN_STEPS
 from tests.integration.load.invocation import Context, put_secret
+from tests.integration.load.source import MadeUpSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @pytest.fixture
@@ -28,22 +34,37 @@ def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.Monkey
     return star_lake
 
 
+@pytest.fixture
+def fingerprints(
+    raw_bucket: str, s3: "S3Client", monkeypatch: pytest.MonkeyPatch
+) -> list[dict[str, Any]]:
+    """What Ingest answers of a source that makes the lake's rows."""
+    monkeypatch.setenv("RAW_BUCKET", raw_bucket)
+    source = MadeUpSource(raw_bucket, s3)
+    source.makes_one_row(*STAR)
+    answer: list[dict[str, Any]] = json.loads(
+        json.dumps([dataclasses.asdict(one) for one in source.tables.values()])
+    )
+    return answer
+
+
 def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
-    deployed: StarLake, warehouse_dsn: str
+    deployed: StarLake, fingerprints: list[dict[str, Any]], warehouse_dsn: str
 ) -> None:
     event = {
         "run_id": "run-1",
         "sequence": 1,
         "rebuild": False,
         "verify": True,
-        "fingerprints": {"payment": {"rows": 1, "sums": {"payment_amount": "1.50"}}},
+        "fingerprints": fingerprints,
     }
 
     answer = handler(event, Context())
 
     assert json.loads(json.dumps(answer)) == answer
     assert answer["seconds"] >= 0
-    assert {**answer, "seconds": 0, "tables": len(answer["tables"])} == {
+    counted = {name: len(answer[name]) for name in ("tables", "verified")}
+    assert {**answer, "seconds": 0, **counted} == {
         "complete": True,
         "sequence": 1,
         "rows": 11,
@@ -51,8 +72,11 @@ def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
         "tables": 11,
         "quarantined": 0,
         "quality": {"quarantined": 0, "broken_rules": []},
-        "verified": [{"table": "fact_payment", "rows": 1, "quarantined": 0}],
+        "verified": 11,
     }
+    assert {"table": "fact_payment", "rows": 1, "versions": 1, "quarantined": 0} in answer[
+        "verified"
+    ]
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
 
@@ -129,19 +153,38 @@ def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None
     assert answer["verified"] is None
 
 
-def test_a_warehouse_that_differs_from_its_source_fails_the_invocation(deployed: StarLake) -> None:
+def test_a_difference_fails_the_invocation_after_the_load(
+    deployed: StarLake, fingerprints: list[dict[str, Any]], warehouse_dsn: str
+) -> None:
+    others = [one for one in fingerprints if one["table"] != "fact_payment"]
+    none = {"table": "fact_payment", "failure": "", "is_least": False, "files": []}
+    (columns,) = (one["columns"] for one in fingerprints if one["table"] == "fact_payment")
     event = {"run_id": "run-1", "sequence": 1, "verify": True}
 
-    with pytest.raises(VerificationFailed, match="fact_payment has 1 rows, its source 2"):
-        handler({**event, "fingerprints": {"payment": {"rows": 2, "sums": {}}}}, Context())
+    with pytest.raises(VerificationFailed, match="source/star fact_payment: payment_id 1 is extra"):
+        handler({**event, "fingerprints": [*others, {**none, "columns": columns}]}, Context())
+
+    with psycopg.connect(warehouse_dsn) as connection:
+        assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
+
+
+def test_a_run_that_cannot_be_verified_fails_the_invocation_after_the_load(
+    deployed: StarLake, warehouse_dsn: str
+) -> None:
+    event = {"run_id": "run-1", "sequence": 1, "verify": True, "fingerprints": None}
+
+    with pytest.raises(VerificationFailed, match="run 1 is loaded, but"):
+        handler(event, Context())
+
+    with psycopg.connect(warehouse_dsn) as connection:
+        assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
 
 
 def test_nothing_is_verified_before_the_load_is_complete(
-    deployed: StarLake, monkeypatch: pytest.MonkeyPatch
+    deployed: StarLake, fingerprints: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_steps = functools.partial(load, pace=IN_STEPS)
     monkeypatch.setattr("lambdas.load.handler.load", in_steps)
-    fingerprints = {"payment": {"rows": 1, "sums": {}}}
     event = {"run_id": "run-1", "sequence": 1, "verify": True, "fingerprints": fingerprints}
 
     answers = [handler(event, Context()) for _ in range(2)]

@@ -1,246 +1,356 @@
-"""Verification: the warehouse held against its source."""
+"""Verification: the source's fingerprints, the star schema's rows and the warehouse's rows."""
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
+from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
-from pipeline.errors import VerificationFailed
-from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
-from tests.integration.load.conftest import LoadThrough
+from pipeline.errors import ObjectStoreUnavailable, StarSchemaMismatch, VerificationFailed
+from pipeline.fingerprints import WAITS_IN_QUARANTINE, WAITS_IN_RAW_QUARANTINE, StarFingerprints
+from tests.fixtures.lake import DAY, PAYMENT_DIMENSIONS, StarLake
+from tests.integration.load.conftest import Connect, LoadThrough
+from tests.integration.load.source import MadeUpSource
 
-Fingerprint = dict[str, Any]
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ONE = {"payment_id": 1, "payment_amount": Decimal("10.01")}
+TWO = {"payment_id": 2, "payment_amount": Decimal("20.00")}
+THREE = {"payment_id": 3, "payment_amount": Decimal("30.03")}
 
 
-def fingerprint(rows: int, **sums: str) -> Fingerprint:
-    return {"rows": rows, "sums": sums}
-
-
-def malformed(
-    payment_id: int, sequence: int = 1, *, table: str = "fact_payment", **source_row: Any
-) -> Mapping[str, Any]:
+def malformed(payment_id: int, sequence: int = 1) -> Mapping[str, Any]:
     """Returns a source row as the lake's quarantine holds it."""
     return {
-        "star_table": table,
+        "star_table": "fact_payment",
         "natural_key": str(payment_id),
         "reason": "not kept: payment_date is a date",
-        "source_row": json.dumps({"payment_id": payment_id} | source_row),
+        "source_row": json.dumps({"payment_id": payment_id}),
         "run_id": f"run-{sequence}",
         "_sequence": sequence,
     }
 
 
+def prove(
+    warehouse: psycopg.Connection,
+    lake: StarLake,
+    source: MadeUpSource | SourceFingerprints,
+    *,
+    sequence: int = 1,
+    seconds_left: float = 60.0,
+) -> dict[str, VerifiedTable]:
+    """Verifies, and returns the outcome by table."""
+    fingerprints = source.fingerprints() if isinstance(source, MadeUpSource) else source
+    verified = verify(
+        warehouse,
+        lake.lake,
+        fingerprints,
+        sequence=sequence,
+        seconds_left=lambda: seconds_left,
+    )
+    return {one.table: one for one in verified}
+
+
 @pytest.fixture
-def three_payments(star_lake: StarLake, load_through: LoadThrough) -> StarLake:
+def payments(star_lake: StarLake, load_through: LoadThrough) -> StarLake:
     """A loaded lake of three payments, one of them in two versions."""
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows(
         "fact_payment",
-        {"payment_record_id": 1, "payment_id": 1, "payment_amount": Decimal("999.99")},
-        {"payment_record_id": 2, "payment_id": 2, "payment_amount": Decimal("20.00")},
-        {"payment_record_id": 3, "payment_id": 3, "payment_amount": Decimal("30.03")},
-        {"payment_record_id": 4, "payment_id": 1, "payment_amount": Decimal("10.01")},
+        {"payment_record_id": 1, **ONE, "payment_amount": Decimal("999.99")},
+        {"payment_record_id": 2, **TWO},
+        {"payment_record_id": 3, **THREE},
+        {"payment_record_id": 4, **ONE},
     )
     load_through(1)
     return star_lake
 
 
-def test_a_warehouse_that_equals_its_source_passes_table_by_table(
-    warehouse: psycopg.Connection, three_payments: StarLake
+@pytest.fixture
+def dimensions(raw_bucket: str, s3: "S3Client") -> MadeUpSource:
+    """A source that makes the dimensions of a payment, and no facts."""
+    source = MadeUpSource(raw_bucket, s3)
+    source.makes_one_row(*PAYMENT_DIMENSIONS)
+    return source
+
+
+@pytest.fixture
+def source(dimensions: MadeUpSource) -> MadeUpSource:
+    """A source that makes the three payments."""
+    dimensions.makes("fact_payment", ONE, TWO, THREE)
+    return dimensions
+
+
+def test_what_is_equal_is_counted_table_by_table(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    source = {
-        "payment": fingerprint(3, payment_id="6", payment_amount="60.04", company_ac_number="5"),
-        "payment_type": fingerprint(1),
-        "sales_order": fingerprint(0, sales_order_id="0", unit_price="0"),
-        "department": fingerprint(8, department_id="36"),
-    }
+    verified = prove(warehouse, payments, source)
 
-    verified = verify(warehouse, three_payments.lake, source)
-
-    assert sorted(verified, key=lambda one: one.table) == [
-        VerifiedTable("dim_payment_type", rows=1, quarantined=0),
-        VerifiedTable("fact_payment", rows=3, quarantined=0),
-        VerifiedTable("fact_sales_order", rows=0, quarantined=0),
-    ]
+    assert len(verified) == 11
+    assert verified["fact_payment"] == VerifiedTable("fact_payment", 3, 4, quarantined=0)
+    assert verified["dim_currency"] == VerifiedTable("dim_currency", 1, 1, quarantined=0)
+    assert verified["fact_sales_order"] == VerifiedTable("fact_sales_order", 0, 0, quarantined=0)
 
 
-def test_a_dimension_is_held_against_the_source_that_it_is_made_of(
-    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([ONE, TWO, THREE | {"payment_amount": Decimal("30.04")}], "payment_id 3 differs."),
+        ([ONE, TWO, THREE | {"paid": True}], "payment_id 3 differs."),
+        ([ONE, TWO, THREE | {"created_time": "09:30:00.000001"}], "payment_id 3 differs."),
+        ([ONE, TWO, THREE, {"payment_id": 4}], "payment_id 4 is missing."),
+        ([ONE, TWO], "payment_id 3 is extra."),
+        ([ONE, TWO, THREE, THREE], "payment_id 3 is doubled."),
+        ([ONE | {"payment_amount": Decimal("999.99")}, TWO, THREE], "payment_id 1 differs."),
+    ],
+)
+def test_a_source_that_differs_from_the_star_schema_is_named_by_table_and_key(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    dimensions: MadeUpSource,
+    rows: list[Mapping[str, Any]],
+    message: str,
 ) -> None:
-    star_lake.add_dimensions("dim_location", "dim_staff")
-    load_through(1)
-    source = {
-        "address": fingerprint(1),
-        "staff": fingerprint(1, staff_id="1", department_id="40"),
-        "department": fingerprint(8, department_id="36"),
-    }
+    dimensions.makes("fact_payment", *rows)
 
-    verified = verify(warehouse, star_lake.lake, source)
-
-    assert {one.table for one in verified} == {"dim_location", "dim_staff"}
+    with pytest.raises(VerificationFailed, match=f"source/star fact_payment: {message}"):
+        prove(warehouse, payments, dimensions)
 
 
-def test_a_cent_a_missing_row_and_an_extra_row_are_found_and_named(
-    warehouse: psycopg.Connection, three_payments: StarLake
-) -> None:
-    cases = [
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
         (
-            {"payment": fingerprint(3, payment_amount="60.05")},
-            "fact_payment.payment_amount adds up to 60.04, its source to 60.05",
+            "update fact_payment set payment_amount = 999.98 where payment_record_id = 1",
+            "fact_payment: payment_record_id 1 differs.",
         ),
-        ({"payment": fingerprint(4)}, "fact_payment has 3 rows, its source 4"),
-        ({"payment": fingerprint(2)}, "fact_payment has 3 rows, its source 2"),
-        ({"payment_type": fingerprint(4)}, "dim_payment_type has 1 rows, its source 4"),
-    ]
-    for source, message in cases:
-        with pytest.raises(VerificationFailed, match=re.escape(message)):
-            verify(warehouse, three_payments.lake, source)
-
-
-def test_every_difference_is_named_at_once(
-    warehouse: psycopg.Connection, three_payments: StarLake
+        ("update dim_currency set currency_name = 'E'", "dim_currency: currency_id 1 differs."),
+        ("update dim_date set is_deleted = true", "dim_date: date_id 2026-01-31 differs."),
+        ("update dim_date set run_id = ''", "dim_date: date_id 2026-01-31 differs."),
+        (
+            "delete from fact_payment where payment_record_id = 4",
+            "fact_payment: payment_record_id 4 is missing.",
+        ),
+        (
+            "insert into dim_design values (5, '', '', '', true, '')",
+            "dim_design: design_id 5 is extra.",
+        ),
+    ],
+)
+def test_a_warehouse_that_differs_from_the_star_schema_is_named_by_table_and_key(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    source: MadeUpSource,
+    statement: str,
+    message: str,
 ) -> None:
-    source = {"payment": fingerprint(2, payment_id="5"), "currency": fingerprint(3)}
+    warehouse.execute(statement.encode())
+
+    with pytest.raises(VerificationFailed, match=re.escape(f"star/warehouse {message}")):
+        prove(warehouse, payments, source)
+
+
+def test_every_table_is_named_with_its_first_rows_and_how_many_more_there_are(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
+) -> None:
+    source.makes("fact_payment", *({"payment_id": key} for key in range(100, 110)))
+    warehouse.execute("delete from fact_payment where payment_record_id = 2")
 
     with pytest.raises(VerificationFailed) as failure:
-        verify(warehouse, three_payments.lake, source)
+        prove(warehouse, payments, source)
 
-    assert "dim_currency has 1 rows, its source 3; " in str(failure.value)
-    assert "fact_payment has 3 rows, its source 2; " in str(failure.value)
-    assert "fact_payment.payment_id adds up to 6, its source to 5. " in str(failure.value)
+    assert (
+        "star/warehouse fact_payment: payment_record_id 2 is missing; source/star fact_payment: "
+        "payment_id 100 is missing, payment_id 101 is missing, payment_id 102 is missing, "
+        'and 7 more. Start the state machine with {"rebuild": true}; '
+    ) in str(failure.value)
 
 
-def test_rows_that_have_gone_from_the_source_do_not_count(
-    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+def test_a_row_that_the_lake_has_twice_is_named(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
+) -> None:
+    payments.add_star_rows("fact_payment", {"payment_record_id": 2, **TWO})
+
+    with pytest.raises(VerificationFailed, match="payment_record_id 2 is doubled"):
+        prove(warehouse, payments, source)
+
+
+def test_rows_that_have_gone_from_the_source_are_no_rows_of_now(
+    warehouse: psycopg.Connection,
+    star_lake: StarLake,
+    dimensions: MadeUpSource,
+    load_through: LoadThrough,
 ) -> None:
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("dim_currency", {"currency_id": 2, "is_deleted": True})
     star_lake.add_star_rows("fact_payment", {"is_deleted": True})
     load_through(1)
-    source = {"currency": fingerprint(1, currency_id="1"), "payment": fingerprint(0)}
 
-    assert {one.rows for one in verify(warehouse, star_lake.lake, source)} == {0, 1}
+    verified = prove(warehouse, star_lake, dimensions)
+
+    assert verified["fact_payment"] == VerifiedTable("fact_payment", 0, 1, quarantined=0)
+    assert verified["dim_currency"] == VerifiedTable("dim_currency", 1, 2, quarantined=0)
 
 
-def test_a_fact_that_waits_stands_for_its_key_unless_a_later_version_was_loaded(
-    warehouse: psycopg.Connection, three_payments: StarLake, load_through: LoadThrough
+def test_runs_after_the_one_that_was_loaded_do_not_count(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    three_payments.add_star_rows(
-        "fact_payment",
-        # 1 waits in two versions, 2 in one that a later one has overtaken, 3 to be deleted.
-        *(
-            {"payment_record_id": record, "transaction_id": transaction, "payment_id": key}
-            | {"payment_amount": Decimal(amount), "is_deleted": deleted}
-            for record, key, transaction, amount, deleted in (
-                (5, 1, 7, "100.01", False),
-                (6, 1, 7, "100.02", False),
-                (7, 2, 7, "200.01", False),
-                (8, 2, 1, "200.02", False),
-                (9, 3, 7, "300.01", True),
-            )
+    payments.add_star_rows("fact_payment", {"payment_record_id": 5, "payment_id": 5}, sequence=2)
+
+    assert prove(warehouse, payments, source)["fact_payment"].versions == 4
+
+
+def test_a_table_that_reads_its_own_rows_may_hold_more_and_not_less(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
+) -> None:
+    least = replace(source.tables["dim_date"], files=(), is_least=True)
+    source.tables["dim_date"] = least
+    assert prove(warehouse, payments, source)["dim_date"].versions == 1
+
+    source.makes("dim_date", {"date_id": DAY.replace(day=1)}, is_least=True)
+    with pytest.raises(VerificationFailed, match="dim_date: date_id 2026-01-01 is missing"):
+        prove(warehouse, payments, source)
+
+
+def test_facts_that_wait_in_the_warehouse_are_counted_and_compared(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    source: MadeUpSource,
+    load_through: LoadThrough,
+) -> None:
+    later = {"payment_id": 4, "transaction_id": 7}
+    payments.add_star_rows("fact_payment", {"payment_record_id": 5, **later}, sequence=2)
+    load_through(2)
+    source.makes("fact_payment", later)
+
+    verified = prove(warehouse, payments, source, sequence=2)
+
+    assert verified["fact_payment"] == VerifiedTable("fact_payment", 4, 4, quarantined=1)
+    warehouse.execute("""update fact_quarantine set content = content || '{"paid": true}'""")
+    with pytest.raises(VerificationFailed, match="payment_record_id 5 differs"):
+        prove(warehouse, payments, source, sequence=2)
+    warehouse.execute("delete from fact_quarantine")
+    with pytest.raises(VerificationFailed, match="payment_record_id 5 is missing"):
+        prove(warehouse, payments, source, sequence=2)
+
+
+def test_a_malformed_source_row_has_to_wait_in_the_lake_s_quarantine(
+    warehouse: psycopg.Connection, payments: StarLake, dimensions: MadeUpSource
+) -> None:
+    # 3 was shown in good form before, 9 never was.
+    waiting = {3: WAITS_IN_QUARANTINE, 9: WAITS_IN_QUARANTINE}
+    dimensions.makes("fact_payment", ONE, TWO, waiting=waiting)
+
+    with pytest.raises(VerificationFailed, match="payment_id 3 differs, payment_id 9 is missing"):
+        prove(warehouse, payments, dimensions)
+
+    payments.add("quarantine", malformed(3, 2), malformed(9, 1), malformed(1))
+    assert prove(warehouse, payments, dimensions)["fact_payment"] == VerifiedTable(
+        "fact_payment", 2, 4, quarantined=2
+    )
+
+
+def test_a_malformed_row_that_a_later_version_has_replaced_waits_no_more(
+    warehouse: psycopg.Connection, payments: StarLake, dimensions: MadeUpSource
+) -> None:
+    dimensions.makes("fact_payment", ONE, TWO, waiting={3: WAITS_IN_QUARANTINE})
+    payments.add("quarantine", malformed(3, 1))
+
+    with pytest.raises(VerificationFailed, match="payment_id 3 differs"):
+        prove(warehouse, payments, dimensions)
+
+
+def test_a_row_that_the_raw_zone_cannot_hold_may_be_shown_as_it_was_or_not_at_all(
+    warehouse: psycopg.Connection, payments: StarLake, dimensions: MadeUpSource
+) -> None:
+    waiting = {3: WAITS_IN_RAW_QUARANTINE, 9: WAITS_IN_RAW_QUARANTINE}
+    dimensions.makes("fact_payment", ONE, TWO, waiting=waiting)
+
+    assert prove(warehouse, payments, dimensions)["fact_payment"].quarantined == 2
+
+
+def test_a_run_without_an_instant_of_its_own_is_said_to_be_loaded_and_not_proved(
+    warehouse: psycopg.Connection, payments: StarLake
+) -> None:
+    with pytest.raises(VerificationFailed, match=r"run 1 is loaded, but .* more than one snapshot"):
+        verify(warehouse, payments.lake, None, sequence=1, seconds_left=lambda: 60.0)
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "message"),
+    [
+        (
+            StarFingerprints("dim_design", failure="Binder Error: no file_name"),
+            "source/star dim_design: its SELECT fails at the source (Binder Error: no file_name).",
         ),
-        sequence=2,
-    )
-    load_through(2)
-
-    source = {"payment": fingerprint(2, payment_id="3", payment_amount="300.04")}
-    assert verify(warehouse, three_payments.lake, source) == (
-        VerifiedTable("fact_payment", rows=1, quarantined=1),
-    )
-
-    wrong = {"payment": fingerprint(2, payment_amount="300.05")}
-    with pytest.raises(VerificationFailed, match=r"300\.04 \(1 of them in quarantine\)"):
-        verify(warehouse, three_payments.lake, wrong)
-
-
-def test_a_malformed_source_row_stands_for_its_key_until_a_version_replaces_it(
-    warehouse: psycopg.Connection, three_payments: StarLake, load_through: LoadThrough
+        (
+            StarFingerprints("dim_design", ("design_id", "design_name", "file_name", "colour")),
+            "source/star dim_design: only one of SELECT and warehouse has colour, file_location.",
+        ),
+        (StarFingerprints("dim_weather", ("day",)), "the warehouse has no dim_weather."),
+    ],
+)
+def test_what_cannot_be_compared_is_not_proved(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    source: MadeUpSource,
+    fingerprints: StarFingerprints,
+    message: str,
 ) -> None:
-    three_payments.add(
-        "quarantine",
-        # A new row, with its number as text; a row that was shown in good form; one corrected.
-        malformed(9, payment_amount="0.07"),
-        malformed(1, 2, payment_amount=5),
-        malformed(2, payment_amount=77),
-        malformed(3, table="fact_sales_order", unit_price=1),
-    )
-    three_payments.add_star_rows(
-        "fact_payment",
-        {"payment_record_id": 5, "payment_id": 2, "payment_amount": Decimal("20.00")},
-        sequence=2,
-    )
-    load_through(2)
+    source.tables[fingerprints.table] = fingerprints
 
-    source = {"payment": fingerprint(4, payment_id="15", payment_amount="55.10")}
-    assert verify(warehouse, three_payments.lake, source) == (
-        VerifiedTable("fact_payment", rows=2, quarantined=2),
-    )
+    with pytest.raises(VerificationFailed, match=re.escape(message)):
+        prove(warehouse, payments, source)
 
 
-def test_a_malformed_row_in_several_runs_counts_as_it_was_last_seen(
-    warehouse: psycopg.Connection, three_payments: StarLake
+def test_a_table_of_which_the_source_tells_nothing_is_not_proved(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    three_payments.add(
-        "quarantine",
-        malformed(9, 3, payment_amount=3),
-        malformed(9, 2, payment_amount=2),
-        malformed(9, 1),
-    )
+    del source.tables["dim_staff"]
 
-    source = {"payment": fingerprint(4, payment_amount="63.04")}
-    assert verify(warehouse, three_payments.lake, source) == (
-        VerifiedTable("fact_payment", rows=3, quarantined=1),
-    )
+    with pytest.raises(VerificationFailed, match="source/star dim_staff: it has no SELECT"):
+        prove(warehouse, payments, source)
 
 
-def test_malformed_rows_that_have_gone_from_the_source_without_a_trace_are_no_difference(
-    warehouse: psycopg.Connection, three_payments: StarLake
+def test_a_proof_that_has_no_time_left_says_how_far_it_came_and_leaves_nothing(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    three_payments.add("quarantine", malformed(9, payment_amount=3))
+    with pytest.raises(VerificationFailed, match="did not suffice to prove it: it came to dim_"):
+        prove(warehouse, payments, source, seconds_left=10.0)
 
-    assert verify(warehouse, three_payments.lake, {"payment": fingerprint(3)}) == (
-        VerifiedTable("fact_payment", rows=3, quarantined=0),
-    )
+    assert prove(warehouse, payments, source)
 
 
-def test_a_malformed_row_without_a_value_adds_nothing_to_the_sum(
-    warehouse: psycopg.Connection, three_payments: StarLake
+def test_a_statement_is_given_up_before_the_function_s_time_ends(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource, connect: Connect
 ) -> None:
-    three_payments.add("quarantine", malformed(9, payment_amount=None))
-
-    source = {"payment": fingerprint(4, payment_id="15", payment_amount="60.04", currency_id="3")}
-    assert verify(warehouse, three_payments.lake, source) == (
-        VerifiedTable("fact_payment", rows=3, quarantined=1),
-    )
+    with connect().transaction() as held:
+        held.connection.execute("lock table fact_payment in access exclusive mode")
+        with pytest.raises(VerificationFailed, match="it came to fact_payment"):
+            prove(warehouse, payments, source, seconds_left=10.5)
 
 
-def test_a_malformed_row_beside_facts_that_wait_is_counted_with_them(
-    warehouse: psycopg.Connection, three_payments: StarLake, load_through: LoadThrough
+def test_fingerprints_that_have_gone_are_worth_a_retry(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    three_payments.add("quarantine", malformed(1, 2, payment_amount=1))
-    three_payments.add_star_rows(
-        "fact_payment",
-        {"payment_record_id": 5, "payment_id": 4, "transaction_id": 7},
-        sequence=2,
-    )
-    load_through(2)
+    (file,) = source.tables["fact_payment"].files
+    source.client.delete_object(Bucket=source.bucket, Key=file)
 
-    source = {"payment": fingerprint(4, payment_id="10", payment_amount="52.53")}
-    assert verify(warehouse, three_payments.lake, source) == (
-        VerifiedTable("fact_payment", rows=2, quarantined=2),
-    )
+    with pytest.raises(ObjectStoreUnavailable, match=file):
+        prove(warehouse, payments, source)
 
 
-def test_malformed_rows_of_another_table_do_not_count(
-    warehouse: psycopg.Connection, three_payments: StarLake
+def test_a_column_that_the_lake_lacks_is_a_mismatch(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    three_payments.add("quarantine", malformed(9, table="fact_sales_order", payment_amount=3))
+    warehouse.execute("alter table dim_currency add column symbol varchar")
 
-    assert verify(warehouse, three_payments.lake, {"payment": fingerprint(3)}) == (
-        VerifiedTable("fact_payment", rows=3, quarantined=0),
-    )
+    with pytest.raises(StarSchemaMismatch, match="dim_currency has no symbol in the lake"):
+        prove(warehouse, payments, source)

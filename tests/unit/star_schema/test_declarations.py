@@ -7,8 +7,8 @@ import pytest
 import sqlglot
 
 from glue_jobs.star_schema.build import EVERY_TABLE, QUARANTINE, record_id_of
-from glue_jobs.star_schema.declarations import declared
 from glue_jobs.star_schema.rules import rules_of
+from pipeline.declarations import declared
 from pipeline.star_sql import StarTable, star_tables
 from tests.fixtures.lake import STAR
 from tests.oracle.star import RECORD_IDS

@@ -49,13 +49,14 @@ def test_a_bucket_refuses_whatever_does_not_come_over_tls(name):
 
 
 @pytest.mark.parametrize("name", of_type(BUCKET))
-def test_a_bucket_forgets_old_versions_unfinished_uploads_and_progress_and_nothing_else(name):
+def test_a_bucket_forgets_old_versions_and_what_only_a_run_needs_and_nothing_else(name):
     rule, *others = RESOURCES[name]["Properties"]["LifecycleConfiguration"]["Rules"]
     assert rule["Status"] == "Enabled"
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] >= 7
     assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] >= 1
     assert not [key for key in rule if key.startswith(("Expiration", "Transition"))]
-    assert [other["Prefix"] for other in others] == (["progress/"] if name == "RawBucket" else [])
+    of_a_run = ["progress/", "fingerprints/"] if name == "RawBucket" else []
+    assert [other["Prefix"] for other in others] == of_a_run
 
 
 @pytest.mark.parametrize("name", of_type(TABLE))

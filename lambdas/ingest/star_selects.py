@@ -1,0 +1,187 @@
+"""The star tables' SELECTs, run by DuckDB over what was read of the source."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import duckdb
+import pycountry
+
+from lambdas.ingest.source_reader import identifier, literal
+from pipeline.declarations import declared
+from pipeline.duckdb_sql import in_duckdb
+from pipeline.fingerprints import (
+    WAITS_IN_QUARANTINE,
+    WAITS_IN_RAW_QUARANTINE,
+    duckdb_fingerprint,
+)
+from pipeline.star_sql import StarTable
+
+_MEMORY = "256MB"
+
+Columns = tuple[tuple[str, str], ...]
+"""Names and DuckDB types of a SELECT's columns, the natural key first."""
+
+
+class StarSelects:
+    """A DuckDB whose views are the source tables, as far as they are shown to it.
+
+    Args:
+        folder: Where it puts what its memory does not hold.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._duckdb = duckdb.connect(
+            config={
+                "threads": 1,
+                "memory_limit": _MEMORY,
+                # Files of one name follow each other, sooner than their times tell them apart.
+                "enable_external_file_cache": False,
+                "temp_directory": str(folder / "selects"),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        self._run("set timezone = 'UTC'")
+        currencies = ", ".join(
+            f"({literal(currency.alpha_3)}, {literal(currency.name)})"
+            for currency in pycountry.currencies
+        )
+        self._run(f"create table iso_4217 as from (values {currencies}) as iso (code, name)")
+        self._run("create schema held")
+        self._run("create table lost (source varchar, key varchar)")
+
+    def close(self) -> None:
+        """Lets DuckDB go."""
+        self._duckdb.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, source: str, rows: Path) -> None:
+        """Shows those rows of a Parquet file that keep the table's rules, and no others of it."""
+        self._view(source, f"from {_parquet(rows)} where {_keeps_rules(source)}")
+
+    def hold(self, source: str, rows: Path) -> None:
+        """Keeps the rows of a Parquet file, for `show_held`."""
+        table = f"held.{identifier(source)}"
+        self._run(f"create table if not exists {table} as from {_parquet(rows)} limit 0")
+        self._run(f"insert into {table} from {_parquet(rows)}")
+
+    def show_held(self, sources: Iterable[str]) -> None:
+        """Shows all rows that were kept of some tables, whatever their rules."""
+        for source in sources:
+            self._view(source, f"from held.{identifier(source)}")
+
+    def lose(self, source: str, key: str, values: Path) -> None:
+        """Keeps the keys of rows that the raw zone cannot hold, from the file of their values."""
+        name = literal(f'$."{key}"')
+        self._run(
+            f"insert into lost select distinct {literal(source)}, "  # noqa: S608  # nosec B608
+            f"json_extract_string(primary_key, {name}) from {_parquet(values)}"
+        )
+
+    def begin(self, star: StarTable) -> Columns:
+        """Returns the columns of a SELECT, whose sources have to be shown.
+
+        Raises:
+            duckdb.Error: The SELECT does not fit its sources.
+            sqlglot.errors.SqlglotError: The SELECT has no equivalent in DuckDB.
+        """
+        own = declared(star.name, "own_columns")
+        if own:
+            nulls = ", ".join(f"null::{kind} as {name}" for name, kind in own.items())
+            self._view(star.name, f"from (select {nulls}) where false")
+        made = self._duckdb.execute(f"describe select * exclude (_sequence) {_made(star)}")
+        columns = tuple((str(name), str(kind)) for name, kind, *_ in made.fetchall())
+        if own:
+            self._run(
+                f"create table held.{star.name} as select * exclude (_sequence) {_made(star)}"
+            )
+        return columns
+
+    def grow(self, star: StarTable, columns: Columns) -> None:
+        """Lets a SELECT that reads its own table add what it makes of the rows that are shown.
+
+        Raises:
+            duckdb.Error: The SELECT fails.
+        """
+        self._view(star.name, f"from held.{star.name}")
+        latest = f"row_number() over (partition by {columns[0][0]} order by _sequence desc)"
+        self._run(
+            "create or replace temporary table grown as "
+            f"select * exclude (_sequence) {_made(star)} qualify {latest} = 1"
+        )
+        self._run(f"create or replace table held.{star.name} as from grown")
+
+    def write(self, star: StarTable, columns: Columns, path: Path) -> int:
+        """Writes the fingerprints of what a SELECT makes of the rows that are shown.
+
+        Raises:
+            duckdb.Error: The SELECT fails.
+        """
+        own = declared(star.name, "own_columns")
+        made = f"from held.{star.name}" if own else _made(star)
+        return self._copy(
+            f"select {columns[0][0]} as key, {duckdb_fingerprint(columns)} as fingerprint, "
+            f"null::varchar as waits_in {made}",
+            path,
+        )
+
+    def write_broken(self, source: str, key: str, columns: Columns, rows: Path, path: Path) -> int:
+        """Writes the keys of those rows of a Parquet file that break a rule of their table."""
+        return self._copy(
+            _waiting(identifier(key), columns, WAITS_IN_QUARANTINE)
+            + f" from {_parquet(rows)} where not ({_keeps_rules(source)})",
+            path,
+        )
+
+    def write_lost(self, star: StarTable, key: str, columns: Columns, path: Path) -> int:
+        """Writes the keys of rows that are not made, as the raw zone cannot hold what they need."""
+        lost = f"select key from lost where source = {literal(star.sources[0])}"  # noqa: S608  # nosec B608
+        if star.is_joined:
+            sources = ", ".join(literal(source) for source in star.sources)
+            lost += (
+                f" union select {identifier(key)}::varchar "  # noqa: S608  # nosec B608
+                f"from held.{identifier(star.sources[0])} "
+                f"where exists (from lost where source in ({sources})) and {identifier(key)} "
+                f"not in (select {columns[0][0]} {_made(star)})"
+            )
+        return self._copy(
+            f"{_waiting('key', columns, WAITS_IN_RAW_QUARANTINE)} from ({lost})", path
+        )
+
+    def _view(self, name: str, rows: str) -> None:
+        self._run(f"create or replace view {identifier(name)} as select *, 1 as _sequence {rows}")
+
+    def _copy(self, select: str, path: Path) -> int:
+        row = self._duckdb.execute(
+            f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _run(self, statement: str) -> None:
+        self._duckdb.execute(statement)
+
+
+def _made(star: StarTable) -> str:
+    return f"from ({in_duckdb(star.select)})"
+
+
+def _parquet(file: Path) -> str:
+    return f"read_parquet({literal(str(file))})"
+
+
+def _keeps_rules(source: str) -> str:
+    conditions = declared(source, "rules").values()
+    return " and ".join(f"coalesce({in_duckdb(one)}, false)" for one in conditions) or "true"
+
+
+def _waiting(key: str, columns: Columns, where: str) -> str:
+    return (
+        f"select {key}::{columns[0][1]} as key, null::varchar as fingerprint, "
+        f"{literal(where)} as waits_in"
+    )
