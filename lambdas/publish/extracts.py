@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import awswrangler as wr
 import pg8000
 
+from lambdas.publish.s3_upload import s3_upload
 from pipeline.errors import DatabaseRefused, PipelineError, WarehouseUnavailable
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _PREVIEWED_ROWS = 10
@@ -102,22 +103,24 @@ def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
     }
 
 
-def write_extracts(connection: pg8000.Connection, bucket: str) -> list[str]:
+def write_extracts(connection: pg8000.Connection, bucket: str, client: "S3Client") -> list[str]:
     """Writes each star table to `extracts/<table>.csv`, and returns the files' addresses.
 
     The rows are PostgreSQL's own CSV: numbers have their digits, and an empty string ("") is no
-    null (nothing at all). A data frame would keep neither, and holds a whole table in memory.
+    null (nothing at all). A data frame would keep neither, and holds a whole table in memory, as
+    AWS SDK for pandas does with a file that it uploads.
+
+    Raises:
+        ObjectStoreUnavailable: Amazon S3 did not take a file; the one before is still there.
     """
     written: list[str] = []
     for table in star_tables(connection):
-        path = f"s3://{bucket}/extracts/{table}.csv"
-        with tempfile.TemporaryFile() as file:
+        key = f"extracts/{table}.csv"
+        with s3_upload(bucket, key, client) as upload:
             connection.cursor().execute(
                 f'copy (select * from "{table}" order by 1) '  # noqa: S608  # nosec B608
                 "to stdout with (format csv, header)",
-                stream=file,
+                stream=upload,
             )
-            file.seek(0)
-            wr.s3.upload(file, path)
-        written.append(path)
+        written.append(f"s3://{bucket}/{key}")
     return written

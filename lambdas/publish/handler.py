@@ -29,7 +29,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     """
     began = time.monotonic()
     bucket = required("RAW_BUCKET")
-    store = ManifestStore(bucket, boto3.client("s3"))
+    client = boto3.client("s3")
+    store = ManifestStore(bucket, client)
     catalogued = catalogue_run(store, int(event["sequence"]), bucket, required("RAW_GLUE_DATABASE"))
     extracts: list[str] = []
     shown: dict[str, list[str]] = {}
@@ -42,7 +43,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
             shown = previews(connection)
             for table, rows in shown.items():
                 _LOGGER.info("preview", extra={"table": table, "rows": rows})
-            extracts = write_extracts(connection, required("LAKE_BUCKET"))
+            extracts = write_extracts(connection, required("LAKE_BUCKET"), client)
     answer = {
         "seconds": round(time.monotonic() - began, 3),
         "catalogued": catalogued,

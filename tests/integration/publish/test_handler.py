@@ -4,17 +4,20 @@ import csv
 import io
 import json
 import os
-from typing import TYPE_CHECKING
+import tracemalloc
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import psycopg
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from psycopg.conninfo import make_conninfo
 
 from lambdas.load.migrations import migrate, migrations
-from lambdas.publish.extracts import connect, previews
+from lambdas.publish import s3_upload
+from lambdas.publish.extracts import connect, previews, write_extracts
 from lambdas.publish.handler import handler
-from pipeline.errors import DatabaseRefused, WarehouseUnavailable
+from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
 from tests.fixtures.lake import STAR
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
@@ -133,6 +136,108 @@ def test_extracts_keep_digits_microseconds_nulls_and_empty_text(
         "3.1",
     ]
     assert payments[0]["created_time"] == "23:59:59.999999"
+
+
+@pytest.mark.parametrize("start", "=+-@\t\r")
+def test_text_that_a_spreadsheet_would_take_for_a_formula_is_extracted_as_it_is(
+    deployed: RawZone,
+    warehouse_dsn: str,
+    lake_bucket: str,
+    s3: "S3Client",
+    start: str,
+) -> None:
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute("update dim_location set phone = %s", [f"{start}44 20"])
+        connection.execute("update fact_payment set payment_amount = -0.01")
+
+    handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+
+    (location,) = csv.DictReader(
+        io.StringIO(extract_of(s3, lake_bucket, "dim_location"), newline="")
+    )
+    assert location["phone"] == f"{start}44 20"
+    payments = csv.DictReader(io.StringIO(extract_of(s3, lake_bucket, "fact_payment")))
+    assert [payment["payment_amount"] for payment in payments] == ["-0.01", "-0.01"]
+
+
+@pytest.fixture
+def large_locations(warehouse_dsn: str) -> int:
+    """Locations of 48 MB in all; gives how many."""
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute(
+            "insert into dim_location select n, repeat(chr(65 + n % 26), 10000), '', '', '', '', "
+            "'', '', false, '' from generate_series(2, 4800) as n"
+        )
+    return 4800
+
+
+def test_a_table_of_any_size_is_extracted_in_the_memory_of_a_few_parts(
+    deployed: RawZone,
+    lake_bucket: str,
+    s3: "S3Client",
+    large_locations: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(s3_upload, "PART_BYTES", 5 * 1024 * 1024)
+    tracemalloc.start()
+    try:
+        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 25 * 1024 * 1024
+    locations = list(csv.reader(io.StringIO(extract_of(s3, lake_bucket, "dim_location"))))
+    assert len(locations) == 1 + large_locations
+    assert {len(row[1]) for row in locations[2:]} == {10_000}
+
+
+def test_an_extract_that_breaks_off_leaves_the_one_before_and_no_parts(
+    deployed: RawZone,
+    warehouse_dsn: str,
+    lake_bucket: str,
+    s3: "S3Client",
+    large_locations: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(s3_upload, "PART_BYTES", 5 * 1024 * 1024)
+    s3.put_object(Bucket=lake_bucket, Key="extracts/dim_location.csv", Body=b"before")
+    client = boto3.client("s3")
+
+    def break_off(model: Any, **_: object) -> None:
+        with psycopg.connect(warehouse_dsn, autocommit=True) as other:
+            other.execute(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+
+    client.meta.events.register("before-call.s3.UploadPart", break_off)
+    secrets = boto3.client("secretsmanager")
+    with (
+        pytest.raises(WarehouseUnavailable),
+        connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", secrets) as connection,
+    ):
+        write_extracts(connection, lake_bucket, client)
+
+    assert extract_of(s3, lake_bucket, "dim_location") == "before"
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=lake_bucket)
+
+
+def test_an_object_store_that_fails_in_the_middle_of_an_extract_is_worth_a_retry(
+    deployed: RawZone, lake_bucket: str
+) -> None:
+    client = boto3.client("s3")
+
+    def fail(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://s3")
+
+    client.meta.events.register("before-call.s3.UploadPart", fail)
+    secrets = boto3.client("secretsmanager")
+    with (
+        pytest.raises(ObjectStoreUnavailable, match="could not write s3://"),
+        connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", secrets) as connection,
+    ):
+        write_extracts(connection, lake_bucket, client)
 
 
 def test_a_warehouse_is_reached_over_its_unix_socket_as_well(

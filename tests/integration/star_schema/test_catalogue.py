@@ -6,7 +6,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
-from glue_jobs.star_schema.declarations import declared
+from pipeline.declarations import declared
 from tests.integration.star_schema.world import Business, Star
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from glue_jobs.star_schema import rules
-from glue_jobs.star_schema.declarations import declared
+from pipeline.declarations import declared
 from pipeline.errors import TableBuildFailed
 from tests.integration.star_schema.world import Business, Star
 
