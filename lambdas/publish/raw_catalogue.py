@@ -20,6 +20,11 @@ _ATHENA_TYPES = {
     "timestamp[us]": "timestamp",
     "timestamp[us, tz=UTC]": "timestamp",
 }
+QUARANTINE = "raw_quarantine"
+"""The table of the values that the raw zone cannot hold, and their folder in the raw bucket."""
+_QUARANTINE_COLUMNS = dict.fromkeys(
+    ("source_table", "primary_key", "column_name", "value", "reason", "source_row"), "string"
+)
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _PARTITIONS = {"year": "string", "month": "string", "day": "string"}
 _DAY = re.compile(r"(?P<folder>.*/year=(?P<y>\d+)/month=(?P<m>\d+)/day=(?P<d>\d+)/)")
@@ -68,7 +73,8 @@ def _catalogue_table(
     after = _catalogued_through(database, table) if held else 0
     # Further than there are runs: the raw zone has been begun again.
     runs = tuple(store.changes(source, after=after if after <= sequence else 0, through=sequence))
-    partitions = _partitions(runs, source, bucket)
+    _catalogue_quarantine(runs, source, bucket, database)
+    partitions = _folders(bucket, (file for run in runs for file in run.tables[source].files))
     if not partitions:
         return False
     types = _athena_types(runs, source)
@@ -98,12 +104,32 @@ def _catalogued_through(database: str, table: str) -> int:
     return int(parameters.get(_CATALOGUED_THROUGH, 0))
 
 
-def _partitions(runs: Iterable[Manifest], source: str, bucket: str) -> dict[str, list[str]]:
-    """Returns the folders of the runs' files, and the day that each one is for."""
+def _catalogue_quarantine(
+    runs: Iterable[Manifest], source: str, bucket: str, database: str
+) -> None:
+    """Adds the values that runs could not hold of a source to the one table of all such values."""
+    files = (file for run in runs for file in run.tables[source].quarantine_files)
+    partitions = {folder: [source, *day] for folder, day in _folders(bucket, files).items()}
+    if not partitions:
+        return
+    wr.catalog.create_parquet_table(
+        database=database,
+        table=QUARANTINE,
+        path=f"s3://{bucket}/{QUARANTINE}/",
+        columns_types=_QUARANTINE_COLUMNS,
+        partitions_types={"source": "string", **_PARTITIONS},
+        mode="append",
+    )
+    wr.catalog.add_parquet_partitions(
+        database=database, table=QUARANTINE, partitions_values=partitions
+    )
+
+
+def _folders(bucket: str, files: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the folders of files, and the day that each one is for."""
     return {
         f"s3://{bucket}/{match['folder']}": [match["y"], match["m"], match["d"]]
-        for run in runs
-        for file in run.tables[source].files
+        for file in files
         if (match := _DAY.match(file))
     }
 

@@ -29,13 +29,18 @@ class RawZone:
     newest: Manifest | None = None
 
     def commit(
-        self, *, day: str = "2026-01-31", files: int = 1, **tables: tuple[Column, ...]
+        self,
+        *,
+        day: str = "2026-01-31",
+        files: int = 1,
+        not_held: int = 0,
+        **tables: tuple[Column, ...],
     ) -> int:
         """Adds a run that captured tables, each with its columns; all others had not changed."""
         before = self.newest.tables if self.newest else {}
         sequence = self.newest.sequence + 1 if self.newest else 1
         captured = {
-            name: self._capture(name, columns, sequence, day, files, before.get(name))
+            name: self._capture(name, columns, sequence, day, files, not_held, before.get(name))
             for name, columns in tables.items()
         }
         self.newest = Manifest(
@@ -75,6 +80,7 @@ class RawZone:
         sequence: int,
         day: str,
         files: int,
+        not_held: int,
         last: TableCapture | None,
     ) -> TableCapture:
         year, month, date = day.split("-")
@@ -86,8 +92,11 @@ class RawZone:
                 for part in range(files)
             ),
             key_files=(f"raw_keys/{name}/year={year}/month={month}/day={date}/keys.parquet",),
-            not_held=0,
-            quarantine_files=(),
+            not_held=not_held,
+            quarantine_files=tuple(
+                f"raw_quarantine/{name}/year={year}/month={month}/day={date}/{part}.parquet"
+                for part in range(not_held)
+            ),
             keys_swept=True,
             columns=columns,
             primary_key=(columns[0].name,),

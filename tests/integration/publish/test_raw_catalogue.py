@@ -147,3 +147,34 @@ def test_a_raw_zone_that_was_begun_again_is_catalogued_from_its_first_run(
     assert raw_zone.catalogue(raw_zone.commit(day="2026-02-01", design=DESIGN)) == ["design"]
 
     assert "2026-02-01" in raw_zone.days("design")
+
+
+def test_values_that_were_not_held_of_any_source_are_one_table_by_source_and_day(
+    raw_zone: RawZone,
+) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+    raw_zone.commit(not_held=2, design=DESIGN)
+    sequence = raw_zone.commit(day="2026-02-01", not_held=1, design=DESIGN, currency=DESIGN)
+
+    assert raw_zone.catalogue(sequence) == ["currency", "design"]
+
+    assert list(raw_zone.columns("raw_quarantine")) == [
+        "source_table",
+        "primary_key",
+        "column_name",
+        "value",
+        "reason",
+        "source_row",
+    ]
+    assert raw_zone.days("raw_quarantine") == {
+        "design-2026-01-31": "raw_quarantine/design/year=2026/month=01/day=31/",
+        "design-2026-02-01": "raw_quarantine/design/year=2026/month=02/day=01/",
+        "currency-2026-02-01": "raw_quarantine/currency/year=2026/month=02/day=01/",
+    }
+
+
+def test_there_is_no_table_of_values_that_were_not_held_where_all_are(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+
+    tables = raw_zone.glue.get_tables(DatabaseName=raw_zone.database)["TableList"]
+    assert [table["Name"] for table in tables] == ["design"]
