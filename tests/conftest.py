@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures.cloud",
     "tests.fixtures.lake",
     "tests.fixtures.postgres",
+    "tests.fixtures.proxy",
     "tests.fixtures.spark",
     "tests.fixtures.stack",
 ]

@@ -22,7 +22,13 @@ class Context(LambdaContext):
 
 
 def put_secret(dsn: str) -> str:
-    """Keeps how to reach a database, in the form that Amazon RDS writes; returns the ARN."""
+    """Keeps how to reach a database in a new secret, and returns its ARN."""
+    client = boto3.client("secretsmanager")
+    return client.create_secret(Name=uuid.uuid4().hex, SecretString=secret_text(dsn))["ARN"]
+
+
+def secret_text(dsn: str) -> str:
+    """Returns how to reach a database, in the form that Amazon RDS writes."""
     parts = conninfo_to_dict(dsn)
     secret = {
         "engine": "postgres",
@@ -32,6 +38,4 @@ def put_secret(dsn: str) -> str:
         "password": parts["password"],
         "dbname": parts["dbname"],
     }
-    client = boto3.client("secretsmanager")
-    made = client.create_secret(Name=uuid.uuid4().hex, SecretString=json.dumps(secret))
-    return made["ARN"]
+    return json.dumps(secret)
