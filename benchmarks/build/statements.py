@@ -9,14 +9,8 @@ import sqlglot
 from benchmarks.build.contenders.task import RUN_ID
 from glue_jobs.star_schema.build import record_id_of
 from glue_jobs.star_schema.rules import rules_of
+from pipeline.duckdb_sql import in_duckdb
 from pipeline.star_sql import StarTable, star_tables
-
-# DuckDB counts the days of the week from Sunday, and its series of days are of timestamps.
-_IN_DUCKDB = {
-    "WEEKDAY(date_id) + 1": "ISODOW(date_id)",
-    "UNNEST(GENERATE_SERIES(": "UNNEST(RANGE(",
-    "MAKE_DATE(last_year, 12, 31)))": "MAKE_DATE(last_year + 1, 1, 1), INTERVAL 1 DAY))::DATE",
-}
 
 
 def statements(files: Mapping[str, list[Path]]) -> str:
@@ -40,7 +34,7 @@ def statements(files: Mapping[str, list[Path]]) -> str:
 
 def _view(source: str, paths: list[Path]) -> str:
     listed = ", ".join(_literal(str(path)) for path in paths)
-    kept = " and ".join(f"({_in_duckdb(rule)})" for rule in rules_of(source).every.values())
+    kept = " and ".join(f"({in_duckdb(rule)})" for rule in rules_of(source).every.values())
     return (
         f"create view {source} as select *, 1 as _sequence "  # noqa: S608
         f"from read_parquet([{listed}], hive_partitioning = false) where {kept or 'true'}"
@@ -48,7 +42,7 @@ def _view(source: str, paths: list[Path]) -> str:
 
 
 def _copy(star: StarTable) -> str:
-    select = _in_duckdb(star.select)
+    select = in_duckdb(star.select)
     parsed = sqlglot.parse_one(star.select, read="spark")
     assert isinstance(parsed, sqlglot.exp.Query)  # noqa: S101 - a star table is one SELECT
     key = parsed.named_selects[0]
@@ -58,13 +52,6 @@ def _copy(star: StarTable) -> str:
         f"false as is_deleted, '{RUN_ID}' as run_id "
         f"from ({select})) to '{star.name}.parquet' (format parquet, compression zstd)"
     )
-
-
-def _in_duckdb(text: str) -> str:
-    (made,) = sqlglot.transpile(text, read="spark", write="duckdb")
-    for spark, duckdb in _IN_DUCKDB.items():
-        made = made.replace(spark, duckdb)
-    return made
 
 
 def _literal(text: str) -> str:
