@@ -257,6 +257,7 @@ def rotated(
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", arn)
     monkeypatch.setenv("GLUE_DATABASE", two_runs.lake.database)
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/test")
     return Rotated(dsn, arn)
 
 
