@@ -284,7 +284,7 @@ class _TableBuild:
         """Gives the latest version that the table holds of each key that may have a new one.
 
         What is read follows what was captured: of other keys no more than the key itself, and that
-        only where a run looked at all keys.
+        only where a run looked at all keys. A small table is read, and given, whole.
         """
         key = captured.columns[0]
         rows = self._table.rows().drop("run_id", "_sequence")
@@ -293,6 +293,9 @@ class _TableBuild:
                 f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
                 'gained: start the state machine with {"rebuild": true} to fill it'
             )
+        if self._table.is_small():
+            yield self._latest(rows, key)
+            return
         keys = touched_keys(
             captured, key=key, shown=self._shown(rows, key), present=present, swept=swept
         ).persist()

@@ -15,6 +15,8 @@ from glue_jobs.star_schema.spark_sql import literal, quoted
 from pipeline.errors import SourceSchemaChanged
 
 CATALOG = "glue_catalog"
+SMALL_TABLE_ROWS = 100_000
+"""A table of no more rows is read whole: it has one row group or two."""
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
 _PROPERTIES: Final = {
     "format-version": "2",
@@ -110,6 +112,11 @@ class LakeTable:
         )
         return Applied(int(row["through"]), row["run_id"]) if row is not None else None
 
+    def is_small(self) -> bool:
+        """Returns whether to read all of the table costs less than to know what of it to read."""
+        newest = self._snapshots().select("summary").first()
+        return newest is None or int(newest["summary"].get("total-records", 0)) <= SMALL_TABLE_ROWS
+
     def greatest(self, column: str) -> int:
         """Returns a column's greatest value, 0 for none; Iceberg answers from its metadata."""
         row = self.rows().select(f.max(column)).first()
@@ -195,12 +202,13 @@ class LakeTable:
         count = changed.count()
         if not count:
             return self.append(changed, applied)
-        touched = within_ranges(changed.select(key), f"target.`{key}`")
+        column = f"target.`{key}`"
+        touched = "true" if self.is_small() else within_ranges(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._announce(applied)
         self._spark.sql(
             f"merge into {self.identifier} as target using changed "  # nosec B608
-            f"on target.`{key}` = changed.`{key}` and ({touched}) "
+            f"on {column} = changed.`{key}` and ({touched}) "
             "when matched then update set * when not matched then insert *"
         )
         return count

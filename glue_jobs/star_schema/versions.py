@@ -26,8 +26,8 @@ def new_versions(
     Args:
         captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
         key: The name of the natural key's column.
-        known: The latest version that the table holds of each of the `touched_keys`: `key`, the
-            content's columns, `is_deleted`; None for an empty table.
+        known: The latest version that the table holds of each of the `touched_keys`, or of more
+            keys: `key`, the content's columns, `is_deleted`; None for an empty table.
         present: The keys that a complete look at the source found: `key` (by that name) and
             `_sequence`; None where no run looked.
         swept: The sequences of those runs: any key that is not in `present` then had gone.

@@ -7,11 +7,12 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as f
 
-from glue_jobs.star_schema import build, versions
-from glue_jobs.star_schema.lake import LakeTable
+from glue_jobs.star_schema import build, lake, versions
+from glue_jobs.star_schema.lake import SMALL_TABLE_ROWS, LakeTable
 from glue_jobs.star_schema.raw_views import Pending, pending
 from pipeline.manifest import ManifestStore
 from pipeline.star_sql import StarTable
@@ -53,9 +54,10 @@ TABLES = ("fact_payment", "dim_design", "dim_staff")
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(history=histories())
+@given(history=histories(), small=st.sampled_from([0, SMALL_TABLE_ROWS]))
 def test_any_history_is_at_every_point_what_the_oracle_says(
     history: list[Day],
+    small: int,
     new_business: Callable[[], Business],
     new_star: Callable[[Business], Star],
     new_warehouse: Callable[[Star, Business], Warehouse],
@@ -64,13 +66,16 @@ def test_any_history_is_at_every_point_what_the_oracle_says(
     star = new_star(business)
     warehouse = new_warehouse(star, business)
 
-    assert next(play(history, business, star, warehouse, STARS), None) is None
+    with patch.object(lake, "SMALL_TABLE_ROWS", small):
+        assert next(play(history, business, star, warehouse, STARS), None) is None
 
 
+@pytest.mark.parametrize("small", [0, SMALL_TABLE_ROWS])
 def test_a_history_of_every_kind_of_change_is_what_the_oracle_says(
-    business: Business, star: Star
+    business: Business, star: Star, small: int
 ) -> None:
-    assert next(play(OF_EVERY_KIND, business, star, None, TABLES), None) is None
+    with patch.object(lake, "SMALL_TABLE_ROWS", small):
+        assert next(play(OF_EVERY_KIND, business, star, None, TABLES), None) is None
 
 
 def keep_versions_that_do_not_differ(states: DataFrame) -> DataFrame:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from pyspark.sql import SparkSession
 
+from glue_jobs.star_schema import lake
 from glue_jobs.star_schema.key_ranges import RANGES, within_ranges
 from tests.integration.star_schema.world import Business, Star
 
@@ -52,8 +53,14 @@ def without_files(business: Business, locations: set[str]) -> Iterator[None]:
     ],
 )
 def test_a_build_reads_no_file_of_keys_that_did_not_change(
-    business: Business, star: Star, table: str, source: str, change: LiteralString
+    business: Business,
+    star: Star,
+    table: str,
+    source: str,
+    change: LiteralString,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
     business.run()
     star.build(table)
     of_other_keys = star.files(table)
