@@ -3,6 +3,8 @@
 Databricks SQL is sqlglot's name for Spark SQL in ANSI mode, which the jobs run in.
 """
 
+from functools import cache
+
 import sqlglot
 from sqlglot import exp
 
@@ -10,6 +12,7 @@ _NARROW = 18
 """The digits of a decimal that DuckDB keeps in 64 bits."""
 
 
+@cache
 def in_duckdb(text: str) -> str:
     """Returns a SELECT or a condition of Spark SQL as DuckDB's SQL.
 

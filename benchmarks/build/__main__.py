@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -34,10 +33,9 @@ from benchmarks.build.session_settings import write_defaults
 from benchmarks.build.statements import statements
 from benchmarks.ingest.course import tell
 from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
-from local.postgres import PostgresError
+from benchmarks.workshop import workshop
 from pipeline.manifest import Manifest
 
-_STATE = measure.ROOT / ".local"
 _SECONDS_OF_A_LAP = 900.0
 _PACKAGES = ("duckdb", "pyspark")
 
@@ -135,19 +133,10 @@ def main() -> None:
 
 def _measured(orders: int, rounds: int) -> _Scale:
     """Measures one scale, prints its tables, and leaves nothing behind."""
-    _STATE.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-build-", dir=_STATE))
-    with measure.ending_in_order():
-        try:
-            tell(f"making {orders:,} orders")
-            with business(folder, orders, os.environ.update) as made:
-                scale = _benchmark(made, folder, orders, rounds)
-        except KeyboardInterrupt:
-            sys.exit("interrupted: what was started has been stopped and removed")
-        except (CommandFailed, PostgresError) as error:
-            sys.exit(f"the benchmark could not run: {error}")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with workshop("build") as folder:
+        tell(f"making {orders:,} orders")
+        with business(folder, orders, os.environ.update) as made:
+            scale = _benchmark(made, folder, orders, rounds)
     _tell_results(scale)
     return scale
 

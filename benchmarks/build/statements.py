@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pycountry
 import sqlglot
 
 from benchmarks.build.contenders.task import RUN_ID
 from glue_jobs.star_schema.build import record_id_of
 from glue_jobs.star_schema.rules import rules_of
+from lambdas.ingest.source_reader import literal
 from pipeline.duckdb_sql import in_duckdb
+from pipeline.iso_4217 import currencies
 from pipeline.star_sql import StarTable, star_tables
 
 
@@ -19,12 +20,9 @@ def statements(files: Mapping[str, list[Path]]) -> str:
     Args:
         files: The Parquet files of each source table, of one run.
     """
-    currencies = ", ".join(
-        f"({_literal(currency.alpha_3)}, {_literal(currency.name)})"
-        for currency in pycountry.currencies
-    )
+    values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
     made = [
-        f"create table iso_4217 as from (values {currencies}) as iso (code, name)",
+        f"create table iso_4217 as from (values {values}) as iso (code, name)",
         "create view dim_date as select null::date as date_id, 1 as _sequence where false",
         *(_view(source, paths) for source, paths in files.items()),
         *(_copy(star) for star in star_tables()),
@@ -33,7 +31,7 @@ def statements(files: Mapping[str, list[Path]]) -> str:
 
 
 def _view(source: str, paths: list[Path]) -> str:
-    listed = ", ".join(_literal(str(path)) for path in paths)
+    listed = ", ".join(literal(str(path)) for path in paths)
     kept = " and ".join(f"({in_duckdb(rule)})" for rule in rules_of(source).every.values())
     return (
         f"create view {source} as select *, 1 as _sequence "  # noqa: S608
@@ -52,7 +50,3 @@ def _copy(star: StarTable) -> str:
         f"false as is_deleted, '{RUN_ID}' as run_id "
         f"from ({select})) to '{star.name}.parquet' (format parquet, compression zstd)"
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

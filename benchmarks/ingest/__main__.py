@@ -1,9 +1,7 @@
 """`python -m benchmarks.ingest --rows N`: prints a table and, last of all, one line of JSON."""
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,9 +16,8 @@ from benchmarks.ingest.exactness import Comparison
 from benchmarks.ingest.incremental import Step
 from benchmarks.ingest.source import fill, server, version
 from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
-from local.postgres import PostgresError
+from benchmarks.workshop import workshop
 
-_STATE = measure.ROOT / ".local"
 _PART = 10
 # What needs more than this, beside the seconds that a JVM takes to start, need not end.
 _TIMES_THE_LIMIT = 40
@@ -44,17 +41,8 @@ def main() -> None:
     rows: int = parser.parse_args().rows
     if rows < _PART:
         parser.error(f"--rows has to be {_PART} or more")
-    _STATE.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-ingest-", dir=_STATE))
-    with measure.ending_in_order():
-        try:
-            _benchmark(rows, folder)
-        except KeyboardInterrupt:
-            sys.exit("interrupted: what was started has been stopped and removed")
-        except (CommandFailed, PostgresError) as error:
-            sys.exit(f"the benchmark could not run: {error}")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with workshop("ingest") as folder:
+        _benchmark(rows, folder)
 
 
 def _benchmark(rows: int, folder: Path) -> None:

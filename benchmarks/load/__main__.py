@@ -1,9 +1,7 @@
 """`python -m benchmarks.load --rows N`: prints a table and, last of all, one line of JSON."""
 
 import argparse
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,12 +28,12 @@ from benchmarks.load.warehouse import (
     settle,
     take_digest,
 )
-from benchmarks.measure import CommandFailed, Contender, Failure, Result, Usage
+from benchmarks.measure import Contender, Failure, Result, Usage
+from benchmarks.workshop import workshop
 from local.cloud.server import LocalCloud
-from local.postgres import PostgresError, PostgresServer
+from local.postgres import PostgresServer
 from local.stack import JARS
 
-_STATE = measure.ROOT / ".local"
 _CHANGED_ROWS = 20_000
 _TIMES_AS_MANY = 5
 """How many times the first facts all of them are. The peers load the first ones only."""
@@ -91,17 +89,8 @@ def main() -> None:
     rows: int = parser.parse_args().rows
     if rows < _TIMES_AS_MANY:
         parser.error(f"--rows has to be {_TIMES_AS_MANY} or more")
-    _STATE.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="benchmark-load-", dir=_STATE))
-    with measure.ending_in_order():
-        try:
-            _benchmark(rows, folder)
-        except KeyboardInterrupt:
-            sys.exit("interrupted: what was started has been stopped and removed")
-        except (CommandFailed, PostgresError, RuntimeError) as error:
-            sys.exit(f"the benchmark could not run: {error}")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with workshop("load") as folder:
+        _benchmark(rows, folder)
 
 
 def _benchmark(rows: int, folder: Path) -> None:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-import pycountry
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
@@ -29,6 +28,7 @@ from glue_jobs.star_schema.spark_sql import quoted
 from glue_jobs.star_schema.versions import new_versions, touched_keys
 from pipeline.declarations import declared
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
+from pipeline.iso_4217 import currencies
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.star_sql import StarTable
 
@@ -213,8 +213,7 @@ class _TableBuild:
         for name, rows in views.items():
             rows.createOrReplaceTempView(name)
         self._spark.createDataFrame(
-            [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
-            "code string, name string",
+            currencies(), "code string, name string"
         ).createOrReplaceTempView("iso_4217")
         if own_columns := declared(self._star.name, "own_columns"):
             self._own_rows(own_columns).createOrReplaceTempView(self._star.name)
@@ -293,7 +292,7 @@ class _TableBuild:
                 f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
                 'gained: start the state machine with {"rebuild": true} to fill it'
             )
-        if self._table.is_small():
+        if self._table.is_small:
             yield self._latest(rows, key)
             return
         keys = touched_keys(
@@ -318,12 +317,7 @@ class _TableBuild:
         if not self._star.is_fact:
             return rows
         record_id = record_id_of(self._star)
-        latest = Window.partitionBy(key).orderBy(f.desc(record_id))
-        return (
-            rows.withColumn("_rank", f.row_number().over(latest))
-            .where("_rank = 1")
-            .drop("_rank", record_id)
-        )
+        return _first_of_each(rows, key, f.desc(record_id)).drop(record_id)
 
     def _append_versions(
         self, versions: DataFrame, key: str, *, is_new: bool, of_one_run: bool
@@ -331,27 +325,22 @@ class _TableBuild:
         record_id = record_id_of(self._star)
         start = 0 if is_new else self._table.greatest(record_id)
         rows = numbered(versions, key=key, name=record_id, start=start, of_one_run=of_one_run)
-        return self._write(rows, key, is_new=is_new)
+        rows = self._prepared(rows, key)
+        commit = self._table.replace if is_new else self._table.append
+        return commit(rows, self._applied)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
-        latest = Window.partitionBy(key).orderBy(f.desc("_sequence"), f.desc("is_deleted"))
-        rows = (
-            versions.withColumn("_rank", f.row_number().over(latest))
-            .where("_rank = 1")
-            .drop("_rank")
-        )
-        rows = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
+        latest = _first_of_each(versions, key, f.desc("_sequence"), f.desc("is_deleted"))
+        rows = self._prepared(latest, key)
         if is_new:
-            return self._write(rows, key, is_new=True)
-        self._table.prepare(rows, self._design(key))
+            return self._table.replace(rows, self._applied)
         return self._table.merge(rows, key, self._applied)
 
-    def _write(self, rows: DataFrame, key: str, *, is_new: bool) -> int:
+    def _prepared(self, rows: DataFrame, key: str) -> DataFrame:
+        """Returns rows with `_sequence` last, for a table that is as they need it."""
         ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
         self._table.prepare(ordered, self._design(key))
-        if is_new:
-            return self._table.replace(ordered, self._applied)
-        return self._table.append(ordered, self._applied)
+        return ordered
 
     def _design(self, key: str) -> TableDesign:
         record_id = (record_id_of(self._star),) if self._star.is_fact else ()
@@ -366,6 +355,12 @@ class _TableBuild:
     def _applied(self) -> Applied:
         through = self._request.through
         return Applied(through, self._store.read(through).run_id)
+
+
+def _first_of_each(rows: DataFrame, key: str, *order: Column) -> DataFrame:
+    """Returns of each key the row that comes first in an order."""
+    rank = f.row_number().over(Window.partitionBy(key).orderBy(*order))
+    return rows.withColumn("_rank", rank).where("_rank = 1").drop("_rank")
 
 
 def _shuffle_partitions(todo: Pending) -> int:

@@ -5,6 +5,7 @@ with, so that a build that is repeated after a failure does each run exactly onc
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -96,8 +97,7 @@ class LakeTable:
         A snapshot that replaced files by others with the same rows says nothing of that.
         """
         applied = self._applied()
-        newest = self._snapshots().select("summary").first()
-        if applied and newest is not None and "applied-through" not in newest["summary"]:
+        if applied and "applied-through" not in self._newest_summary():
             self.append(self.rows().limit(0), applied)
 
     def _applied(self) -> Applied | None:
@@ -112,10 +112,13 @@ class LakeTable:
         )
         return Applied(int(row["through"]), row["run_id"]) if row is not None else None
 
+    @cached_property
     def is_small(self) -> bool:
-        """Returns whether to read all of the table costs less than to know what of it to read."""
-        newest = self._snapshots().select("summary").first()
-        return newest is None or int(newest["summary"].get("total-records", 0)) <= SMALL_TABLE_ROWS
+        """Whether to read all of the table costs less than to know what of it to read.
+
+        It is looked up once: a build that commits knows it from before.
+        """
+        return int(self._newest_summary().get("total-records", 0)) <= SMALL_TABLE_ROWS
 
     def greatest(self, column: str) -> int:
         """Returns a column's greatest value, 0 for none; Iceberg answers from its metadata."""
@@ -203,7 +206,7 @@ class LakeTable:
         if not count:
             return self.append(changed, applied)
         column = f"target.`{key}`"
-        touched = "true" if self.is_small() else within_ranges(changed.select(key), column)
+        touched = "true" if self.is_small else within_ranges(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._announce(applied)
         self._spark.sql(
@@ -221,12 +224,12 @@ class LakeTable:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.run-id", applied.run_id)
 
     def _added(self) -> int:
-        row = (
-            self._snapshots()
-            .selectExpr("cast(summary['added-records'] as bigint) as added")
-            .first()
-        )
-        return int(row["added"] or 0) if row is not None else 0
+        return int(self._newest_summary().get("added-records", 0))
+
+    def _newest_summary(self) -> dict[str, str]:
+        """Returns what the newest commit says of itself; nothing where there is none."""
+        row = self._snapshots().select("summary").first()
+        return row["summary"] if row is not None else {}
 
     def _snapshots(self) -> DataFrame:
         """Returns the table's commits, the newest first."""

@@ -202,13 +202,10 @@ class SourceReader:
 
     def _copy(self, select: str, path: Path) -> int:
         try:
-            row = self._duckdb.execute(
-                f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
-            ).fetchone()
+            return copy_to_parquet(self._duckdb, select, path)
         except duckdb.OutOfMemoryException as error:
             self._join_again()
             raise OutOfMemory from error
-        return int(row[0]) if row else 0
 
     def _join_again(self) -> None:
         """Goes on after an error, which ended the transaction."""
@@ -315,6 +312,14 @@ def extension() -> Path:
     raise FileNotFoundError(
         f"{_EXTENSION_PACKAGE} has no {_EXTENSION_FILE} for DuckDB {duckdb.__version__}"
     )
+
+
+def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> int:
+    """Writes the rows of a SELECT to a file, and returns how many."""
+    row = connection.execute(
+        f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def literal(text: str) -> str:

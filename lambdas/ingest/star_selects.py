@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Self
 
 import duckdb
-import pycountry
 
-from lambdas.ingest.source_reader import identifier, literal
+from lambdas.ingest.source_reader import copy_to_parquet, identifier, literal
 from pipeline.declarations import declared
 from pipeline.duckdb_sql import in_duckdb
 from pipeline.fingerprints import (
@@ -15,6 +14,7 @@ from pipeline.fingerprints import (
     WAITS_IN_RAW_QUARANTINE,
     duckdb_fingerprint,
 )
+from pipeline.iso_4217 import currencies
 from pipeline.star_sql import StarTable
 
 _MEMORY = "256MB"
@@ -43,11 +43,8 @@ class StarSelects:
             }
         )
         self._run("set timezone = 'UTC'")
-        currencies = ", ".join(
-            f"({literal(currency.alpha_3)}, {literal(currency.name)})"
-            for currency in pycountry.currencies
-        )
-        self._run(f"create table iso_4217 as from (values {currencies}) as iso (code, name)")
+        values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
+        self._run(f"create table iso_4217 as from (values {values}) as iso (code, name)")
         self._run("create schema held")
         self._run("create table lost (source varchar, key varchar)")
 
@@ -158,10 +155,7 @@ class StarSelects:
         self._run(f"create or replace view {identifier(name)} as select *, 1 as _sequence {rows}")
 
     def _copy(self, select: str, path: Path) -> int:
-        row = self._duckdb.execute(
-            f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
-        ).fetchone()
-        return int(row[0]) if row else 0
+        return copy_to_parquet(self._duckdb, select, path)
 
     def _run(self, statement: str) -> None:
         self._duckdb.execute(statement)

@@ -54,25 +54,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         f"{EXACT_TEXT} {_SOON_GONE}",
     )
     session = boto3.Session()
-    catalog = glue_catalog(session.client("s3"), session.get_credentials())
-    lake = Lake(catalog, required("GLUE_DATABASE"))
+    s3 = session.client("s3")
+    lake = Lake(glue_catalog(s3, session.get_credentials()), required("GLUE_DATABASE"))
     with (
         translated_errors(Role.WAREHOUSE),
         warehouse.connect(session.client("secretsmanager")) as connection,
     ):
         connection.autocommit = True
-        result = load(
-            connection,
-            lake,
-            request,
-            seconds_left=seconds_left,
-        )
+        result = load(connection, lake, request, seconds_left=seconds_left)
         found = quality(connection, lake, request.sequence) if result.complete else None
         verified = (
             verify(
                 connection,
                 lake,
-                _source(event["fingerprints"], session.client("s3")),
+                _source(event["fingerprints"], s3),
                 sequence=request.sequence,
                 seconds_left=seconds_left,
             )

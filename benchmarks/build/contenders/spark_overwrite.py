@@ -1,7 +1,6 @@
 """Plain Spark: the same SELECTs over the files of one run, written as Parquet by overwrite."""
 
 import boto3
-import pycountry
 from pyspark.sql import SparkSession, Window
 from pyspark.sql import functions as f
 
@@ -9,6 +8,7 @@ from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import RUN_ID, task
 from glue_jobs.star_schema.build import record_id_of
 from glue_jobs.star_schema.rules import keeps_all, rules_of
+from pipeline.iso_4217 import currencies
 from pipeline.manifest import ManifestStore
 from pipeline.star_sql import star_tables
 
@@ -22,10 +22,9 @@ def build(spark: SparkSession) -> int:
         files = [f"s3://{todo.raw_bucket}/{key}" for key in capture.files]
         rows = spark.read.parquet(*files).where(keeps_all(rules_of(source).every))
         rows.withColumn("_sequence", f.lit(1)).createOrReplaceTempView(source)
-    spark.createDataFrame(
-        [(currency.alpha_3, currency.name) for currency in pycountry.currencies],
-        "code string, name string",
-    ).createOrReplaceTempView("iso_4217")
+    spark.createDataFrame(currencies(), "code string, name string").createOrReplaceTempView(
+        "iso_4217"
+    )
     spark.createDataFrame([], "date_id date, _sequence int").createOrReplaceTempView("dim_date")
     for star in star_tables():
         rows = spark.sql(star.select).drop("_sequence")

@@ -1,7 +1,6 @@
 """The source moves to another server: a restore, a failover, a standby."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 from lambdas.ingest import change_capture
 from local.postgres import PostgresServer
 from pipeline.manifest import Capture, Manifest, key_of
+from tests.fixtures.postgres import running_server
 from tests.integration.ingest.ingestion import Ingestion, captures
 
 if TYPE_CHECKING:
@@ -25,11 +25,8 @@ SOURCE = (
 @pytest.fixture(scope="module")
 def other_server() -> Iterator[PostgresServer]:
     """A server that is not the source's."""
-    with tempfile.TemporaryDirectory(prefix="totesys-other-") as folder:
-        server = PostgresServer(Path(folder) / "postgres", {"fsync": "off"})
-        server.start()
+    with running_server("other", {"fsync": "off"}) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

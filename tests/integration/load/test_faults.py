@@ -1,10 +1,8 @@
 """Loads whose connection, server or credentials go away: they fail clean, and nothing is lost."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +21,7 @@ from local.postgres import PostgresServer
 from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused, WarehouseUnavailable
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
+from tests.fixtures.postgres import running_server
 from tests.fixtures.proxy import Direction, Proxy
 from tests.integration.load.conftest import AT_ONCE, IN_STEPS
 from tests.integration.load.disturbed_lake import DisturbedLake
@@ -168,12 +167,8 @@ def test_a_connection_that_is_cut_at_any_byte_loses_and_doubles_nothing(
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """A server that a test may stop."""
-    # Not in pytest's folder: where tests run as root the server does not, and may not enter there.
-    with tempfile.TemporaryDirectory(prefix="totesys-restarted-") as folder:
-        server = PostgresServer(Path(folder) / "postgres", {"fsync": "off"})
-        server.start()
+    with running_server("restarted", {"fsync": "off"}) as server:
         yield server
-        server.stop()
 
 
 @pytest.mark.parametrize("pace", [AT_ONCE, IN_STEPS], ids=["at once", "in steps"])
