@@ -11,6 +11,11 @@ from importlib import resources
 
 _RELATION = re.compile(r"\b(from|join)\s+([a-z_][a-z0-9_]*)")
 _CTE = re.compile(r"(?:\bwith|,)\s+([a-z_][a-z0-9_]*)\s+as\s*\(")
+_ROW_BY_ROW = re.compile(
+    r"\s*select\s+([a-z_][a-z0-9_]*)(?:\s+as\s+[a-z0-9_]+)?\s*,"
+    r"(?:(?!\b(?:select|over)\b).)*\bfrom\s+[a-z_][a-z0-9_]*\s*",
+    re.DOTALL,
+)
 _COMMENT = re.compile(r"--[^\n]*")
 _REFERENCE_VIEWS = frozenset({"iso_4217"})
 """Views that the jobs bring themselves: no source tables."""
@@ -26,12 +31,15 @@ class StarTable:
         select: The SELECT, in Spark SQL, over the source tables.
         sources: The source tables that it reads, in the order of their first mention.
         is_joined: Whether it joins its sources, so that a change of one changes rows of another.
+        key_source: The source column that its key is, where the SELECT makes one row of each row
+            of its source and takes the key as it is; elsewhere None.
     """
 
     name: str
     select: str
     sources: tuple[str, ...]
     is_joined: bool
+    key_source: str | None
 
     @property
     def is_fact(self) -> bool:
@@ -45,11 +53,13 @@ def parse(name: str, select: str) -> StarTable:
     ctes = set(_CTE.findall(text))
     own = ctes | _REFERENCE_VIEWS | {name}
     relations = [match for match in _RELATION.findall(text) if match[1] not in own]
+    row_by_row = _ROW_BY_ROW.fullmatch(text)
     return StarTable(
         name=name,
         select=select,
         sources=tuple(dict.fromkeys(relation for _, relation in relations)),
         is_joined=any(keyword == "join" for keyword, _ in relations),
+        key_source=row_by_row[1] if row_by_row else None,
     )
 
 

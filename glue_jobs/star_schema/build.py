@@ -13,7 +13,7 @@ from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.key_ranges import within_ranges
 from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
-from glue_jobs.star_schema.numbering import numbered
+from glue_jobs.star_schema.numbering import numbered, numbered_in_one_partition
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import (
     Rules,
@@ -25,7 +25,7 @@ from glue_jobs.star_schema.rules import (
     stop_if_broken,
 )
 from glue_jobs.star_schema.spark_sql import quoted
-from glue_jobs.star_schema.versions import new_versions, touched_keys
+from glue_jobs.star_schema.versions import Layout, new_versions, touched_keys
 from pipeline.declarations import declared
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
 from pipeline.iso_4217 import currencies
@@ -139,6 +139,28 @@ def _prepare_quarantine(spark: SparkSession, database: str) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _Captured:
+    """What runs captured, as a star table's rows.
+
+    Attributes:
+        rows: The SELECT's rows.
+        present: The keys that there were; None where no run looked at all of them.
+        swept: The runs that looked at all keys.
+        layout: How to bring the rows of a key together.
+    """
+
+    rows: DataFrame
+    present: DataFrame | None
+    swept: tuple[int, ...]
+    layout: Layout
+
+    @property
+    def key(self) -> str:
+        """The name of the natural key's column."""
+        return self.rows.columns[0]
+
+
 class _TableBuild:
     """The build of one star table, on a session of its own."""
 
@@ -163,36 +185,48 @@ class _TableBuild:
         return built
 
     def _apply(self, todo: Pending, after: int) -> int:
-        self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(todo))
-        captured, present, swept = self._captured(todo, after)
-        key = captured.columns[0]
-        self._check(captured, rules_of(self._star.name), self._star.name, key)
+        rows = _captured_rows(todo)
+        self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(rows))
+        captured = self._captured(todo, after, has_few_rows=rows <= ROWS_OF_A_PARTITION)
+        key = captured.key
+        self._check(captured.rows, rules_of(self._star.name), self._star.name, key)
         is_new = after == 0
-        with nullcontext() if is_new else self._known(captured, present, swept) as known:
+        with nullcontext() if is_new else self._known(captured) as known:
             versions = new_versions(
-                captured, key=key, known=known, present=present, swept=swept
+                captured.rows,
+                key=key,
+                known=known,
+                present=captured.present,
+                swept=captured.swept,
+                layout=captured.layout,
             ).withColumn("run_id", _run_ids(todo.runs))
-            if self._star.is_fact:
-                return self._append_versions(
-                    versions, key, is_new=is_new, of_one_run=len(todo.runs) == 1
-                )
-            return self._merge_latest(versions, key, is_new=is_new)
+            if not self._star.is_fact:
+                return self._merge_latest(versions, key, is_new=is_new)
+            give_numbers = (
+                numbered_in_one_partition if captured.layout is Layout.ONE_PARTITION else numbered
+            )
+            record_id = record_id_of(self._star)
+            facts = give_numbers(
+                versions,
+                key=key,
+                name=record_id,
+                start=0 if is_new else self._table.greatest(record_id),
+                of_one_run=len(todo.runs) == 1,
+            )
+            commit = self._table.replace if is_new else self._table.append
+            return commit(self._prepared(facts, key), self._applied)
 
-    def _captured(
-        self, todo: Pending, after: int
-    ) -> tuple[DataFrame, DataFrame | None, tuple[int, ...]]:
-        """Returns the SELECT's rows, the keys there were, and the runs that looked at all keys."""
+    def _captured(self, todo: Pending, after: int, *, has_few_rows: bool) -> _Captured:
+        layout = Layout.ONE_PARTITION if has_few_rows else Layout.RANGES
         if self._star.is_joined:
             # What the first table has is there, even if a value that is not held keeps it, or a row
             # that it joins, out of the rows.
             keys = self._views.state_keys(self._star.sources[0], todo.runs)
-            return self._select(self._state_views(todo)), keys, tuple(todo.runs)
+            return _Captured(self._select(self._state_views(todo)), keys, tuple(todo.runs), layout)
         head = self._store.read(self._request.through)
-        rows = self._select(
-            {source: self._fit_rows(source, todo, head) for source in self._star.sources}
-        )
+        views = {source: self._fit_rows(source, todo, head) for source in self._star.sources}
         if len(self._star.sources) != 1:
-            return rows, None, ()
+            return _Captured(self._select(views), None, (), layout)
         (source,) = self._star.sources
         runs = todo.captures[source]
         swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
@@ -201,7 +235,12 @@ class _TableBuild:
             if swept and (after > 0 or len(runs) > 1 or runs[0].tables[source].key_files)
             else None
         )
-        return rows, present, swept
+        if not (after or has_few_rows or present) and self._star.key_source:
+            # Spark looks for ranges by making all rows once more: here those of the source, which
+            # cost less than the SELECT's.
+            views[source] = views[source].repartitionByRange(quoted(self._star.key_source))
+            layout = Layout.AS_CAPTURED
+        return _Captured(self._select(views), present, swept, layout)
 
     def _state_views(self, todo: Pending) -> dict[str, DataFrame]:
         head = self._store.read(self._request.through)
@@ -277,17 +316,15 @@ class _TableBuild:
             ) from error
 
     @contextmanager
-    def _known(
-        self, captured: DataFrame, present: DataFrame | None, swept: tuple[int, ...]
-    ) -> Iterator[DataFrame]:
+    def _known(self, captured: _Captured) -> Iterator[DataFrame]:
         """Gives the latest version that the table holds of each key that may have a new one.
 
         What is read follows what was captured: of other keys no more than the key itself, and that
         only where a run looked at all keys. A small table is read, and given, whole.
         """
-        key = captured.columns[0]
+        key = captured.key
         rows = self._table.rows().drop("run_id", "_sequence")
-        if gained := [c for c in captured.columns if c not in (*rows.columns, "_sequence")]:
+        if gained := [c for c in captured.rows.columns if c not in (*rows.columns, "_sequence")]:
             raise SourceSchemaChanged(
                 f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
                 'gained: start the state machine with {"rebuild": true} to fill it'
@@ -296,7 +333,11 @@ class _TableBuild:
             yield self._latest(rows, key)
             return
         keys = touched_keys(
-            captured, key=key, shown=self._shown(rows, key), present=present, swept=swept
+            captured.rows,
+            key=key,
+            shown=self._shown(rows, key),
+            present=captured.present,
+            swept=captured.swept,
         ).persist()
         try:
             touched = rows.where(within_ranges(keys, quoted(key))).join(keys, key, "left_semi")
@@ -317,20 +358,10 @@ class _TableBuild:
         if not self._star.is_fact:
             return rows
         record_id = record_id_of(self._star)
-        return _first_of_each(rows, key, f.desc(record_id)).drop(record_id)
-
-    def _append_versions(
-        self, versions: DataFrame, key: str, *, is_new: bool, of_one_run: bool
-    ) -> int:
-        record_id = record_id_of(self._star)
-        start = 0 if is_new else self._table.greatest(record_id)
-        rows = numbered(versions, key=key, name=record_id, start=start, of_one_run=of_one_run)
-        rows = self._prepared(rows, key)
-        commit = self._table.replace if is_new else self._table.append
-        return commit(rows, self._applied)
+        return _last_of_each(rows, key, record_id).drop(record_id)
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
-        latest = _first_of_each(versions, key, f.desc("_sequence"), f.desc("is_deleted"))
+        latest = _last_of_each(versions, key, "_sequence", "is_deleted")
         rows = self._prepared(latest, key)
         if is_new:
             return self._table.replace(rows, self._applied)
@@ -357,15 +388,18 @@ class _TableBuild:
         return Applied(through, self._store.read(through).run_id)
 
 
-def _first_of_each(rows: DataFrame, key: str, *order: Column) -> DataFrame:
-    """Returns of each key the row that comes first in an order."""
-    rank = f.row_number().over(Window.partitionBy(key).orderBy(*order))
-    return rows.withColumn("_rank", rank).where("_rank = 1").drop("_rank")
+def _last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
+    """Returns of each key the row that comes last in an order."""
+    after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
+    return rows.withColumn("_after", after).where("_after is null").drop("_after")
 
 
-def _shuffle_partitions(todo: Pending) -> int:
-    """Returns into how many parts to shuffle what runs captured: few of a few rows."""
-    rows = sum(run.tables[source].rows for source, runs in todo.captures.items() for run in runs)
+def _captured_rows(todo: Pending) -> int:
+    return sum(run.tables[source].rows for source, runs in todo.captures.items() for run in runs)
+
+
+def _shuffle_partitions(rows: int) -> int:
+    """Returns into how many parts to shuffle rows: few of a few rows."""
     return min(max(rows // ROWS_OF_A_PARTITION, 2), MOST_PARTITIONS)
 
 

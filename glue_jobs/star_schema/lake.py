@@ -6,6 +6,7 @@ with, so that a build that is repeated after a failure does each run exactly onc
 
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -101,16 +102,9 @@ class LakeTable:
             self.append(self.rows().limit(0), applied)
 
     def _applied(self) -> Applied | None:
-        row = (
-            self._snapshots()
-            .where("summary['applied-through'] is not null")
-            .selectExpr(
-                "cast(summary['applied-through'] as bigint) as through",
-                "summary['run-id'] as run_id",
-            )
-            .first()
-        )
-        return Applied(int(row["through"]), row["run_id"]) if row is not None else None
+        told = (summary for summary in self._summaries() if "applied-through" in summary)
+        summary = next(told, None)
+        return Applied(int(summary["applied-through"]), summary["run-id"]) if summary else None
 
     @cached_property
     def is_small(self) -> bool:
@@ -228,12 +222,16 @@ class LakeTable:
 
     def _newest_summary(self) -> dict[str, str]:
         """Returns what the newest commit says of itself; nothing where there is none."""
-        row = self._snapshots().select("summary").first()
-        return row["summary"] if row is not None else {}
+        return next(iter(self._summaries()), {})
 
-    def _snapshots(self) -> DataFrame:
-        """Returns the table's commits, the newest first."""
-        return self._spark.table(f"{self.identifier}.snapshots").orderBy(f.desc("committed_at"))
+    def _summaries(self) -> list[dict[str, str]]:
+        """Returns what each commit says of itself, the newest first."""
+        # Sorted here: to have Spark sort a handful of rows takes longer than to read them.
+        commits = self._spark.table(f"{self.identifier}.snapshots")
+        rows = commits.select("committed_at", "summary").collect()
+        return [
+            row["summary"] for row in sorted(rows, key=itemgetter("committed_at"), reverse=True)
+        ]
 
 
 def _pairs(properties: dict[str, str]) -> str:

@@ -50,6 +50,14 @@ def numbered(
     )
 
 
+def numbered_in_one_partition(
+    versions: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
+) -> DataFrame:
+    """Does as `numbered` for versions in one partition, where a row's place is its number."""
+    placed = in_places(versions, key=key, of_one_run=of_one_run)
+    return placed.select((f.col("_place") + (start + 1)).alias(name), *versions.columns)
+
+
 def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
     """Returns versions in their order within each partition, with `_place`, which tells it.
 

@@ -7,10 +7,24 @@ matter how many runs are taken at once, nor whether a capture is delivered twice
 """
 
 from collections.abc import Iterable
+from enum import Enum
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as f
 from pyspark.sql.window import WindowSpec
+
+
+class Layout(Enum):
+    """How the rows of a key come together; each partition then holds a range of keys."""
+
+    ONE_PARTITION = "one partition"
+    """For rows so few that to look for ranges costs more than it gains."""
+
+    RANGES = "ranges"
+    """As the rows' keys are found to lie, by a look at all of them before."""
+
+    AS_CAPTURED = "as captured"
+    """For captured rows that lie in ranges already, and nothing beside them."""
 
 
 def new_versions(
@@ -20,6 +34,7 @@ def new_versions(
     known: DataFrame | None,
     present: DataFrame | None,
     swept: Iterable[int],
+    layout: Layout = Layout.RANGES,
 ) -> DataFrame:
     """Returns the versions that a star table does not hold yet.
 
@@ -31,6 +46,7 @@ def new_versions(
         present: The keys that a complete look at the source found: `key` (by that name) and
             `_sequence`; None where no run looked.
         swept: The sequences of those runs: any key that is not in `present` then had gone.
+        layout: How to bring the rows of a key together.
 
     Returns:
         `key`, the content's columns, `is_deleted`, `_sequence`: a deletion has the content of the
@@ -45,11 +61,14 @@ def new_versions(
             _states(known, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
         )
     states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
-    if present is None:
+    if present is not None:
+        states = states.unionByName(_deletions(states, present, swept))
+    if layout is Layout.ONE_PARTITION:
+        states = states.repartition(1)
+    elif layout is Layout.RANGES:
         states = states.repartitionByRange("_key")
-    else:
-        missing = _deletions(states, present, swept)
-        states = _filled(states.unionByName(missing).repartitionByRange("_key"))
+    if present is not None:
+        states = _filled(states)
     return _changes(states).select(
         f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
     )

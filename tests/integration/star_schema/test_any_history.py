@@ -1,6 +1,7 @@
 """Any short history is, at every point, what the oracle says; bugs are found by the same look."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -8,11 +9,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as f
+from pyspark.sql import DataFrame
 
-from glue_jobs.star_schema import build, lake, versions
-from glue_jobs.star_schema.lake import SMALL_TABLE_ROWS, LakeTable
+from glue_jobs.star_schema import build, lake, numbering, versions
+from glue_jobs.star_schema.lake import LakeTable
 from glue_jobs.star_schema.raw_views import Pending, pending
 from pipeline.manifest import ManifestStore
 from pipeline.star_sql import StarTable
@@ -42,7 +42,21 @@ OF_EVERY_KIND = [
     ),
 ]
 """A -> B -> A, a key that is used again, rows corrected, and two runs in one build."""
+SIZES = ("small", "large")
 TABLES = ("fact_payment", "dim_design", "dim_staff")
+
+
+@contextmanager
+def of_size(size: str) -> Iterator[None]:
+    """Has the build take tables and runs for the small ones that they are, or for large ones."""
+    if size == "small":
+        yield
+    else:
+        with (
+            patch.object(lake, "SMALL_TABLE_ROWS", 0),
+            patch.object(build, "ROWS_OF_A_PARTITION", 2),
+        ):
+            yield
 
 
 # An example takes seconds: what fails is shown as it was drawn, not shrunk.
@@ -54,10 +68,10 @@ TABLES = ("fact_payment", "dim_design", "dim_staff")
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(history=histories(), small=st.sampled_from([0, SMALL_TABLE_ROWS]))
+@given(history=histories(), size=st.sampled_from(SIZES))
 def test_any_history_is_at_every_point_what_the_oracle_says(
     history: list[Day],
-    small: int,
+    size: str,
     new_business: Callable[[], Business],
     new_star: Callable[[Business], Star],
     new_warehouse: Callable[[Star, Business], Warehouse],
@@ -66,15 +80,15 @@ def test_any_history_is_at_every_point_what_the_oracle_says(
     star = new_star(business)
     warehouse = new_warehouse(star, business)
 
-    with patch.object(lake, "SMALL_TABLE_ROWS", small):
+    with of_size(size):
         assert next(play(history, business, star, warehouse, STARS), None) is None
 
 
-@pytest.mark.parametrize("small", [0, SMALL_TABLE_ROWS])
+@pytest.mark.parametrize("size", SIZES)
 def test_a_history_of_every_kind_of_change_is_what_the_oracle_says(
-    business: Business, star: Star, small: int
+    business: Business, star: Star, size: str
 ) -> None:
-    with patch.object(lake, "SMALL_TABLE_ROWS", small):
+    with of_size(size):
         assert next(play(OF_EVERY_KIND, business, star, None, TABLES), None) is None
 
 
@@ -82,11 +96,8 @@ def keep_versions_that_do_not_differ(states: DataFrame) -> DataFrame:
     return states.where("_sequence > 0 and _content is not null")
 
 
-def number_by_key_before_run(
-    frame: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
-) -> DataFrame:
-    order = Window.orderBy(key, "_sequence", "is_deleted")
-    return frame.select((f.row_number().over(order) + f.lit(start)).alias(name), "*")
+def place_by_key_before_run(frame: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
+    return IN_PLACES(frame, key=key, of_one_run=True)
 
 
 def number_from_one_again(table: LakeTable, column: str) -> int:
@@ -109,6 +120,7 @@ def apply_runs_again(table: LakeTable) -> int:
     return min(APPLIED_THROUGH(table), 1)
 
 
+IN_PLACES = numbering.in_places
 MISSED = versions._missed
 APPLIED_THROUGH = LakeTable.applied_through
 
@@ -124,7 +136,7 @@ APPLIED_THROUGH = LakeTable.applied_through
             id="deduplication",
         ),
         pytest.param(
-            "fact_payment", build, "numbered", number_by_key_before_run, id="numbering by run"
+            "fact_payment", numbering, "in_places", place_by_key_before_run, id="numbering by run"
         ),
         pytest.param(
             "fact_payment", LakeTable, "greatest", number_from_one_again, id="numbering goes on"
