@@ -24,7 +24,7 @@ from glue_jobs.star_schema.rules import (
     rules_of,
     stop_if_broken,
 )
-from glue_jobs.star_schema.spark_sql import quoted
+from glue_jobs.star_schema.spark_sql import constant_rows, quoted
 from glue_jobs.star_schema.versions import Layout, new_versions, touched_keys
 from pipeline.declarations import declared
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
@@ -125,7 +125,8 @@ def record_id_of(star: StarTable) -> str:
 def _prepare_quarantine(spark: SparkSession, database: str) -> None:
     table = LakeTable(spark, database, QUARANTINE)
     table.prepare(
-        spark.createDataFrame(
+        constant_rows(
+            spark,
             [],
             "star_table string, natural_key string, reason string, source_row string, "
             "run_id string, _sequence bigint",
@@ -235,10 +236,12 @@ class _TableBuild:
             if swept and (after > 0 or len(runs) > 1 or runs[0].tables[source].key_files)
             else None
         )
-        if not (after or has_few_rows or present) and self._star.key_source:
+        is_first = after == 0 and present is None
+        if is_first and self._star.key_source and not has_few_rows:
             # Spark looks for ranges by making all rows once more: here those of the source, which
             # cost less than the SELECT's.
-            views[source] = views[source].repartitionByRange(quoted(self._star.key_source))
+            with self._explained():
+                views[source] = views[source].repartitionByRange(quoted(self._star.key_source))
             layout = Layout.AS_CAPTURED
         return _Captured(self._select(views), present, swept, layout)
 
@@ -251,8 +254,10 @@ class _TableBuild:
     def _select(self, views: dict[str, DataFrame]) -> DataFrame:
         for name, rows in views.items():
             rows.createOrReplaceTempView(name)
-        self._spark.createDataFrame(
-            currencies(), "code string, name string"
+        constant_rows(
+            self._spark,
+            ({"code": code, "name": name} for code, name in currencies()),
+            "code string, name string",
         ).createOrReplaceTempView("iso_4217")
         if own_columns := declared(self._star.name, "own_columns"):
             self._own_rows(own_columns).createOrReplaceTempView(self._star.name)
@@ -263,7 +268,7 @@ class _TableBuild:
         """Returns what the table holds already, as if a run before all others had brought it."""
         if self._request.rebuild or not self._table.exists():
             schema = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-            return self._spark.createDataFrame([], f"{schema}, _sequence bigint")
+            return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
         return self._table.rows().select(*columns, f.lit(0).cast("bigint").alias("_sequence"))
 
     def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:

@@ -5,17 +5,18 @@ need one pass over the rows, which are kept as they are, and a second one that a
 each place.
 """
 
-import json
 from itertools import accumulate
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
+from glue_jobs.star_schema.spark_sql import constant_rows
+
 _PLACE_BITS = 33
 """What `monotonically_increasing_id` has for a row's place; above them is its partition."""
 
-_SHIFTS = "array<struct<_part: bigint, _sequence: bigint, _shift: bigint>>"
+_SHIFTS = "_part bigint, _sequence bigint, _shift bigint"
 
 
 def numbered(
@@ -39,10 +40,7 @@ def numbered(
     placed = in_places(versions, key=key, of_one_run=of_one_run).localCheckpoint(
         storageLevel=StorageLevel.DISK_ONLY
     )
-    shifts = versions.sparkSession.range(1).select(
-        # Unlike rows of Python's, a literal needs no Python worker on an executor.
-        f.inline(f.from_json(f.lit(json.dumps(_shifts(placed, start))), _SHIFTS))
-    )
+    shifts = constant_rows(versions.sparkSession, _shifts(placed, start), _SHIFTS)
     return (
         placed.withColumn("_part", f.shiftright("_place", _PLACE_BITS))
         .join(f.broadcast(shifts), ["_part", "_sequence"])

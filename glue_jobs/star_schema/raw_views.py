@@ -13,7 +13,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from glue_jobs.star_schema.spark_sql import quoted
+from glue_jobs.star_schema.spark_sql import constant_rows, quoted
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Column, Manifest, ManifestStore
 from pipeline.star_sql import StarTable
@@ -133,8 +133,9 @@ class RawViews:
 
     def _as_states(self, rows: DataFrame, captures: dict[int, Manifest]) -> DataFrame:
         """Gives each captured row to the runs whose state it belongs to."""
-        mapping = self._spark.createDataFrame(
-            [(run.sequence, sequence) for sequence, run in captures.items()],
+        mapping = constant_rows(
+            self._spark,
+            ({"_sequence": run.sequence, "_state": state} for state, run in captures.items()),
             "_sequence bigint, _state bigint",
         )
         return (
@@ -179,7 +180,7 @@ class RawViews:
     def _read_alike(self, columns: tuple[Column, ...], files: list[str]) -> DataFrame:
         schema = ", ".join(_declare(column) for column in columns)
         if not files:
-            return self._spark.createDataFrame([], f"{schema}, _sequence bigint")
+            return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
         frame = self._spark.read.schema(schema).parquet(
             *(f"s3://{self._bucket}/{key}" for key in files)
         )

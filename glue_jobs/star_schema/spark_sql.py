@@ -1,4 +1,11 @@
-"""Names and texts as Spark SQL reads them, for the statements that take no parameters."""
+"""Names, texts and rows that a statement has in itself, as Spark SQL reads them."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
 
 
 def quoted(name: str) -> str:
@@ -10,3 +17,15 @@ def literal(text: str) -> str:
     """Returns a text, whatever characters it has."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def constant_rows(spark: SparkSession, rows: Iterable[dict[str, Any]], schema: str) -> DataFrame:
+    """Returns a few rows as a literal: rows of Python's would each time need a Python worker.
+
+    Args:
+        spark: The session.
+        rows: The rows, of what JSON can hold.
+        schema: Their columns, as DDL has them.
+    """
+    literal_rows = f.from_json(f.lit(json.dumps(list(rows))), f"array<struct<{schema}>>")
+    return spark.range(1).select(f.inline(literal_rows))

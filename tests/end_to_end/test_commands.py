@@ -65,20 +65,13 @@ def test_execute_of_a_failing_execution_says_why_and_fails(
     assert "FAILED: InvalidInput: " in capsys.readouterr().err
 
 
-def test_activity_says_what_happened_in_the_source(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command("activity") == 0
-
-    assert "payments turned paid" in capsys.readouterr().out
-
-
-def test_maintain_says_of_every_table_what_became_of_it_and_the_next_run_goes_on_from_there(
+def test_activity_and_maintain_say_what_they_did_and_the_next_run_goes_on_from_there(
     command: Command, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("activity") == 0
-    assert command("maintain") == 0
+    assert "payments turned paid" in capsys.readouterr().out
 
+    assert command("maintain") == 0
     shown = capsys.readouterr().out
     tables = [line.split()[0] for line in shown.splitlines() if " snapshots expired, " in line]
     assert sorted(tables) == sorted([*(star.name for star in star_tables()), "quarantine"])

@@ -31,3 +31,22 @@ def test_a_comment_or_a_common_table_expression_is_no_source() -> None:
     star = parse("dim_x", "-- from nowhere\nwith a as (select 1 from b) select 1 from a join c")
 
     assert star.sources == ("b", "c")
+
+
+def test_a_key_that_the_select_takes_as_it_is_has_its_source_column() -> None:
+    assert parse("dim_x", "select a_id, upper(b) as b, _sequence from a\n").key_source == "a_id"
+    assert parse("dim_x", "select a_id as x_id, b from a").key_source == "a_id"
+
+
+def test_a_key_that_is_made_or_has_several_rows_has_no_source_column() -> None:
+    for select in (
+        "select upper(a_id) as a_id, b from a",
+        "select distinct a_id, b from a",
+        "select a_id, b from a where b > 1",
+        "select a_id, count(*) as b from a group by a_id",
+        "select a_id, lag(b) over (order by b) as b from a",
+        "select a_id, (select max(c) from c) as b from a",
+        "select a.a_id, b from a join b on a.b_id = b.b_id",
+        "with a as (select 1 as a_id, 2 as b from b) select a_id, b from a",
+    ):
+        assert parse("dim_x", select).key_source is None, select
