@@ -9,8 +9,8 @@ from benchmarks.build.contenders.task import RUN_ID
 from glue_jobs.star_schema.build import record_id_of
 from glue_jobs.star_schema.rules import rules_of
 from lambdas.ingest.source_reader import literal
+from lambdas.ingest.star_selects import iso_4217
 from pipeline.duckdb_sql import in_duckdb
-from pipeline.iso_4217 import currencies
 from pipeline.star_sql import StarTable, star_tables
 
 
@@ -20,9 +20,8 @@ def statements(files: Mapping[str, list[Path]]) -> str:
     Args:
         files: The Parquet files of each source table, of one run.
     """
-    values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
     made = [
-        f"create table iso_4217 as from (values {values}) as iso (code, name)",
+        iso_4217(),
         "create view dim_date as select null::date as date_id, 1 as _sequence where false",
         *(_view(source, paths) for source, paths in files.items()),
         *(_copy(star) for star in star_tables()),

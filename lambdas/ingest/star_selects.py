@@ -43,8 +43,7 @@ class StarSelects:
             }
         )
         self._run("set timezone = 'UTC'")
-        values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
-        self._run(f"create table iso_4217 as from (values {values}) as iso (code, name)")
+        self._run(iso_4217())
         self._run("create schema held")
         self._run("create table lost (source varchar, key varchar)")
 
@@ -179,3 +178,9 @@ def _waiting(key: str, columns: Columns, where: str) -> str:
         f"select {key}::{columns[0][1]} as key, null::varchar as fingerprint, "
         f"{literal(where)} as waits_in"
     )
+
+
+def iso_4217() -> str:
+    """Returns DuckDB's statement that makes the currencies' table, as the SELECTs read it."""
+    values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
+    return f"create table iso_4217 as from (values {values}) as iso (code, name)"
