@@ -12,11 +12,12 @@ from psycopg import sql
 
 from benchmarks.build.contenders.task import RUN_ID
 from benchmarks.ingest.source import server
-from lambdas.ingest.ingest import IngestRequest, ingest
+from lambdas.ingest.ingest import ingest
 from local.cloud.server import REGION, LocalCloud
 from local.source.generate import create_and_fill
 from local.stack import JARS
 from pipeline.manifest import Manifest, ManifestStore
+from pipeline.requests import IngestRequest
 from pipeline.star_sql import joined_sources, star_tables
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from psycopg import sql
 from benchmarks.ingest.contenders.task import KEY, TABLE, output_folder, source_url
 from benchmarks.ingest.course import Course
 from benchmarks.measure import Contender, table
-from lambdas.ingest.ingest import IngestRequest, ingest
+from lambdas.ingest.ingest import ingest
 from local.cloud.server import REGION, LocalCloud
 from local.stack import JARS
+from pipeline.requests import IngestRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

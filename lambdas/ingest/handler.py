@@ -9,8 +9,9 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lambdas.ingest.ingest import IngestRequest, ingest
+from lambdas.ingest.ingest import ingest
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
+from pipeline.requests import IngestRequest
 from pipeline.settings import required
 from pipeline.star_sql import joined_sources, star_tables
 

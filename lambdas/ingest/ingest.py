@@ -24,6 +24,7 @@ from lambdas.ingest.taking import Taking
 from pipeline.errors import InvalidInput, SourceBusy
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.requests import IngestRequest
 from pipeline.star_sql import StarTable
 
 if TYPE_CHECKING:
@@ -32,23 +33,6 @@ if TYPE_CHECKING:
 Connect = Callable[[], psycopg.Connection]
 
 _NO_STATISTICS = Statistics(0, 0, 0, 0, None)
-
-
-@dataclass(frozen=True)
-class IngestRequest:
-    """What an execution asks of Ingest.
-
-    Attributes:
-        run_id: The execution's name.
-        full_refresh: Tables to take whole; True for all of them.
-        verify: Whether to make the source's fingerprints, and to trust no counter.
-        loaded_through: A sequence known to be committed; 0 if none is.
-    """
-
-    run_id: str
-    full_refresh: bool | tuple[str, ...] = False
-    verify: bool = False
-    loaded_through: int = 0
 
 
 @dataclass(frozen=True)

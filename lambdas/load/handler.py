@@ -10,12 +10,13 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from lambdas.load.quality import put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import verify
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
+from pipeline.requests import LoadRequest
 from pipeline.settings import required
 
 if TYPE_CHECKING:

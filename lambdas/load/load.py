@@ -21,26 +21,12 @@ from lambdas.load.pace import Pace
 from lambdas.load.resumable import ResumableStaging
 from lambdas.load.staging import Staging, TemporaryStaging
 from pipeline.errors import StarSchemaMismatch, WarehouseBusy
+from pipeline.requests import LoadRequest
 
 _ONE_LOAD_AT_A_TIME = 7_065_636_002
 _LOCK_SECONDS = 60.0
 """How long a lock is waited for: well inside the time allowed, and longer than a query lasts."""
 _PACE = Pace()
-
-
-@dataclass(frozen=True)
-class LoadRequest:
-    """What a load is to do.
-
-    Attributes:
-        run_id: The execution's name.
-        sequence: The run to load through.
-        rebuild: Whether to hold every row against the lake, not only the new ones.
-    """
-
-    run_id: str
-    sequence: int
-    rebuild: bool
 
 
 @dataclass(frozen=True)

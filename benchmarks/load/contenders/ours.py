@@ -11,8 +11,9 @@ import psycopg
 from benchmarks.load.contenders.task import warehouse_url
 from benchmarks.load.star import DATABASE
 from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from lambdas.load.pace import Pace
+from pipeline.requests import LoadRequest
 
 _SECONDS_OF_AN_INVOCATION = 900.0
 

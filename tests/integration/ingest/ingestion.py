@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import EndpointConnectionError
 
-from lambdas.ingest.ingest import Connect, IngestRequest, IngestResult, ingest
+from lambdas.ingest.ingest import Connect, IngestResult, ingest
 from pipeline.manifest import Capture, Manifest, ManifestStore
+from pipeline.requests import IngestRequest
 from pipeline.star_sql import StarTable
 
 if TYPE_CHECKING:

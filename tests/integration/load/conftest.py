@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadRequest, LoadResult, load
+from lambdas.load.load import LoadResult, load
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
+from pipeline.requests import LoadRequest
 from tests.fixtures.lake import StarLake
 
 Connect = Callable[[], psycopg.Connection]

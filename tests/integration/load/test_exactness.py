@@ -14,7 +14,8 @@ from psycopg.rows import dict_row
 from pyiceberg.catalog import Catalog
 
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
+from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DAY, PAYMENT_DIMENSIONS, STAR, StarLake, star_row
 
 if TYPE_CHECKING:

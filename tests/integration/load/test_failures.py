@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from pipeline.database import Role, translated_errors
 from pipeline.errors import (
     DatabaseRefused,
@@ -16,6 +16,7 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
 )
+from pipeline.requests import LoadRequest
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
 from tests.integration.load.disturbed_lake import DisturbedLake

@@ -15,11 +15,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.handler import handler
 from lambdas.load.lake import Lake, Position, Versions
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from lambdas.load.pace import Pace
 from local.postgres import PostgresServer
 from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused, WarehouseUnavailable
+from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.fixtures.postgres import running_server
 from tests.fixtures.proxy import Direction, Proxy

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadedTable, LoadRequest, LoadResult, load
+from lambdas.load.load import LoadedTable, LoadResult, load
 from lambdas.load.pace import Pace
 from pipeline.database import Role, translated_errors
 from pipeline.errors import (
@@ -17,6 +17,7 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
 )
+from pipeline.requests import LoadRequest
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, STAR, StarLake, star_row
 from tests.integration.load.conftest import IN_STEPS, Connect
 from tests.integration.load.disturbed_lake import DisturbedLake

@@ -5,8 +5,9 @@ import psycopg
 import pytest
 
 from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from lambdas.load.migrations import Migration, migrations
+from pipeline.requests import LoadRequest
 from pipeline.star_sql import parse
 from tests.integration.star_schema.world import STARS, Business, Star
 

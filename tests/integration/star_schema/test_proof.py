@@ -14,12 +14,13 @@ from lambdas.ingest.discovery import read_tables
 from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadRequest, load
+from lambdas.load.load import load
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from local.postgres import PostgresServer
 from local.source.activity import run_activity
 from pipeline.errors import VerificationFailed
+from pipeline.requests import LoadRequest
 from pipeline.star_sql import star_tables
 from tests.integration.star_schema.world import STARS, Business, Star
 

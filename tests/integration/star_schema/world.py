@@ -11,11 +11,12 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyspark.sql import SparkSession
 
 from glue_jobs.star_schema.build import BuildRequest, build_tables
-from lambdas.ingest.ingest import IngestRequest, IngestResult, ingest
+from lambdas.ingest.ingest import IngestResult, ingest
 from lambdas.load.catalog import read_star_tables
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadRequest, LoadResult, load
+from lambdas.load.load import LoadResult, load
 from pipeline.manifest import ManifestStore
+from pipeline.requests import IngestRequest, LoadRequest
 from pipeline.star_sql import joined_sources, star_tables
 from tests.oracle.comparison import (
     differences_of,
