@@ -44,6 +44,14 @@ class InvalidSettings(PermanentError):
     """A setting of the deployment is missing or malformed."""
 
 
+class AccessRefused(PermanentError):
+    """A policy of AWS does not allow the pipeline a call that it has to make."""
+
+
+class ObjectMissing(PermanentError):
+    """Amazon S3 has no object of a key that should be there."""
+
+
 class DatabaseRefused(PermanentError):
     """A database rejected a statement or the credentials."""
 

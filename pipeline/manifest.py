@@ -8,20 +8,21 @@ table's captures, so that a reader finds its changes since any point without lis
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable, RunConflict
+from pipeline.errors import ManifestInvalid, ObjectMissing, RunConflict
+from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 FORMAT = 1
 RUNS_PREFIX = "runs/"
+_KEY = re.compile(rf"{RUNS_PREFIX}(\d{{10}})\.json")
 
 
 class Capture(StrEnum):
@@ -133,7 +134,7 @@ class Manifest:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str, key: str) -> "Manifest":
+    def from_json(cls, text: str | bytes, key: str) -> "Manifest":
         """Reads a manifest.
 
         Args:
@@ -174,8 +175,7 @@ class ManifestStore:
     """The manifests in the raw bucket."""
 
     def __init__(self, bucket: str, client: "S3Client") -> None:
-        self._bucket = bucket
-        self._client = client
+        self._objects = ObjectStore(bucket, client)
         self._read: dict[int, Manifest] = {}
 
     def newest(self, since: int = 0) -> Manifest | None:
@@ -187,19 +187,10 @@ class ManifestStore:
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
-        newest_key = key_of(since) if since else None
-        try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=RUNS_PREFIX, StartAfter=newest_key or ""
-            )
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    newest_key = entry["Key"]
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(f"list s3://{self._bucket}/{RUNS_PREFIX}", error) from error
-        if newest_key is None:
-            return None
-        return self.read(int(newest_key.removeprefix(RUNS_PREFIX).removesuffix(".json")))
+        start = key_of(since) if since else ""
+        found = (_KEY.fullmatch(entry.key) for entry in self._objects.keys(RUNS_PREFIX, start))
+        newest = max((int(match[1]) for match in found if match), default=since)
+        return self.read(newest) if newest else None
 
     def read(self, sequence: int) -> Manifest:
         """Returns the manifest of a committed run.
@@ -211,16 +202,11 @@ class ManifestStore:
         if sequence not in self._read:
             key = key_of(sequence)
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=key)
-                text = answer["Body"].read().decode()
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "NoSuchKey":
-                    raise ManifestInvalid(
-                        f"s3://{self._bucket}/{key} is missing: restore it from its versions"
-                    ) from error
-                raise _unavailable(f"read s3://{self._bucket}/{key}", error) from error
-            except BotoCoreError as error:
-                raise _unavailable(f"read s3://{self._bucket}/{key}", error) from error
+                text = self._objects.get(key)
+            except ObjectMissing as error:
+                raise ManifestInvalid(
+                    f"{self._objects.address(key)} is missing: restore it from its versions"
+                ) from error
             self._read[sequence] = Manifest.from_json(text, key)
         return self._read[sequence]
 
@@ -231,25 +217,12 @@ class ManifestStore:
             RunConflict: Another ingest has committed this sequence.
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
-        key = key_of(manifest.sequence)
-        try:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=manifest.to_json().encode(),
-                ContentType="application/json",
-                IfNoneMatch="*",
+        key, text = key_of(manifest.sequence), manifest.to_json().encode()
+        if not self._objects.put_if_absent(key, text, "application/json"):
+            raise RunConflict(
+                f"another ingest committed run {manifest.sequence} while this one read: nothing of "
+                "this one is visible; the next execution continues from the committed run"
             )
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code")
-            if code in ("PreconditionFailed", "ConditionalRequestConflict"):
-                raise RunConflict(
-                    f"run {manifest.sequence} was committed by another ingest while this one read: "
-                    "nothing of this one remains visible; the next execution goes on from there"
-                ) from error
-            raise _unavailable(f"write s3://{self._bucket}/{key}", error) from error
-        except BotoCoreError as error:
-            raise _unavailable(f"write s3://{self._bucket}/{key}", error) from error
         self._read[manifest.sequence] = manifest
 
     def changes(self, table: str, *, after: int, through: int) -> Iterator[Manifest]:
@@ -266,7 +239,3 @@ class ManifestStore:
             manifest = self.read(sequence)
             yield manifest
             sequence = manifest.tables[table].previous_change
-
-
-def _unavailable(doing: str, error: Exception) -> ObjectStoreUnavailable:
-    return ObjectStoreUnavailable(f"could not {doing}: {error}")

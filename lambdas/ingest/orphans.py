@@ -13,14 +13,13 @@ import boto3
 
 from lambdas.ingest.raw_zone import RawZone
 from pipeline.manifest import RUNS_PREFIX, ManifestStore
+from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 _OLD_ENOUGH = timedelta(days=1)
 """No run lasts as long: a younger file may be one of a run that is under way."""
-_KEYS_AT_ONCE = 1000
 
 
 def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> list[str]:
@@ -37,23 +36,13 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
     for sequence in range(1, newest.sequence + 1 if newest else 1):
         for table in store.read(sequence).tables.values():
             named.update(table.files, table.key_files, table.quarantine_files)
-    pages = client.get_paginator("list_objects_v2")
+    objects = ObjectStore(bucket, client)
     return [
-        entry["Key"]
+        entry.key
         for prefix in (RawZone.ROWS, RawZone.KEYS, RawZone.QUARANTINE)
-        for page in pages.paginate(Bucket=bucket, Prefix=f"{prefix}/")
-        for entry in page.get("Contents", [])
-        if entry["Key"] not in named and entry["LastModified"] < written_before
+        for entry in objects.keys(f"{prefix}/")
+        if entry.key not in named and entry.last_modified < written_before
     ]
-
-
-def remove(bucket: str, client: "S3Client", keys: list[str]) -> None:
-    """Deletes files; the bucket's versions still have them for as long as its lifecycle says."""
-    for first in range(0, len(keys), _KEYS_AT_ONCE):
-        batch: list[ObjectIdentifierTypeDef] = [
-            {"Key": key} for key in keys[first : first + _KEYS_AT_ONCE]
-        ]
-        client.delete_objects(Bucket=bucket, Delete={"Objects": batch})
 
 
 def main(arguments: list[str]) -> int:
@@ -69,7 +58,7 @@ def main(arguments: list[str]) -> int:
     found = orphans(options.bucket, client, written_before=datetime.now(UTC) - _OLD_ENOUGH)
     sys.stdout.writelines(f"{key}\n" for key in found)
     if options.remove:
-        remove(options.bucket, client, found)
+        ObjectStore(options.bucket, client).delete(found)
     return 0
 
 

@@ -4,9 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from pipeline.errors import ObjectStoreUnavailable
+from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,16 +26,16 @@ class RawZone:
     FINGERPRINTS = "fingerprints"
 
     def __init__(self, bucket: str, client: "S3Client", sequence: int, taken_at: str) -> None:
-        self._bucket = bucket
-        self._client = client
+        self._objects = ObjectStore(bucket, client)
         self._sequence = sequence
         self._day = datetime.fromisoformat(taken_at).strftime("year=%Y/month=%m/day=%d")
 
     def put(self, prefix: str, table: str, path: Path) -> str:
         """Uploads a file under the first part number that is free, and returns its key.
 
-        A run that died before its manifest, or one that runs at the same time, may have taken a
-        number of this sequence; its file stays as it is.
+        A run that died before its manifest, or a concurrent run, may have taken a number of this
+        sequence; its file stays as it is. An object with the same bytes is still another file:
+        two chunks of a table without a key may hold equal rows.
 
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not take the file.
@@ -45,27 +43,14 @@ class RawZone:
         part = 0
         while True:
             key = f"{prefix}/{table}/{self._day}/{self._sequence:010d}-{part:04d}.parquet"
-            if self.put_if_absent(key, path):
+            if self._objects.put_new(key, path):
                 return key
             part += 1
 
     def put_if_absent(self, key: str, path: Path) -> bool:
-        """Uploads a file, and returns whether its key was free; what is there stays.
+        """Uploads a file if its key is free, and returns whether the object is as given.
 
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not take the file.
         """
-        try:
-            with path.open("rb") as body:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "PreconditionFailed":
-                return False
-            raise ObjectStoreUnavailable(
-                f"could not write s3://{self._bucket}/{key}: {error}"
-            ) from error
-        except BotoCoreError as error:
-            raise ObjectStoreUnavailable(
-                f"could not write s3://{self._bucket}/{key}: {error}"
-            ) from error
-        return True
+        return self._objects.put_if_absent(key, path)

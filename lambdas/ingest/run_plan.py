@@ -10,13 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lambdas.ingest.change_capture import Plan
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceSnapshot, SourceTable
-from pipeline.errors import ObjectStoreUnavailable
 from pipeline.manifest import Capture, Column, Statistics
+from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -86,13 +84,12 @@ class Progress:
     """
 
     def __init__(self, bucket: str, client: "S3Client", run_id: str) -> None:
-        self._bucket = bucket
-        self._client = client
+        self._objects = ObjectStore(bucket, client)
         self._prefix = f"{_PREFIX}{run_id}/"
 
     def plan(self) -> tuple[RunPlan, int] | None:
         """Returns the plan that an earlier invocation made, and how many there have been."""
-        text = self._get("plan.json")
+        text = self._objects.get_if_there(f"{self._prefix}plan.json")
         if text is None:
             return None
         document: dict[str, Any] = json.loads(text)
@@ -105,15 +102,8 @@ class Progress:
     def done(self) -> dict[tuple[str, int], Done]:
         """Returns what became of each chunk, by table and the chunk's number."""
         found: dict[tuple[str, int], Done] = {}
-        try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=f"{self._prefix}chunks/"
-            )
-            names = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        except (ClientError, BotoCoreError) as error:
-            raise self._unavailable(error) from error
-        for name in names:
-            entry = json.loads(self._get(name.removeprefix(self._prefix)) or "{}")
+        for stored in self._objects.keys(f"{self._prefix}chunks/"):
+            entry = json.loads(self._objects.get(stored.key))
             key = (entry.pop("table"), entry.pop("chunk"))
             for files in ("files", "quarantine_files"):
                 entry[files] = tuple(entry[files])
@@ -128,32 +118,9 @@ class Progress:
             {"table": table, "chunk": chunk, **dataclasses.asdict(done)},
         )
 
-    def _get(self, name: str) -> str | None:
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")
-            return answer["Body"].read().decode()
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "NoSuchKey":
-                return None
-            raise self._unavailable(error) from error
-        except BotoCoreError as error:
-            raise self._unavailable(error) from error
-
     def _put(self, name: str, document: dict[str, Any]) -> None:
-        try:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=f"{self._prefix}{name}",
-                Body=json.dumps(document).encode(),
-                ContentType="application/json",
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: Exception) -> ObjectStoreUnavailable:
-        return ObjectStoreUnavailable(
-            f"could not keep the run's progress in s3://{self._bucket}/{self._prefix}: {error}"
-        )
+        text = json.dumps(document).encode()
+        self._objects.put(f"{self._prefix}{name}", text, "application/json")
 
 
 def _run_plan(document: dict[str, Any]) -> RunPlan:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import ObjectStoreUnavailable
 from pipeline.fingerprints import StarFingerprints
+from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,14 +36,10 @@ class SourceFingerprints:
         """Yields key, fingerprint and waits_in of every row; one file is held at a time.
 
         Raises:
-            ObjectStoreUnavailable: Amazon S3 did not answer, or a file has gone.
+            ObjectStoreUnavailable: Amazon S3 did not answer.
+            ObjectMissing: A file has expired.
         """
+        objects = ObjectStore(self.bucket, self.client)
         for key in fingerprints.files:
-            try:
-                answer = self.client.get_object(Bucket=self.bucket, Key=key)
-                content = answer["Body"].read()
-            except (ClientError, BotoCoreError) as error:
-                raise ObjectStoreUnavailable(
-                    f"could not read s3://{self.bucket}/{key}: {error}"
-                ) from error
+            content = objects.get(key)
             yield from pq.ParquetFile(pa.BufferReader(content)).iter_batches()

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from pipeline.errors import ObjectStoreUnavailable
+from pipeline.aws_errors import translated_aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -70,7 +68,7 @@ def s3_upload(bucket: str, key: str, client: "S3Client") -> Iterator[S3Upload]:
     Raises:
         ObjectStoreUnavailable: Amazon S3 did not take the object.
     """
-    try:
+    with translated_aws_errors(f"write s3://{bucket}/{key}"):
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType="text/csv")[
             "UploadId"
         ]
@@ -81,5 +79,3 @@ def s3_upload(bucket: str, key: str, client: "S3Client") -> Iterator[S3Upload]:
         except BaseException:
             upload.abort()
             raise
-    except (ClientError, BotoCoreError) as error:
-        raise ObjectStoreUnavailable(f"could not write s3://{bucket}/{key}: {error}") from error

@@ -12,7 +12,7 @@ import pytest
 
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
-from pipeline.errors import ObjectStoreUnavailable, StarSchemaMismatch, VerificationFailed
+from pipeline.errors import ObjectMissing, StarSchemaMismatch, VerificationFailed
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, WAITS_IN_RAW_QUARANTINE, StarFingerprints
 from tests.fixtures.lake import DAY, PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
@@ -337,13 +337,13 @@ def test_a_statement_is_given_up_before_the_function_s_time_ends(
             prove(warehouse, payments, source, seconds_left=10.5)
 
 
-def test_fingerprints_that_have_gone_are_worth_a_retry(
+def test_fingerprints_that_have_expired_are_named(
     warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
     (file,) = source.tables["fact_payment"].files
     source.client.delete_object(Bucket=source.bucket, Key=file)
 
-    with pytest.raises(ObjectStoreUnavailable, match=file):
+    with pytest.raises(ObjectMissing, match=file):
         prove(warehouse, payments, source)
 
 

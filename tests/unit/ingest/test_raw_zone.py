@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.stub import Stubber
 
 from lambdas.ingest.raw_zone import RawZone
@@ -24,26 +23,11 @@ def part(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def unreachable() -> "S3Client":
-    return boto3.client(
-        "s3",
-        endpoint_url="http://127.0.0.1:1",
-        region_name="eu-west-2",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}),
-    )
-
-
 def test_a_file_that_is_there_already_stays_and_the_next_takes_another_number(
-    moto_aws: None, part: Path, tmp_path: Path
+    moto_bucket: str, part: Path
 ) -> None:
     client = boto3.client("s3")
-    client.create_bucket(
-        Bucket="raw", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}
-    )
-    zone = RawZone("raw", client, 7, TAKEN_AT)
+    zone = RawZone(moto_bucket, client, 7, TAKEN_AT)
     first = zone.put(RawZone.ROWS, "design", part)
     part.write_bytes(b"other rows")
 
@@ -54,14 +38,24 @@ def test_a_file_that_is_there_already_stays_and_the_next_takes_another_number(
     assert client.get_object(Bucket="raw", Key=first)["Body"].read() == b"rows"
 
 
-def test_an_object_store_out_of_reach_is_worth_a_retry(unreachable: "S3Client", part: Path) -> None:
+def test_equal_rows_of_two_chunks_are_two_files(moto_bucket: str, part: Path) -> None:
+    zone = RawZone(moto_bucket, boto3.client("s3"), 7, TAKEN_AT)
+
+    assert zone.put(RawZone.ROWS, "design", part) != zone.put(RawZone.ROWS, "design", part)
+
+
+def test_an_object_store_out_of_reach_is_worth_a_retry(
+    unreachable_s3: "S3Client", part: Path
+) -> None:
     with pytest.raises(ObjectStoreUnavailable, match="s3://raw/raw_keys/design/"):
-        RawZone("raw", unreachable, 1, TAKEN_AT).put(RawZone.KEYS, "design", part)
+        RawZone("raw", unreachable_s3, 1, TAKEN_AT).put(RawZone.KEYS, "design", part)
 
 
-def test_an_object_store_that_refuses_is_worth_a_retry(unreachable: "S3Client", part: Path) -> None:
-    with Stubber(unreachable) as stub:
+def test_an_object_store_that_refuses_is_worth_a_retry(
+    unreachable_s3: "S3Client", part: Path
+) -> None:
+    with Stubber(unreachable_s3) as stub:
         stub.add_client_error("put_object", service_error_code="SlowDown")
 
         with pytest.raises(ObjectStoreUnavailable, match="SlowDown"):
-            RawZone("raw", unreachable, 1, TAKEN_AT).put(RawZone.ROWS, "design", part)
+            RawZone("raw", unreachable_s3, 1, TAKEN_AT).put(RawZone.ROWS, "design", part)

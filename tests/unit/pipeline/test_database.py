@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import boto3
 import psycopg
 import pytest
-from botocore.config import Config
 from psycopg import errors as postgres
 
 from pipeline.database import Database, Role, translated_errors
@@ -136,18 +135,11 @@ def test_a_secrets_manager_that_refuses_for_now_is_worth_a_retry(
         Database(Role.SOURCE, arn, "require").connect(secrets)
 
 
-def test_a_secrets_manager_out_of_reach_is_worth_a_retry() -> None:
-    unreachable = boto3.client(
-        "secretsmanager",
-        endpoint_url="http://127.0.0.1:1",
-        region_name="eu-west-2",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}),
-    )
-
+def test_a_secrets_manager_out_of_reach_is_worth_a_retry(
+    unreachable_secrets: "SecretsManagerClient",
+) -> None:
     with pytest.raises(ObjectStoreUnavailable, match="secret of the source"):
-        Database(Role.SOURCE, "any", "require").connect(unreachable)
+        Database(Role.SOURCE, "any", "require").connect(unreachable_secrets)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.stub import Stubber
 
-from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable, RunConflict
+from pipeline.errors import AccessRefused, ManifestInvalid, ObjectStoreUnavailable
 from pipeline.manifest import Manifest, ManifestStore
 
 if TYPE_CHECKING:
@@ -17,21 +16,8 @@ if TYPE_CHECKING:
 RUN = Manifest(1, "a-run", "2026-01-01T00:00:00Z", "1/1", 9, {})
 
 
-@pytest.fixture
-def client() -> "S3Client":
-    """A client of an Amazon S3 that is out of reach."""
-    return boto3.client(
-        "s3",
-        endpoint_url="http://127.0.0.1:1",
-        region_name="eu-west-2",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}),
-    )
-
-
-def test_every_call_of_a_store_out_of_reach_is_worth_a_retry(client: "S3Client") -> None:
-    unreachable = ManifestStore("raw", client)
+def test_every_call_of_a_store_out_of_reach_is_worth_a_retry(unreachable_s3: "S3Client") -> None:
+    unreachable = ManifestStore("raw", unreachable_s3)
 
     with pytest.raises(ObjectStoreUnavailable, match="list s3://raw/runs/"):
         unreachable.newest()
@@ -48,24 +34,44 @@ def test_every_call_of_a_store_out_of_reach_is_worth_a_retry(client: "S3Client")
         ("get_object", "SlowDown", ObjectStoreUnavailable),
         ("get_object", "NoSuchKey", ManifestInvalid),
         ("put_object", "SlowDown", ObjectStoreUnavailable),
-        ("put_object", "PreconditionFailed", RunConflict),
-        ("put_object", "ConditionalRequestConflict", RunConflict),
+        ("list_objects_v2", "AccessDenied", AccessRefused),
+        ("get_object", "AccessDenied", AccessRefused),
+        ("put_object", "AccessDenied", AccessRefused),
     ],
 )
 def test_an_answer_of_amazon_s3_becomes_an_error_of_the_pipeline(
-    client: "S3Client", call: str, code: str, expected: type[Exception]
+    unreachable_s3: "S3Client", call: str, code: str, expected: type[Exception]
 ) -> None:
-    store = ManifestStore("raw", client)
+    store = ManifestStore("raw", unreachable_s3)
     actions: dict[str, Callable[[], object]] = {
         "list_objects_v2": store.newest,
         "get_object": lambda: store.read(1),
         "put_object": lambda: store.commit(RUN),
     }
-    with Stubber(client) as stub:
+    with Stubber(unreachable_s3) as stub:
         stub.add_client_error(call, service_error_code=code)
 
         with pytest.raises(expected):
             actions[call]()
+
+
+def test_a_commit_whose_answer_was_lost_is_a_commit(moto_bucket: str) -> None:
+    store = ManifestStore(moto_bucket, boto3.client("s3"))
+    store.commit(RUN)
+
+    store.commit(RUN)
+
+    assert store.read(1) == RUN
+
+
+def test_objects_that_are_no_manifests_are_not_taken_for_runs(moto_bucket: str) -> None:
+    client = boto3.client("s3")
+    store = ManifestStore(moto_bucket, client)
+    store.commit(RUN)
+    for key in ("runs/", "runs/0000000001.json.bak", "runs/9.json", "runs/notes.txt"):
+        client.put_object(Bucket=moto_bucket, Key=key, Body=b"")
+
+    assert store.newest() == RUN
 
 
 def test_a_manifest_of_a_newer_format_asks_for_its_code() -> None:

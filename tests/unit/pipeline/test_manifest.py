@@ -8,12 +8,8 @@ from pipeline.manifest import Capture, Column, Manifest, ManifestStore, Statisti
 
 
 @pytest.fixture
-def store(moto_aws: None) -> ManifestStore:
-    client = boto3.client("s3")
-    client.create_bucket(
-        Bucket="raw", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"}
-    )
-    return ManifestStore("raw", client)
+def store(moto_bucket: str) -> ManifestStore:
+    return ManifestStore(moto_bucket, boto3.client("s3"))
 
 
 def manifest(sequence: int, *, changed_in: int, previous_change: int) -> Manifest:
@@ -69,7 +65,7 @@ def test_a_sequence_is_committed_once(store: ManifestStore) -> None:
     store.commit(manifest(1, changed_in=1, previous_change=0))
 
     with pytest.raises(RunConflict, match="run 1"):
-        store.commit(manifest(1, changed_in=1, previous_change=0))
+        store.commit(manifest(1, changed_in=0, previous_change=0))
 
 
 def test_a_tables_changes_are_found_by_the_chain_alone(store: ManifestStore) -> None:
