@@ -83,7 +83,7 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline star_schema
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml

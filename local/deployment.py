@@ -20,6 +20,7 @@ _DEPLOYED = (
     "lambdas",
     "glue_jobs",
     "pipeline",
+    "star_schema",
     "make",
 )
 _NOT_LIBPQ_NAMES = {"user": "username"}

@@ -7,11 +7,11 @@ LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
 
-define code # the function's folder: its own code, and what more than one stage needs
+define code # the function's folder: its own code, and the packages that the stages share
 	mkdir -p $(ARTIFACTS_DIR)/lambdas
 	cp lambdas/__init__.py $(ARTIFACTS_DIR)/lambdas/
 	cp -R lambdas/$(1) $(ARTIFACTS_DIR)/lambdas/
-	cp -R pipeline $(ARTIFACTS_DIR)/
+	cp -R pipeline star_schema $(ARTIFACTS_DIR)/
 endef
 
 define dependencies # the function's folder: what requirements/lambda-<folder>.txt pins, trimmed
@@ -25,13 +25,6 @@ define dependencies # the function's folder: what requirements/lambda-<folder>.t
 	fi
 endef
 
-define star_sql # the SELECTs, which say what the star schema joins
-	mkdir -p $(ARTIFACTS_DIR)/glue_jobs/star_schema
-	cp glue_jobs/__init__.py $(ARTIFACTS_DIR)/glue_jobs/
-	cp glue_jobs/star_schema/__init__.py $(ARTIFACTS_DIR)/glue_jobs/star_schema/
-	cp -R glue_jobs/star_schema/sql $(ARTIFACTS_DIR)/glue_jobs/star_schema/
-endef
-
 define tidy # what running the code leaves behind is no part of it
 	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
 endef
@@ -39,7 +32,6 @@ endef
 .PHONY: build-IngestFunction build-LoadFunction build-PublishFunction build-GlueCodeFunction
 build-IngestFunction:
 	$(call code,ingest)
-	$(star_sql)
 	$(call dependencies,ingest)
 	$(tidy)
 

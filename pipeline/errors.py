@@ -52,6 +52,10 @@ class ObjectMissing(PermanentError):
     """Amazon S3 has no object of a key that should be there."""
 
 
+class DeclarationInvalid(PermanentError):
+    """The declaration of a star table or of a source table is malformed or incomplete."""
+
+
 class DatabaseRefused(PermanentError):
     """A database rejected a statement or the credentials."""
 

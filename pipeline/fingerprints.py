@@ -30,7 +30,7 @@ class StarFingerprints:
 
     Attributes:
         table: The star table.
-        columns: The SELECT's columns in their order, the natural key first.
+        columns: The SELECT's columns in their order.
         files: Keys of the files, in the raw bucket.
         is_least: Whether the star table may hold more, because its SELECT reads its own rows.
         failure: Why there are no fingerprints; empty if there are.

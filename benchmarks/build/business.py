@@ -18,7 +18,7 @@ from local.source.generate import create_and_fill
 from local.stack import JARS
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.requests import IngestRequest
-from pipeline.star_sql import joined_sources, star_tables
+from star_schema.tables import joined_sources, star_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

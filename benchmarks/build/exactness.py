@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import duckdb
 
 from lambdas.load.lake import glue_catalog
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

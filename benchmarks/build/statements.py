@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import sqlglot
-
 from benchmarks.build.contenders.task import RUN_ID
-from glue_jobs.star_schema.build import record_id_of
-from glue_jobs.star_schema.rules import rules_of
 from lambdas.ingest.source_reader import literal
 from lambdas.ingest.star_selects import iso_4217
-from pipeline.duckdb_sql import in_duckdb
-from pipeline.star_sql import StarTable, star_tables
+from star_schema.duckdb_sql import in_duckdb
+from star_schema.sources import source_declaration
+from star_schema.tables import StarTable, star_tables
 
 
 def statements(files: Mapping[str, list[Path]]) -> str:
@@ -31,7 +28,9 @@ def statements(files: Mapping[str, list[Path]]) -> str:
 
 def _view(source: str, paths: list[Path]) -> str:
     listed = ", ".join(literal(str(path)) for path in paths)
-    kept = " and ".join(f"({in_duckdb(rule)})" for rule in rules_of(source).every.values())
+    declaration = source_declaration(source)
+    rules = declaration.rules.every if declaration else ()
+    kept = " and ".join(f"({in_duckdb(rule.condition)})" for rule in rules)
     return (
         f"create view {source} as select *, 1 as _sequence "  # noqa: S608
         f"from read_parquet([{listed}], hive_partitioning = false) where {kept or 'true'}"
@@ -40,10 +39,8 @@ def _view(source: str, paths: list[Path]) -> str:
 
 def _copy(star: StarTable) -> str:
     select = in_duckdb(star.select)
-    parsed = sqlglot.parse_one(star.select, read="spark")
-    assert isinstance(parsed, sqlglot.exp.Query)  # noqa: S101 - a star table is one SELECT
-    key = parsed.named_selects[0]
-    number = f"row_number() over (order by {key}) as {record_id_of(star)}, " if star.is_fact else ""
+    order = f"row_number() over (order by {star.natural_key})"
+    number = f"{order} as {star.record_id}, " if star.record_id else ""
     return (
         f"copy (select {number}* exclude (_sequence), "  # noqa: S608
         f"false as is_deleted, '{RUN_ID}' as run_id "

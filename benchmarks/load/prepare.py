@@ -25,6 +25,7 @@ from lambdas.load.catalog import WarehouseTable, read_star_tables
 from lambdas.load.lake import glue_catalog
 from lambdas.load.migrations import migrate, migrations
 from local.cloud.server import REGION
+from star_schema.tables import star_tables
 
 DIMENSIONS: Final = 1
 """The run that brings the dimensions."""
@@ -48,7 +49,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
     catalog = glue_catalog(session.client("s3"), session.get_credentials())
     with psycopg.connect(warehouse_url(), autocommit=True) as connection:
         migrate(connection, migrations())
-        tables = {table.name: table for table in read_star_tables(connection)}
+        tables = {table.name: table for table in read_star_tables(connection, star_tables())}
     for name in star.DIMENSION_ROWS:
         _create(catalog, tables[name]).append(star.dimension(tables[name]))
     facts = tables[TABLE]

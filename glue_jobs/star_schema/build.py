@@ -16,29 +16,24 @@ from glue_jobs.star_schema.lake import Applied, LakeTable, TableDesign
 from glue_jobs.star_schema.numbering import numbered, numbered_in_one_partition
 from glue_jobs.star_schema.raw_views import Pending, RawViews, pending
 from glue_jobs.star_schema.rules import (
-    Rules,
     as_quarantined,
     broken_by_rule,
     broken_rows,
     keeps_all,
-    rules_of,
     stop_if_broken,
 )
 from glue_jobs.star_schema.spark_sql import constant_rows, quoted
 from glue_jobs.star_schema.versions import Layout, new_versions, touched_keys
-from pipeline.declarations import declared
 from pipeline.errors import PipelineError, SourceSchemaChanged, TableBuildFailed, first_line
-from pipeline.iso_4217 import currencies
 from pipeline.manifest import Manifest, ManifestStore
-from pipeline.star_sql import StarTable
+from star_schema import quarantine
+from star_schema.iso_4217 import currencies
+from star_schema.quarantine import QUARANTINE
+from star_schema.rules import Rules
+from star_schema.sources import declared_source
+from star_schema.tables import ADDED_COLUMNS, StarColumn, StarTable
 
 _LOGGER = logging.getLogger(__name__)
-
-QUARANTINE = "quarantine"
-"""The lake table of source rows that broke a rule."""
-
-EVERY_TABLE = "every_table"
-"""What the columns that the build adds to a star table are declared for."""
 
 TABLES_AT_ONCE = 4
 """Small tables wait for the catalogue and the object store more than for a core."""
@@ -46,6 +41,7 @@ TABLES_AT_ONCE = 4
 ROWS_OF_A_PARTITION = 200_000
 """How many captured rows a shuffled partition is to hold: some 50 MB, as facts are."""
 MOST_PARTITIONS = 2_000
+_INTEGERS = frozenset({"smallint", "int", "bigint"})
 
 
 @dataclass(frozen=True)
@@ -117,23 +113,13 @@ def build_tables(
     return tuple(built)
 
 
-def record_id_of(star: StarTable) -> str:
-    """Returns the name of a fact's own key: fact_sales_order gives sales_record_id."""
-    return f"{star.name.split('_')[1]}_record_id"
-
-
 def _prepare_quarantine(spark: SparkSession, database: str) -> None:
     table = LakeTable(spark, database, QUARANTINE)
     table.prepare(
-        constant_rows(
-            spark,
-            [],
-            "star_table string, natural_key string, reason string, source_row string, "
-            "run_id string, _sequence bigint",
-        ),
+        constant_rows(spark, [], _ddl(quarantine.COLUMNS)),
         TableDesign(
-            comment=declared(QUARANTINE, "table")["comment"],
-            columns=declared(QUARANTINE, "columns"),
+            comment=quarantine.COMMENT,
+            columns=_comments(quarantine.COLUMNS),
             sort_key="star_table",
             bounded=("star_table", "_sequence"),
         ),
@@ -155,11 +141,6 @@ class _Captured:
     present: DataFrame | None
     swept: tuple[int, ...]
     layout: Layout
-
-    @property
-    def key(self) -> str:
-        """The name of the natural key's column."""
-        return self.rows.columns[0]
 
 
 class _TableBuild:
@@ -189,8 +170,8 @@ class _TableBuild:
         rows = _captured_rows(todo)
         self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(rows))
         captured = self._captured(todo, after, has_few_rows=rows <= ROWS_OF_A_PARTITION)
-        key = captured.key
-        self._check(captured.rows, rules_of(self._star.name), self._star.name, key)
+        key = self._star.natural_key
+        self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
         is_new = after == 0
         with nullcontext() if is_new else self._known(captured) as known:
             versions = new_versions(
@@ -201,12 +182,12 @@ class _TableBuild:
                 swept=captured.swept,
                 layout=captured.layout,
             ).withColumn("run_id", _run_ids(todo.runs))
-            if not self._star.is_fact:
+            record_id = self._star.record_id
+            if record_id is None:
                 return self._merge_latest(versions, key, is_new=is_new)
             give_numbers = (
                 numbered_in_one_partition if captured.layout is Layout.ONE_PARTITION else numbered
             )
-            record_id = record_id_of(self._star)
             facts = give_numbers(
                 versions,
                 key=key,
@@ -219,10 +200,11 @@ class _TableBuild:
 
     def _captured(self, todo: Pending, after: int, *, has_few_rows: bool) -> _Captured:
         layout = Layout.ONE_PARTITION if has_few_rows else Layout.RANGES
-        if self._star.is_joined:
+        if self._star.joined_sources:
             # What the first table has is there, even if a value that is not held keeps it, or a row
             # that it joins, out of the rows.
-            keys = self._views.state_keys(self._star.sources[0], todo.runs)
+            first = self._star.sources[0]
+            keys = self._views.state_keys(first, _key_of(first), todo.runs)
             return _Captured(self._select(self._state_views(todo)), keys, tuple(todo.runs), layout)
         head = self._store.read(self._request.through)
         views = {source: self._fit_rows(source, todo, head) for source in self._star.sources}
@@ -232,7 +214,7 @@ class _TableBuild:
         runs = todo.captures[source]
         swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
         present = (
-            self._views.captured_keys(source, runs)
+            self._views.captured_keys(source, _key_of(source), runs)
             if swept and (after > 0 or len(runs) > 1 or runs[0].tables[source].key_files)
             else None
         )
@@ -259,25 +241,25 @@ class _TableBuild:
             ({"code": code, "name": name} for code, name in currencies()),
             "code string, name string",
         ).createOrReplaceTempView("iso_4217")
-        if own_columns := declared(self._star.name, "own_columns"):
-            self._own_rows(own_columns).createOrReplaceTempView(self._star.name)
+        if self._star.own_columns:
+            self._own_rows(self._star.own_columns).createOrReplaceTempView(self._star.name)
         with self._explained():
             return self._spark.sql(self._star.select)
 
-    def _own_rows(self, columns: dict[str, str]) -> DataFrame:
+    def _own_rows(self, columns: tuple[StarColumn, ...]) -> DataFrame:
         """Returns what the table holds already, as if a run before all others had brought it."""
         if self._request.rebuild or not self._table.exists():
-            schema = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-            return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
-        return self._table.rows().select(*columns, f.lit(0).cast("bigint").alias("_sequence"))
+            return constant_rows(self._spark, [], f"{_ddl(columns)}, _sequence bigint")
+        names = (column.name for column in columns)
+        return self._table.rows().select(*names, f.lit(0).cast("bigint").alias("_sequence"))
 
     def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:
         """Returns the captured rows that keep the source's rules; a fact checks the others too."""
         rows = self._views.captured_rows(source, todo.captures[source], head)
-        rules = rules_of(source)
+        rules = declared_source(source).rules
         if not rules.every:
             return rows
-        key = head.tables[source].primary_key[0]
+        key = _key_of(source)
         with self._explained():
             fit = rows.where(keeps_all(rules.every))
         if self._star.is_fact:
@@ -327,7 +309,7 @@ class _TableBuild:
         What is read follows what was captured: of other keys no more than the key itself, and that
         only where a run looked at all keys. A small table is read, and given, whole.
         """
-        key = captured.key
+        key = self._star.natural_key
         rows = self._table.rows().drop("run_id", "_sequence")
         if gained := [c for c in captured.rows.columns if c not in (*rows.columns, "_sequence")]:
             raise SourceSchemaChanged(
@@ -352,18 +334,16 @@ class _TableBuild:
 
     def _shown(self, rows: DataFrame, key: str) -> DataFrame:
         """Returns the keys whose latest version is not a deletion."""
-        if self._star.is_fact:
+        if self._star.record_id:
             rows = rows.groupBy(key).agg(
-                f.max_by("is_deleted", record_id_of(self._star)).alias("is_deleted")
+                f.max_by("is_deleted", self._star.record_id).alias("is_deleted")
             )
         return rows.where("not is_deleted").select(key)
 
     def _latest(self, rows: DataFrame, key: str) -> DataFrame:
         """Returns the latest of the versions of each key."""
-        if not self._star.is_fact:
-            return rows
-        record_id = record_id_of(self._star)
-        return _last_of_each(rows, key, record_id).drop(record_id)
+        record_id = self._star.record_id
+        return _last_of_each(rows, key, record_id).drop(record_id) if record_id else rows
 
     def _merge_latest(self, versions: DataFrame, key: str, *, is_new: bool) -> int:
         latest = _last_of_each(versions, key, "_sequence", "is_deleted")
@@ -375,16 +355,17 @@ class _TableBuild:
     def _prepared(self, rows: DataFrame, key: str) -> DataFrame:
         """Returns rows with `_sequence` last, for a table that is as they need it."""
         ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
+        _check_types(ordered, self._star)
         self._table.prepare(ordered, self._design(key))
         return ordered
 
     def _design(self, key: str) -> TableDesign:
-        record_id = (record_id_of(self._star),) if self._star.is_fact else ()
+        record_id = self._star.record_id
         return TableDesign(
-            comment=declared(self._star.name, "table").get("comment", ""),
-            columns=declared(self._star.name, "columns") | declared(EVERY_TABLE, "columns"),
+            comment=self._star.comment,
+            columns=_comments(self._star.columns + ADDED_COLUMNS),
             sort_key=key,
-            bounded=(key, *record_id, "_sequence"),
+            bounded=(key, *([record_id] if record_id else []), "_sequence"),
         )
 
     @property
@@ -397,6 +378,38 @@ def _last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
     """Returns of each key the row that comes last in an order."""
     after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
     return rows.withColumn("_after", after).where("_after is null").drop("_after")
+
+
+def _key_of(source: str) -> str:
+    return declared_source(source).natural_key
+
+
+def _ddl(columns: Iterable[StarColumn]) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in columns)
+
+
+def _check_types(rows: DataFrame, star: StarTable) -> None:
+    """Compares the columns of a table's rows with its declaration.
+
+    Integers keep the width that the source gives them: copies of the source differ in it.
+
+    Raises:
+        SourceSchemaChanged: A column is missing, is not declared, or has another type.
+    """
+    declared = {column.name: column.type for column in star.columns + ADDED_COLUMNS}
+    found = dict(rows.dtypes)
+    for name in sorted(declared.keys() | found.keys()):
+        kinds = {declared.get(name, "no column"), found.get(name, "no column")}
+        if len(kinds) > 1 and not kinds <= _INTEGERS:
+            raise SourceSchemaChanged(
+                f"{star.name}.{name} is declared as {declared.get(name, 'no column')} and is "
+                f"{found.get(name, 'no column')} in the SELECT: cast it in {star.name}.sql, or "
+                f"correct {star.name}.toml"
+            )
+
+
+def _comments(columns: Iterable[StarColumn]) -> dict[str, str]:
+    return {column.name: column.comment for column in columns}
 
 
 def _captured_rows(todo: Pending) -> int:

@@ -9,11 +9,12 @@ import boto3
 from awsglue.utils import getResolvedOptions
 from pyspark.sql import SparkSession
 
-from glue_jobs.star_schema.build import QUARANTINE, BuildRequest, build_tables
+from glue_jobs.star_schema.build import BuildRequest, build_tables
 from glue_jobs.star_schema.maintenance import Retention, maintain_tables
 from pipeline.errors import InvalidInput
 from pipeline.manifest import ManifestStore
-from pipeline.star_sql import StarTable, star_tables
+from star_schema.quarantine import QUARANTINE
+from star_schema.tables import StarTable, star_tables
 
 _BUILD_ARGUMENTS = ["raw_bucket", "glue_database", "through_sequence", "rebuild"]
 _MAINTENANCE_ARGUMENTS = ["glue_database", "snapshot_days", "snapshots_kept", "orphan_days"]

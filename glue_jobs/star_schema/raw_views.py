@@ -16,7 +16,7 @@ from pyspark.sql import functions as f
 from glue_jobs.star_schema.spark_sql import constant_rows, quoted
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Column, Manifest, ManifestStore
-from pipeline.star_sql import StarTable
+from star_schema.tables import StarTable
 
 _SPARK_TYPES = {
     "int16": "smallint",
@@ -91,13 +91,16 @@ class RawViews:
         parts = [(run.tables[source].columns, run.tables[source].files) for run in runs]
         return self._read(parts, head.tables[source].columns)
 
-    def captured_keys(self, source: str, runs: Iterable[Manifest]) -> DataFrame:
+    def captured_keys(self, source: str, key: str, runs: Iterable[Manifest]) -> DataFrame:
         """Returns `key` and `_sequence` of every row there was when runs swept the keys.
 
-        At least one of the runs has to have swept; one that swept an empty table has no row here.
+        Args:
+            source: The source table.
+            key: The name of its natural key.
+            runs: The runs. At least one has to have swept; one that swept an empty table has no row
+                here.
         """
         swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
-        key = swept[0].primary_key[0]
         parts = [
             (
                 tuple(column for column in table.columns if column.name == key),
@@ -117,11 +120,11 @@ class RawViews:
         rows = self.captured_rows(source, runs.values(), head)
         return self._as_states(rows, captures)
 
-    def state_keys(self, source: str, sequences: Iterable[int]) -> DataFrame:
+    def state_keys(self, source: str, key: str, sequences: Iterable[int]) -> DataFrame:
         """Returns `key` and `_sequence` of every row that a table had as of each run."""
         captures = self._states_of(source, sequences)
         runs = {run.sequence: run for run in captures.values()}
-        return self._as_states(self.captured_keys(source, runs.values()), captures)
+        return self._as_states(self.captured_keys(source, key, runs.values()), captures)
 
     def _states_of(self, source: str, sequences: Iterable[int]) -> dict[int, Manifest]:
         """Returns for each run the run that captured the table's state as of then."""

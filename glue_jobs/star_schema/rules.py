@@ -1,71 +1,47 @@
-"""Rules that rows have to keep: <table>.toml beside the SQL has them, as conditions in Spark SQL.
+"""Finds the rows that break a rule, and either stops the build or sets them aside.
 
-A source table's rules are about the rows that runs captured of it, a star table's about the rows
-that its SELECT gives. A condition that is null counts as broken.
+The rules of a source table apply to its captured rows, those of a star table to the rows of its
+SELECT. A condition that is null counts as broken.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
 from glue_jobs.star_schema.spark_sql import quoted
-from pipeline.declarations import declared
 from pipeline.errors import QualityRuleBroken
+from star_schema.rules import Rule, Rules
 
 SHOWN_KEYS: Final = 5
 """How many keys a message names of rows that break a rule."""
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The rules of a table: what each demands, and its condition.
-
-    Attributes:
-        quarantining: Rows that break one of these wait in the quarantine, and the others arrive.
-        stopping: One row that breaks one of these stops its star table before it commits.
-    """
-
-    quarantining: dict[str, str]
-    stopping: dict[str, str]
-
-    @property
-    def every(self) -> dict[str, str]:
-        """All of them."""
-        return self.stopping | self.quarantining
-
-
-def rules_of(table: str) -> Rules:
-    """Returns the rules of a source or star table."""
-    return Rules(declared(table, "rules"), declared(table, "stopping_rules"))
-
-
-def keeps_all(rules: dict[str, str]) -> Column:
+def keeps_all(rules: Sequence[Rule]) -> Column:
     """Returns whether a row keeps every rule."""
     kept = f.lit(True)
-    for condition in rules.values():
-        kept = kept & ~_breaks(condition)
+    for rule in rules:
+        kept = kept & ~_breaks(rule)
     return kept
 
 
-def broken_rows(rows: DataFrame, rules: dict[str, str]) -> DataFrame:
+def broken_rows(rows: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """Returns the rows that break a rule, with a flag for each rule: its place, from `_broken_0`.
 
     A rule may look at other rows by a window function.
     """
-    flags = [
-        _breaks(condition).alias(flag)
-        for flag, condition in zip(_flags(rules), rules.values(), strict=True)
-    ]
+    flags = [_breaks(rule).alias(flag) for flag, rule in zip(_flags(rules), rules, strict=True)]
     return rows.select("*", *flags).where(" or ".join(_flags(rules)))
 
 
-def broken_by_rule(broken: DataFrame, rules: dict[str, str]) -> dict[str, int]:
+def broken_by_rule(broken: DataFrame, rules: Sequence[Rule]) -> dict[str, int]:
     """Returns how many of the `broken_rows` break each rule that any row breaks."""
     counts = broken.agg(*(f.count_if(flag) for flag in _flags(rules))).first()
     return (
-        {demand: rows for demand, rows in zip(rules, counts, strict=True) if rows} if counts else {}
+        {rule.demand: rows for rule, rows in zip(rules, counts, strict=True) if rows}
+        if counts
+        else {}
     )
 
 
@@ -84,19 +60,21 @@ def stop_if_broken(
     Raises:
         QualityRuleBroken: A row breaks one; the message says which, how many, and some keys.
     """
-    demand = next((demand for demand in by_rule if demand in rules.stopping), None)
-    if demand is None:
+    # `rules.every` has the stopping rules first, and so do the flags.
+    stopping = zip(_flags(rules.stopping), rules.stopping, strict=True)
+    found = [(flag, rule.demand) for flag, rule in stopping if rule.demand in by_rule]
+    if not found:
         return
-    flag = dict(zip(rules.every, _flags(rules.every), strict=True))[demand]
-    found = broken.where(flag).select(f.col(quoted(key)).cast("string")).distinct()
-    keys = sorted(str(row[0]) for row in found.limit(SHOWN_KEYS).collect())
+    flag, demand = found[0]
+    texts = broken.where(flag).select(f.col(quoted(key)).cast("string")).distinct()
+    keys = sorted(str(row[0]) for row in texts.limit(SHOWN_KEYS).collect())
     raise QualityRuleBroken(
         f"{by_rule[demand]} rows of {table} break the rule '{demand}', among them {key} "
         f"{', '.join(keys)}: correct them, or say in {table}.toml that the rule does not stop"
     )
 
 
-def as_quarantined(broken: DataFrame, rules: dict[str, str], *, star: str, key: str) -> DataFrame:
+def as_quarantined(broken: DataFrame, rules: Sequence[Rule], *, star: str, key: str) -> DataFrame:
     """Returns `broken_rows` as the lake's quarantine holds them.
 
     Returns:
@@ -105,8 +83,8 @@ def as_quarantined(broken: DataFrame, rules: dict[str, str], *, star: str, key: 
     reasons = f.concat_ws(
         "; ",
         *(
-            f.when(f.col(flag), f.lit(f"not kept: {demand}"))
-            for demand, flag in zip(rules, _flags(rules), strict=True)
+            f.when(f.col(flag), f.lit(f"not kept: {rule.demand}"))
+            for rule, flag in zip(rules, _flags(rules), strict=True)
         ),
     )
     source = [
@@ -121,9 +99,9 @@ def as_quarantined(broken: DataFrame, rules: dict[str, str], *, star: str, key: 
     )
 
 
-def _flags(rules: dict[str, str]) -> list[str]:
+def _flags(rules: Sequence[Rule]) -> list[str]:
     return [f"_broken_{place}" for place in range(len(rules))]
 
 
-def _breaks(condition: str) -> Column:
-    return ~f.coalesce(f.expr(condition), f.lit(False))
+def _breaks(rule: Rule) -> Column:
+    return ~f.coalesce(f.expr(rule.condition), f.lit(False))

@@ -17,7 +17,7 @@ import boto3
 
 from pipeline.settings import required
 
-_PACKAGES = ("glue_jobs", "pipeline")
+_PACKAGES = ("glue_jobs", "pipeline", "star_schema")
 _ANSWER_SECONDS = 10
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

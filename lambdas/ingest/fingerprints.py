@@ -26,9 +26,9 @@ from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.star_selects import Columns, StarSelects
 from lambdas.ingest.taking import SECONDS_TO_END
-from pipeline.declarations import declared
 from pipeline.fingerprints import StarFingerprints
-from pipeline.star_sql import StarTable
+from star_schema.sources import declared_source
+from star_schema.tables import StarTable
 
 
 def fingerprint_stars(
@@ -88,12 +88,12 @@ class _Star:
     @property
     def is_grown(self) -> bool:
         """Whether the SELECT reads its own table: its rows are known when all has been read."""
-        return bool(declared(self.table.name, "own_columns"))
+        return bool(self.table.own_columns)
 
     @property
     def is_chunked(self) -> bool:
         """Whether each chunk of a source gives rows by itself, as long as nothing has failed."""
-        return not self.table.is_joined and not self.failure
+        return not self.table.joined_sources and not self.failure
 
 
 @contextmanager
@@ -175,9 +175,9 @@ class _Fingerprinting:
         for taken in self._reader.take_chunk(
             table, table.columns, chunk, sql.SQL("true"), path=self._rows, quarantine=self._values
         ):
-            if taken.not_held and table.primary_key:
-                self._selects.lose(table.name, table.primary_key[0], self._values)
-            if any(star.table.is_joined for star in reading):
+            if taken.not_held:
+                self._selects.lose(table.name, self._values)
+            if any(star.table.joined_sources for star in reading):
                 self._selects.hold(table.name, self._rows)
             chunked = [star for star in reading if star.is_chunked]
             if chunked:
@@ -191,12 +191,12 @@ class _Fingerprinting:
     def _add(self, star: _Star, table: SourceTable) -> None:
         """Takes what a SELECT makes of the rows that have been read of one of its sources."""
         if star.is_grown:
-            self._selects.grow(star.table, star.columns)
+            self._selects.grow(star.table)
             return
         self._keep(star, self._selects.write(star.table, star.columns, self._made))
-        if declared(table.name, "rules"):
+        if declared_source(table.name).rules.quarantining:
             broken = self._selects.write_broken(
-                table.name, table.primary_key[0], star.columns, self._rows, self._made
+                star.table, table.name, star.columns, self._rows, self._made
             )
             self._keep(star, broken)
 
@@ -206,13 +206,12 @@ class _Fingerprinting:
             if star.failure:
                 continue
             with _noting_failure(star):
-                if star.table.is_joined:
+                if star.table.joined_sources:
                     self._selects.show_held(star.table.sources)
-                if star.table.is_joined or star.is_grown:
+                if star.table.joined_sources or star.is_grown:
                     self._keep(star, self._selects.write(star.table, star.columns, self._made))
-                key = self._sources[star.table.sources[0]].primary_key
-                if key and not star.is_grown:
-                    lost = self._selects.write_lost(star.table, key[0], star.columns, self._made)
+                if not star.is_grown:
+                    lost = self._selects.write_lost(star.table, star.columns, self._made)
                     self._keep(star, lost)
 
     def _keep(self, star: _Star, rows: int) -> None:

@@ -13,7 +13,7 @@ from lambdas.ingest.ingest import ingest
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.requests import IngestRequest
 from pipeline.settings import required
-from pipeline.star_sql import joined_sources, star_tables
+from star_schema.tables import joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
 _GENTLE = (

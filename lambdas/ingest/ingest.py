@@ -25,7 +25,7 @@ from pipeline.errors import InvalidInput, SourceBusy
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
 from pipeline.requests import IngestRequest
-from pipeline.star_sql import StarTable
+from star_schema.tables import StarTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

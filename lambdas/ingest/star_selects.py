@@ -7,20 +7,20 @@ from typing import Self
 import duckdb
 
 from lambdas.ingest.source_reader import copy_to_parquet, identifier, literal
-from pipeline.declarations import declared
-from pipeline.duckdb_sql import in_duckdb
 from pipeline.fingerprints import (
     WAITS_IN_QUARANTINE,
     WAITS_IN_RAW_QUARANTINE,
     duckdb_fingerprint,
 )
-from pipeline.iso_4217 import currencies
-from pipeline.star_sql import StarTable
+from star_schema.duckdb_sql import in_duckdb
+from star_schema.iso_4217 import currencies
+from star_schema.sources import declared_source
+from star_schema.tables import StarTable
 
 _MEMORY = "256MB"
 
 Columns = tuple[tuple[str, str], ...]
-"""Names and DuckDB types of a SELECT's columns, the natural key first."""
+"""Names and DuckDB types of a SELECT's columns."""
 
 
 class StarSelects:
@@ -72,12 +72,12 @@ class StarSelects:
         for source in sources:
             self._view(source, f"from held.{identifier(source)}")
 
-    def lose(self, source: str, key: str, values: Path) -> None:
+    def lose(self, source: str, values: Path) -> None:
         """Keeps the keys of rows that the raw zone cannot hold, from the file of their values."""
-        name = literal(f'$."{key}"')
+        name = literal(f'$."{declared_source(source).natural_key}"')
         self._run(
             f"insert into lost select distinct {literal(source)}, "  # noqa: S608  # nosec B608
-            f"json_extract_string(primary_key, {name}) from {_parquet(values)}"
+            f"json_extract_string(source_row, {name}) from {_parquet(values)}"
         )
 
     def begin(self, star: StarTable) -> Columns:
@@ -87,9 +87,9 @@ class StarSelects:
             duckdb.Error: The SELECT does not fit its sources.
             sqlglot.errors.SqlglotError: The SELECT has no equivalent in DuckDB.
         """
-        own = declared(star.name, "own_columns")
+        own = star.own_columns
         if own:
-            nulls = ", ".join(f"null::{kind} as {name}" for name, kind in own.items())
+            nulls = ", ".join(f"null::{column.type} as {column.name}" for column in own)
             self._view(star.name, f"from (select {nulls}) where false")
         made = self._duckdb.execute(f"describe select * exclude (_sequence) {_made(star)}")
         columns = tuple((str(name), str(kind)) for name, kind, *_ in made.fetchall())
@@ -99,14 +99,14 @@ class StarSelects:
             )
         return columns
 
-    def grow(self, star: StarTable, columns: Columns) -> None:
+    def grow(self, star: StarTable) -> None:
         """Lets a SELECT that reads its own table add what it makes of the rows that are shown.
 
         Raises:
             duckdb.Error: The SELECT fails.
         """
         self._view(star.name, f"from held.{star.name}")
-        latest = f"row_number() over (partition by {columns[0][0]} order by _sequence desc)"
+        latest = f"row_number() over (partition by {star.natural_key} order by _sequence desc)"
         self._run(
             "create or replace temporary table grown as "
             f"select * exclude (_sequence) {_made(star)} qualify {latest} = 1"
@@ -119,35 +119,38 @@ class StarSelects:
         Raises:
             duckdb.Error: The SELECT fails.
         """
-        own = declared(star.name, "own_columns")
-        made = f"from held.{star.name}" if own else _made(star)
+        made = f"from held.{star.name}" if star.own_columns else _made(star)
         return self._copy(
-            f"select {columns[0][0]} as key, {duckdb_fingerprint(columns)} as fingerprint, "
+            f"select {star.natural_key} as key, {duckdb_fingerprint(columns)} as fingerprint, "
             f"null::varchar as waits_in {made}",
             path,
         )
 
-    def write_broken(self, source: str, key: str, columns: Columns, rows: Path, path: Path) -> int:
+    def write_broken(
+        self, star: StarTable, source: str, columns: Columns, rows: Path, path: Path
+    ) -> int:
         """Writes the keys of those rows of a Parquet file that break a rule of their table."""
+        key = identifier(declared_source(source).natural_key)
         return self._copy(
-            _waiting(identifier(key), columns, WAITS_IN_QUARANTINE)
+            _waiting(key, star, columns, WAITS_IN_QUARANTINE)
             + f" from {_parquet(rows)} where not ({_keeps_rules(source)})",
             path,
         )
 
-    def write_lost(self, star: StarTable, key: str, columns: Columns, path: Path) -> int:
+    def write_lost(self, star: StarTable, columns: Columns, path: Path) -> int:
         """Writes the keys of rows that are not made, as the raw zone cannot hold what they need."""
         lost = f"select key from lost where source = {literal(star.sources[0])}"  # noqa: S608  # nosec B608
-        if star.is_joined:
+        if star.joined_sources:
+            key = identifier(declared_source(star.sources[0]).natural_key)
             sources = ", ".join(literal(source) for source in star.sources)
             lost += (
-                f" union select {identifier(key)}::varchar "  # noqa: S608  # nosec B608
+                f" union select {key}::varchar "  # noqa: S608  # nosec B608
                 f"from held.{identifier(star.sources[0])} "
-                f"where exists (from lost where source in ({sources})) and {identifier(key)} "
-                f"not in (select {columns[0][0]} {_made(star)})"
+                f"where exists (from lost where source in ({sources})) and {key} "
+                f"not in (select {star.natural_key} {_made(star)})"
             )
         return self._copy(
-            f"{_waiting('key', columns, WAITS_IN_RAW_QUARANTINE)} from ({lost})", path
+            f"{_waiting('key', star, columns, WAITS_IN_RAW_QUARANTINE)} from ({lost})", path
         )
 
     def _view(self, name: str, rows: str) -> None:
@@ -169,13 +172,13 @@ def _parquet(file: Path) -> str:
 
 
 def _keeps_rules(source: str) -> str:
-    conditions = declared(source, "rules").values()
-    return " and ".join(f"coalesce({in_duckdb(one)}, false)" for one in conditions) or "true"
+    rules = declared_source(source).rules.quarantining
+    return " and ".join(f"coalesce({in_duckdb(rule.condition)}, false)" for rule in rules) or "true"
 
 
-def _waiting(key: str, columns: Columns, where: str) -> str:
+def _waiting(key: str, star: StarTable, columns: Columns, where: str) -> str:
     return (
-        f"select {key}::{columns[0][1]} as key, null::varchar as fingerprint, "
+        f"select {key}::{dict(columns)[star.natural_key]} as key, null::varchar as fingerprint, "
         f"{literal(where)} as waits_in"
     )
 

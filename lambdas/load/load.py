@@ -22,6 +22,7 @@ from lambdas.load.resumable import ResumableStaging
 from lambdas.load.staging import Staging, TemporaryStaging
 from pipeline.errors import StarSchemaMismatch, WarehouseBusy
 from pipeline.requests import LoadRequest
+from star_schema.tables import star_tables
 
 _ONE_LOAD_AT_A_TIME = 7_065_636_002
 _LOCK_SECONDS = 60.0
@@ -102,7 +103,7 @@ def load(
     deadline.limit()
     with _alone(connection):
         migrate(connection, migrations())
-        tables = read_star_tables(connection)
+        tables = read_star_tables(connection, star_tables())
         after = _shown(connection, request)
         versions = {
             table.name: lake.versions(table, after=after, through=request.sequence)

@@ -20,6 +20,7 @@ from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
 from pipeline.errors import VerificationFailed, WarehouseBusy
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
+from star_schema.tables import star_tables
 
 _LOCK_SECONDS = 60.0
 """How long a lock is waited for, though nothing that locks out readers should be under way."""
@@ -155,7 +156,7 @@ def verify(
             "ends like this once more, raise SourceReaders or the MemorySize of the Ingest function"
         )
     proof = _Proof(connection, lake, source, sequence, seconds_left)
-    tables = read_star_tables(connection)
+    tables = read_star_tables(connection, star_tables())
     verified = tuple(proof.of(table) for table in tables)
     known = {table.name for table in tables}
     proof.differences += [
@@ -228,7 +229,7 @@ class _Proof:
         problem = _problem(table, types, fingerprints)
         if fingerprints is None or problem:
             return _Compared(0, 0, 1, (problem,))
-        key = fingerprints.columns[0]
+        key = table.natural_key
         self._stage_fingerprints(table, types[key], fingerprints)
         malformed = self._lake.malformed(table, key) if table.is_fact else frozenset()
         wanted = sql.SQL(_SOURCE_ROWS).format(
@@ -262,9 +263,11 @@ class _Proof:
                 "create temporary table source_fingerprints on commit drop as "
                 "select {} as key, null::text as fingerprint, null::text as waits_in "
                 "from {} with no data"
-            ).format(sql.Identifier(fingerprints.columns[0]), sql.Identifier(table.name))
+            ).format(sql.Identifier(table.natural_key), sql.Identifier(table.name))
         )
-        shape = WarehouseTable(f"fingerprints of {table.name}", "key", columns, references=())
+        shape = WarehouseTable(
+            f"fingerprints of {table.name}", "key", columns, (), natural_key="key", is_fact=False
+        )
         copy_rows(self._connection, shape, self._source.rows(fingerprints), into=_SOURCE)
         self._connection.execute(sql.SQL("analyze {}").format(_SOURCE))
 
@@ -320,7 +323,7 @@ def _problem(
         return "it has no SELECT"
     if fingerprints.failure:
         return f"its SELECT fails at the source ({fingerprints.failure})"
-    own = _OF_THE_STAR | ({table.key} - {fingerprints.columns[0]})
+    own = _OF_THE_STAR | ({table.key} - {table.natural_key})
     if unmatched := sorted((types.keys() - own) ^ set(fingerprints.columns)):
         return f"only one of SELECT and warehouse has {', '.join(unmatched)}"
     return ""

@@ -10,7 +10,7 @@ import pytest
 
 from local import __main__ as commands
 from local.stack import LocalStack, Stack
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 from tests.end_to_end.conftest import Run
 
 Command = Callable[..., int]

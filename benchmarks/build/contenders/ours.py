@@ -7,7 +7,7 @@ from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import task
 from glue_jobs.star_schema.build import BuildRequest, build_tables
 from pipeline.manifest import ManifestStore
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 
 
 def build(spark: SparkSession) -> int:

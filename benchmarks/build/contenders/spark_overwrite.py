@@ -6,11 +6,11 @@ from pyspark.sql import functions as f
 
 from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import RUN_ID, task
-from glue_jobs.star_schema.build import record_id_of
-from glue_jobs.star_schema.rules import keeps_all, rules_of
-from pipeline.iso_4217 import currencies
+from glue_jobs.star_schema.rules import keeps_all
 from pipeline.manifest import ManifestStore
-from pipeline.star_sql import star_tables
+from star_schema.iso_4217 import currencies
+from star_schema.sources import source_declaration
+from star_schema.tables import star_tables
 
 
 def build(spark: SparkSession) -> int:
@@ -20,7 +20,9 @@ def build(spark: SparkSession) -> int:
     run = ManifestStore(todo.raw_bucket, boto3.client("s3")).read(todo.through)
     for source, capture in run.tables.items():
         files = [f"s3://{todo.raw_bucket}/{key}" for key in capture.files]
-        rows = spark.read.parquet(*files).where(keeps_all(rules_of(source).every))
+        rows = spark.read.parquet(*files)
+        if declaration := source_declaration(source):
+            rows = rows.where(keeps_all(declaration.rules.every))
         rows.withColumn("_sequence", f.lit(1)).createOrReplaceTempView(source)
     spark.createDataFrame(currencies(), "code string, name string").createOrReplaceTempView(
         "iso_4217"
@@ -28,9 +30,9 @@ def build(spark: SparkSession) -> int:
     spark.createDataFrame([], "date_id date, _sequence int").createOrReplaceTempView("dim_date")
     for star in star_tables():
         rows = spark.sql(star.select).drop("_sequence")
-        if star.is_fact:
-            number = f.row_number().over(Window.orderBy(rows.columns[0]))
-            rows = rows.withColumn(record_id_of(star), number)
+        if star.record_id:
+            number = f.row_number().over(Window.orderBy(star.natural_key))
+            rows = rows.withColumn(star.record_id, number)
         whole = rows.withColumn("is_deleted", f.lit(False)).withColumn("run_id", f.lit(RUN_ID))
         whole.write.mode("overwrite").parquet(f"{todo.target}/{star.name}")
     return sum(spark.read.parquet(f"{todo.target}/{star.name}").count() for star in star_tables())

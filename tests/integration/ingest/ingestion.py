@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 from lambdas.ingest.ingest import Connect, IngestResult, ingest
 from pipeline.manifest import Capture, Manifest, ManifestStore
 from pipeline.requests import IngestRequest
-from pipeline.star_sql import StarTable
+from star_schema.tables import StarTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,7 +10,7 @@ import pytest
 from lambdas.ingest import change_capture
 from local.source.generate import create_and_fill
 from pipeline.manifest import Capture
-from pipeline.star_sql import joined_sources, star_tables
+from star_schema.tables import joined_sources, star_tables
 from tests.integration.ingest.ingestion import Ingestion, captures
 
 ORDERS = """create table orders (

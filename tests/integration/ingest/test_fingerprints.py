@@ -10,7 +10,7 @@ from lambdas.ingest import chunks, source_reader
 from lambdas.ingest.ingest import IngestResult
 from local.source.generate import create_and_fill
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, WAITS_IN_RAW_QUARANTINE, StarFingerprints
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 from tests.integration.ingest.ingestion import Ingestion
 from tests.oracle.fingerprints import fingerprint
 from tests.oracle.star import calendar, dimension_rows, fact_rows, mentioned_years

@@ -51,6 +51,8 @@ def copied(
         names[0],
         tuple(WarehouseColumn(*column, False) for column in zip(names, types, strict=True)),
         (),
+        natural_key=names[0],
+        is_fact=False,
     )
     connection.execute("drop table if exists copied")
     columns = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))

@@ -23,6 +23,8 @@ CURRENCY = WarehouseTable(
         WarehouseColumn("currency_code", "character varying", True),
     ),
     (),
+    natural_key="currency_id",
+    is_fact=False,
 )
 _MOST_BYTES = 24 * 1024 * 1024
 

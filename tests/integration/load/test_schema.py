@@ -1,8 +1,9 @@
-"""The schema that the migrations make, held against what is documented."""
+"""The schema that the migrations make, compared with the documentation and the declarations."""
 
 import psycopg
 
 from lambdas.load.catalog import WarehouseColumn, read_star_tables
+from star_schema.tables import ADDED_COLUMNS, star_tables
 from tests.fixtures.lake import STAR
 
 _TYPES = {"time": "time without time zone", "varchar": "character varying"}
@@ -36,7 +37,7 @@ _FOREIGN_KEYS = {
 def test_the_star_tables_have_the_documented_columns_in_the_documented_order(
     warehouse: psycopg.Connection,
 ) -> None:
-    tables = {table.name: table.columns for table in read_star_tables(warehouse)}
+    tables = {table.name: table.columns for table in read_star_tables(warehouse, star_tables())}
 
     assert len(tables) == 11
     assert tables == {
@@ -48,14 +49,53 @@ def test_the_star_tables_have_the_documented_columns_in_the_documented_order(
     }
 
 
+_LAKE_TYPES = {
+    "integer": "int",
+    "numeric": "decimal(38,10)",
+    "time without time zone": "string",
+    "character varying": "string",
+}
+
+
+def test_the_migrations_make_each_star_table_as_it_is_declared(
+    warehouse: psycopg.Connection,
+) -> None:
+    found = {table.name: table for table in read_star_tables(warehouse, star_tables())}
+
+    for star in star_tables():
+        table = found[star.name]
+        columns = [(one.name, _LAKE_TYPES.get(one.type, one.type)) for one in table.columns]
+        wanted = [(column.name, column.type) for column in star.columns + ADDED_COLUMNS]
+        assert columns == [column for column in wanted if column[0] != "_sequence"], star.name
+        assert table.key == (star.record_id or star.natural_key)
+        assert (table.natural_key, table.is_fact) == (star.natural_key, star.is_fact)
+
+
+def test_tables_of_others_are_no_star_tables_whatever_their_names_and_references(
+    warehouse: psycopg.Connection,
+) -> None:
+    before = read_star_tables(warehouse, star_tables())
+    warehouse.execute("create table staff_bonus (staff_id integer references dim_staff)")
+    warehouse.execute("create table fact_payment_2025 as select * from fact_payment")
+    warehouse.execute("create table dim_target (target_id integer primary key)")
+    warehouse.execute("create schema others")
+    warehouse.execute("create table others.dim_date (date_id date primary key)")
+    warehouse.execute("alter table dim_staff add column target integer references dim_target")
+
+    after = read_star_tables(warehouse, star_tables())
+
+    assert [table.name for table in after] == [table.name for table in before]
+    assert [table.references for table in after] == [table.references for table in before]
+
+
 def test_a_star_tables_key_is_its_first_column(warehouse: psycopg.Connection) -> None:
-    assert {table.name: table.key for table in read_star_tables(warehouse)} == {
+    assert {table.name: table.key for table in read_star_tables(warehouse, star_tables())} == {
         name: columns[0].name for name, columns in STAR.items()
     }
 
 
 def test_the_24_foreign_keys_are_real(warehouse: psycopg.Connection) -> None:
-    tables = read_star_tables(warehouse)
+    tables = read_star_tables(warehouse, star_tables())
 
     found = {
         table.name: {reference.column: reference.table for reference in table.references}
@@ -69,7 +109,7 @@ def test_the_24_foreign_keys_are_real(warehouse: psycopg.Connection) -> None:
 
 
 def test_a_star_table_comes_after_all_that_it_references(warehouse: psycopg.Connection) -> None:
-    order = [table.name for table in read_star_tables(warehouse)]
+    order = [table.name for table in read_star_tables(warehouse, star_tables())]
 
     assert all(
         order.index(referenced) < order.index(fact)

@@ -15,7 +15,7 @@ from glue_jobs.star_schema import build, lake, numbering, versions
 from glue_jobs.star_schema.lake import LakeTable
 from glue_jobs.star_schema.raw_views import Pending, pending
 from pipeline.manifest import ManifestStore
-from pipeline.star_sql import StarTable
+from star_schema.tables import StarTable
 from tests.integration.star_schema.history import Build, Day, histories, play
 from tests.integration.star_schema.world import STARS, Business, Star, Warehouse
 

@@ -6,18 +6,23 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
-from pipeline.declarations import declared
+from star_schema import quarantine
+from star_schema.tables import ADDED_COLUMNS, StarColumn, star_table
 from tests.integration.star_schema.world import Business, Star
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
 
-ADDED = declared("every_table", "columns")
-TABLES = ("fact_payment", "dim_currency", "quarantine")
+PAYMENT, CURRENCY = star_table("fact_payment"), star_table("dim_currency")
+DECLARED = {
+    "fact_payment": (PAYMENT.comment, PAYMENT.columns + ADDED_COLUMNS),
+    "dim_currency": (CURRENCY.comment, CURRENCY.columns + ADDED_COLUMNS),
+    "quarantine": (quarantine.COMMENT, quarantine.COLUMNS),
+}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_tables_and_columns_say_in_the_catalogue_what_they_hold(
+@pytest.mark.parametrize("table", DECLARED)
+def test_tables_and_columns_are_in_the_catalogue_as_declared(
     business: Business, star: Star, glue: "GlueClient", table: str
 ) -> None:
     business.run()
@@ -26,9 +31,9 @@ def test_tables_and_columns_say_in_the_catalogue_what_they_hold(
     entry = glue.get_table(DatabaseName=star.database, Name=table)["Table"]
 
     columns = entry["StorageDescriptor"]["Columns"]
-    wanted = declared(table, "columns") | ({} if table == "quarantine" else ADDED)
-    assert entry["Description"] == declared(table, "table")["comment"]
-    assert {column["Name"]: column["Comment"] for column in columns} == wanted
+    comment, wanted = DECLARED[table]
+    assert entry["Description"] == comment
+    assert [StarColumn(c["Name"], c["Type"], c["Comment"]) for c in columns] == list(wanted)
 
 
 def test_files_are_sorted_by_the_natural_key(
@@ -89,9 +94,9 @@ def test_a_table_of_an_earlier_version_becomes_what_is_declared(
     star.build("dim_currency")
 
     entry = glue.get_table(DatabaseName=star.database, Name="dim_currency")["Table"]
-    comments = {c["Name"]: c["Comment"] for c in entry["StorageDescriptor"]["Columns"]}
+    comments = [column["Comment"] for column in entry["StorageDescriptor"]["Columns"]]
     table = lake_catalog.load_table((star.database, "dim_currency"))
-    assert entry["Description"] == declared("dim_currency", "table")["comment"]
-    assert comments == declared("dim_currency", "columns") | ADDED
+    assert entry["Description"] == CURRENCY.comment
+    assert comments == [column.comment for column in CURRENCY.columns + ADDED_COLUMNS]
     assert len(table.sort_order().fields) == 1
     assert table.properties["write.metadata.metrics.column.currency_id"] == "full"

@@ -1,11 +1,12 @@
 """Dimensions: the latest state, one row a key."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from pipeline.errors import TableBuildFailed
-from pipeline.star_sql import parse
+from star_schema.tables import StarColumn
 from tests.integration.star_schema.world import STARS, Business, Star
 
 
@@ -118,7 +119,9 @@ def test_a_column_that_a_select_gains_arrives_with_a_rebuild(
     select = STARS["dim_currency"].select.replace(
         "currency.currency_code,", "currency.currency_code, currency.created_at,", 1
     )
-    monkeypatch.setitem(STARS, "dim_currency", parse("dim_currency", select))
+    columns = (*STARS["dim_currency"].columns, StarColumn("created_at", "timestamp_ntz", ""))
+    changed = replace(STARS["dim_currency"], select=select, columns=columns)
+    monkeypatch.setitem(STARS, "dim_currency", changed)
     business.run(full_refresh=True)
 
     with pytest.raises(TableBuildFailed, match=r'does not hold created_at yet.*"rebuild": true'):

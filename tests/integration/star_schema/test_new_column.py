@@ -1,5 +1,7 @@
 """A column that the star schema gains, all the way to the warehouse."""
 
+from dataclasses import replace
+
 import boto3
 import psycopg
 import pytest
@@ -8,7 +10,7 @@ from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import load
 from lambdas.load.migrations import Migration, migrations
 from pipeline.requests import LoadRequest
-from pipeline.star_sql import parse
+from star_schema.tables import StarColumn
 from tests.integration.star_schema.world import STARS, Business, Star
 
 _PAYMENT = ("dim_date", "dim_transaction", "dim_counterparty", "dim_currency", "dim_payment_type")
@@ -30,7 +32,8 @@ def test_a_column_arrives_by_a_line_of_sql_a_migration_and_a_rebuild(
         load(warehouse, lake, request, seconds_left=lambda: 60.0)
 
         select = STARS[table].select.replace("_sequence\n", "created_at as made_at, _sequence\n", 1)
-        monkeypatch.setitem(STARS, table, parse(table, select))
+        columns = (*STARS[table].columns, StarColumn("made_at", "timestamp_ntz", "When made"))
+        monkeypatch.setitem(STARS, table, replace(STARS[table], select=select, columns=columns))
         step = Migration("0099.sql", f"alter table {table} add column made_at timestamp", "1")
         monkeypatch.setattr("lambdas.load.load.migrations", lambda: (*migrations(), step))
         star.build(*_PAYMENT, "fact_payment", rebuild=True)

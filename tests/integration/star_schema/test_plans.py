@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 
 from glue_jobs.star_schema import build
 from glue_jobs.star_schema.versions import new_versions
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 from tests.integration.star_schema.world import Business, Star
 
 

@@ -21,7 +21,7 @@ from local.postgres import PostgresServer
 from local.source.activity import run_activity
 from pipeline.errors import VerificationFailed
 from pipeline.requests import LoadRequest
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 from tests.integration.star_schema.world import STARS, Business, Star
 
 UNFIT: tuple[LiteralString, ...] = (

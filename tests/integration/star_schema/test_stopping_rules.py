@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from glue_jobs.star_schema import rules
-from pipeline.declarations import declared
+from glue_jobs.star_schema import build, rules
 from pipeline.errors import TableBuildFailed
+from star_schema.rules import Rule
+from star_schema.sources import SourceDeclaration, declared_source
 from tests.integration.star_schema.world import Business, Star
 
 Declare = Callable[..., None]
@@ -18,12 +20,15 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Declare:
     """Declares the rules of a table that stop, in the place of those that its file has."""
 
     def put(table: str, **stopping: str) -> None:
-        def also_declared(asked: str, section: str) -> dict[str, str]:
-            if (asked, section) == (table, "stopping_rules"):
-                return {demand.replace("_", " "): held for demand, held in stopping.items()}
-            return declared(asked, section)
+        rules = tuple(Rule(name.replace("_", " "), stopping[name]) for name in stopping)
 
-        monkeypatch.setattr(rules, "declared", also_declared)
+        def also_declared(asked: str) -> SourceDeclaration:
+            source = declared_source(asked)
+            if asked != table:
+                return source
+            return replace(source, rules=replace(source.rules, stopping=rules))
+
+        monkeypatch.setattr(build, "declared_source", also_declared)
 
     return put
 

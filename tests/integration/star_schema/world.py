@@ -17,7 +17,7 @@ from lambdas.load.lake import Lake
 from lambdas.load.load import LoadResult, load
 from pipeline.manifest import ManifestStore
 from pipeline.requests import IngestRequest, LoadRequest
-from pipeline.star_sql import joined_sources, star_tables
+from star_schema.tables import joined_sources, star_tables
 from tests.oracle.comparison import (
     differences_of,
     history_differences,
@@ -178,7 +178,7 @@ class Warehouse:
                 table.name: connection.execute(
                     sql.SQL("select * from {} order by 1").format(sql.Identifier(table.name))
                 ).fetchall()
-                for table in read_star_tables(connection)
+                for table in read_star_tables(connection, star_tables())
             }
         return {table: found for table, found in rows.items() if found}
 

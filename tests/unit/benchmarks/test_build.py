@@ -11,7 +11,7 @@ import pytest
 from benchmarks.build import exactness
 from benchmarks.build.contenders.task import Report, Task, read_report, task, write_report
 from benchmarks.build.statements import statements
-from pipeline.star_sql import star_tables
+from star_schema.tables import star_tables
 
 AT = datetime(2024, 2, 28, 23, 59, 58, 123456)
 ORDER = {

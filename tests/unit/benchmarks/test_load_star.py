@@ -51,6 +51,7 @@ def test_in_the_lake_times_are_text_and_rows_name_their_run() -> None:
         WarehouseColumn("at", "time without time zone", True),
     )
 
-    in_lake = star.as_in_the_lake(rows, WarehouseTable("fact", "key", columns, ()), 7)
+    table = WarehouseTable("fact", "key", columns, (), natural_key="key", is_fact=True)
+    in_lake = star.as_in_the_lake(rows, table, 7)
 
     assert in_lake.to_pylist() == [{"key": 1, "at": "09:30:00.000005", "_sequence": 7}]

@@ -71,8 +71,8 @@ def make_packages(root: Path) -> Path:
     """Makes what a deployed function carries, and what running it leaves behind."""
     for name in (
         "glue_jobs/__init__.py",
-        "glue_jobs/star_schema/sql/dim_date.sql",
-        "glue_jobs/star_schema/sql/fact_payment.toml",
+        "star_schema/definitions/tables/dim_date.sql",
+        "star_schema/definitions/tables/fact_payment.toml",
         "glue_jobs/__pycache__/__init__.cpython-313.pyc",
         "pipeline/errors.py",
         "lambdas/glue_code/handler.py",
@@ -83,16 +83,16 @@ def make_packages(root: Path) -> Path:
     return root
 
 
-def test_the_zip_holds_code_sql_and_rules_of_both_packages_and_nothing_else(
+def test_the_zip_holds_code_declarations_of_all_packages_and_nothing_else(
     tmp_path: Path,
 ) -> None:
     archive = zipfile.ZipFile(io.BytesIO(zip_of(make_packages(tmp_path))))
 
     assert archive.namelist() == [
         "glue_jobs/__init__.py",
-        "glue_jobs/star_schema/sql/dim_date.sql",
-        "glue_jobs/star_schema/sql/fact_payment.toml",
         "pipeline/errors.py",
+        "star_schema/definitions/tables/dim_date.sql",
+        "star_schema/definitions/tables/fact_payment.toml",
     ]
     assert archive.read("pipeline/errors.py") == b"pipeline/errors.py"
 
@@ -114,7 +114,7 @@ def test_the_zip_of_this_project_lacks_no_file_of_the_packages() -> None:
 
     assert set(names) == {
         str(file.relative_to(ROOT))
-        for package in ("glue_jobs", "pipeline")
+        for package in ("glue_jobs", "pipeline", "star_schema")
         for file in (ROOT / package).rglob("*")
         if file.is_file() and file.parent.name != "__pycache__"
     }

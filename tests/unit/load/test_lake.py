@@ -13,7 +13,9 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.lake import Lake, glue_catalog
 from pipeline.errors import ObjectStoreUnavailable
 
-PAYMENT = WarehouseTable("fact_payment", "payment_record_id", (), ())
+PAYMENT = WarehouseTable(
+    "fact_payment", "payment_record_id", (), (), natural_key="payment_id", is_fact=True
+)
 
 
 class FailingCatalog:

@@ -1,1 +1,1 @@
-"""The Build stage without a JVM: its arguments, its declarations, what it has to do."""
+"""Tests of the declarations of star tables and source tables."""

@@ -18,7 +18,7 @@ from tests.unit.template.resources import (
 PARAMETERS = TEMPLATE["Parameters"]
 CONFIGURATION = tomllib.loads((ROOT / "samconfig.toml").read_text())
 SECRETS = {"SourceSecretArn", "WarehouseSecretArn"}
-DEPLOYED = ("template.yaml", "state_machine", "lambdas", "glue_jobs", "pipeline")
+DEPLOYED = ("template.yaml", "state_machine", "lambdas", "glue_jobs", "pipeline", "star_schema")
 LOCAL_TRACES = re.compile(
     r"localhost|127\.0\.0\.1|\[::1\]|http://|ministack|\bmoto\b|endpoint_url ?=|aws_endpoint_url"
     r"|(from|import) local\b",

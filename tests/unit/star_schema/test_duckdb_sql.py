@@ -8,9 +8,9 @@ import duckdb
 import pytest
 from sqlglot.errors import SqlglotError
 
-from pipeline.declarations import declared
-from pipeline.duckdb_sql import in_duckdb
-from pipeline.star_sql import star_tables
+from star_schema.duckdb_sql import in_duckdb
+from star_schema.sources import declared_source
+from star_schema.tables import star_tables
 
 MONDAY = datetime.date(2026, 11, 16)
 
@@ -75,7 +75,7 @@ def test_every_select_and_every_rule_has_an_equivalent() -> None:
     for star in star_tables():
         assert in_duckdb(star.select).startswith(("SELECT", "WITH"))
         for source in star.sources:
-            assert all(in_duckdb(rule) for rule in declared(source, "rules").values())
+            assert all(in_duckdb(rule.condition) for rule in declared_source(source).rules.every)
 
 
 def test_what_is_no_sql_is_an_error() -> None:

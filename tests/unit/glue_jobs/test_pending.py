@@ -8,9 +8,9 @@ import pytest
 from glue_jobs.star_schema.raw_views import pending
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
-from pipeline.star_sql import parse
+from star_schema.tables import star_table
 
-DIM_STAFF = parse("dim_staff", "select 1 from staff join department on true")
+DIM_STAFF = star_table("dim_staff")
 
 
 @pytest.fixture

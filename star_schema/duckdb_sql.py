@@ -1,4 +1,4 @@
-"""The star tables' SQL as DuckDB reads it: transpiled from the one text that Spark runs.
+"""Spark SQL as DuckDB SQL: the SELECTs and the rules, transpiled from the text that Spark runs.
 
 Databricks SQL is sqlglot's name for Spark SQL in ANSI mode, which the jobs run in.
 """
@@ -19,7 +19,7 @@ def in_duckdb(text: str) -> str:
     A `sequence` without a step is taken for one of days, which is what the SQL files use it for.
 
     Args:
-        text: Spark SQL, as the files in glue_jobs/star_schema/sql have it.
+        text: Spark SQL, as the files in star_schema/definitions have it.
 
     Raises:
         sqlglot.errors.SqlglotError: The text cannot be parsed, or has no equivalent.

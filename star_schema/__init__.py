@@ -1,0 +1,1 @@
+"""What the pipeline produces: the star tables, their SELECTs, and the rules of their sources."""
