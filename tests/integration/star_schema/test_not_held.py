@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from lambdas.ingest import chunks
-from lambdas.ingest.ingest import IngestRequest, IngestResult, ingest
+from lambdas.ingest.ingest import IngestResult, ingest
 from pipeline.requests import IngestRequest
 from star_schema.tables import joined_sources, star_tables
 from tests.integration.star_schema.world import Business, Star

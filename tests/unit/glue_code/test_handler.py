@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -118,6 +120,22 @@ def test_the_zip_of_this_project_lacks_no_file_of_the_packages() -> None:
         for file in (ROOT / package).rglob("*")
         if file.is_file() and file.parent.name != "__pycache__"
     }
+
+
+def test_the_declarations_are_read_from_the_zip(tmp_path: Path) -> None:
+    (tmp_path / "code.zip").write_bytes(zip_of(ROOT))
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'code.zip')!r}); "
+        "from star_schema import sources, tables; "
+        "print(len(tables.star_tables()), tables.__file__.count('code.zip'), "
+        "sources.declared_source('payment').natural_key)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "11 1 payment_id\n", done.stderr
 
 
 @pytest.mark.parametrize("kind", ["Create", "Update"])
