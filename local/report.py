@@ -25,7 +25,6 @@ from pg_class
 where relkind = 'r'
     and relnamespace = 'public'::regnamespace
     and (relname like 'dim\\_%' or relname like 'fact\\_%')
-    and relname <> 'fact_quarantine'
 order by relname
 """
 _LOADED_BEFORE: LiteralString = (
@@ -135,7 +134,7 @@ def _rows_table(stars: list[_StarRows], output: dict[str, Any]) -> Table:
     loaded = {entry["table"]: entry for entry in output.get("tables", [])}
     for star in stars:
         this = loaded.get(star.table, {})
-        counts = (this.get(kind, 0) for kind in ("inserted", "updated", "quarantined"))
+        counts = (this.get(kind, 0) for kind in ("inserted", "updated", "waiting"))
         table.add_row(
             star.table, *(f"{rows:,}" for rows in (star.in_lake, star.in_warehouse, *counts))
         )

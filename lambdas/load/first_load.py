@@ -13,7 +13,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from lambdas.load import quarantine
+from lambdas.load import waiting
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.staging import Staging
@@ -63,7 +63,7 @@ def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
     """Returns whether nothing of a fact has ever arrived: no row is there, and none waits."""
     query = sql.SQL(
         "select not exists (select from {}) "
-        "and not exists (select from fact_quarantine where table_name = {})"
+        "and not exists (select from waiting_row where table_name = {})"
     ).format(sql.Identifier(table.name), sql.Literal(table.name))
     return connection.execute(query).fetchone() == (True,)
 
@@ -178,14 +178,14 @@ def fill(
     name = sql.Identifier(table.name)
     filled = staging.fill(table)
     check = sql.SQL("alter table {} {}").format(name, rules.of_content)
-    waiting = 0
+    held_back = 0
     deadline.limit()
     try:
         with connection.transaction():
             connection.execute(check)
     except (psycopg.errors.NotNullViolation, psycopg.errors.ForeignKeyViolation):
         deadline.limit()
-        waiting = quarantine.hold_back(connection, table, name)
+        held_back = waiting.hold_back(connection, table, name)
         deadline.limit()
         connection.execute(check)
     deadline.limit()
@@ -193,4 +193,4 @@ def fill(
     for index in rules.indexes:
         deadline.limit()
         connection.execute(index)
-    return filled - waiting, waiting
+    return filled - held_back, held_back

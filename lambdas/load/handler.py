@@ -85,7 +85,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         )
     )
     if found:
-        put_metrics(found, result.quarantined, required("POWERTOOLS_METRICS_NAMESPACE"))
+        put_metrics(found, result.facts_waiting, required("POWERTOOLS_METRICS_NAMESPACE"))
     _LOGGER.info("loaded", extra={"result": answer})
     return answer
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.types.json import Jsonb
 
-from lambdas.load import first_load, merge, quarantine, resumable
+from lambdas.load import first_load, merge, resumable, waiting
 from lambdas.load.catalog import WarehouseTable, read_star_tables
 from lambdas.load.deadline import Deadline
 from lambdas.load.lake import Lake
@@ -38,15 +38,13 @@ class LoadedTable:
         table: The star table.
         inserted: Rows added.
         updated: Rows whose content changed (dimensions; facts only in a rebuild).
-        quarantined: Fact rows that have to wait, in all.
-        released: Fact rows that had waited and were loaded now.
+        waiting: Rows that wait in waiting_row after the load.
     """
 
     table: str
     inserted: int = 0
     updated: int = 0
-    quarantined: int = 0
-    released: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class LoadResult:
         rows: Rows added and changed, in all tables.
         seconds: How long that took, from the first of its calls to the end of this one.
         tables: What it did to each table.
-        quarantined: Fact rows that have to wait, in all.
+        facts_waiting: Fact rows that wait in waiting_row after the load.
     """
 
     complete: bool
@@ -68,7 +66,7 @@ class LoadResult:
     rows: int
     seconds: float
     tables: tuple[LoadedTable, ...]
-    quarantined: int
+    facts_waiting: int
 
 
 def load(
@@ -130,7 +128,7 @@ def load(
         rows=sum(table.inserted + table.updated for table in loaded),
         seconds=round(time.monotonic() - began, 3),
         tables=loaded,
-        quarantined=sum(table.quarantined for table in loaded),
+        facts_waiting=sum(table.waiting for table in loaded),
     )
 
 
@@ -192,7 +190,7 @@ def _show(
             deadline.limit()
             if table.name in bare:
                 counts = first_load.fill(table, bare[table.name], staging, deadline)
-                loaded.append(LoadedTable(table.name, counts[0], quarantined=counts[1]))
+                loaded.append(LoadedTable(table.name, counts[0], waiting=counts[1]))
             else:
                 loaded.append(_append(connection, table, staging, rebuild=request.rebuild))
         if request.sequence > _shown(connection, request):
@@ -219,14 +217,14 @@ def _append(
     """Adds the staged and the waiting rows that can stand; the others wait."""
     stage = staging.of(table.name)
     if rebuild:
-        quarantine.forget_unknown(connection, table, stage)
-    quarantine.bring_back(connection, table, stage)
-    waiting = quarantine.hold_back(connection, table, stage)
+        waiting.forget_unknown(connection, table, stage)
+    waiting.bring_back(connection, table, stage)
+    held_back = waiting.hold_back(connection, table, stage)
     if rebuild:
         merge.delete_unknown(connection, table, stage)
     inserted, updated = merge.write(connection, table, stage)
-    released = quarantine.release(connection, table, stage)
-    return LoadedTable(table.name, inserted, updated, quarantined=waiting, released=released)
+    waiting.release(connection, table, stage)
+    return LoadedTable(table.name, inserted, updated, waiting=held_back)
 
 
 def _record(

@@ -74,8 +74,10 @@ def _apply(connection: psycopg.Connection, step: Migration) -> None:
     except psycopg.errors.OperationalError:
         raise
     except psycopg.Error as error:
+        said = "; ".join(filter(None, (error.diag.message_primary, error.diag.message_detail)))
         raise MigrationFailed(
-            f"{step.name}: {str(error).splitlines()[0]}; nothing of it remains, correct it"
+            f"{step.name}: {said}; it was rolled back: remove what stands in its way, or fix the "
+            "file and redeploy"
         ) from error
     connection.execute(
         "insert into schema_migration (name, checksum) values (%s, %s)", [step.name, step.checksum]

@@ -13,12 +13,10 @@ _LOADED_BEFORE: LiteralString = (
     "select coalesce(max(sequence), 0) from pipeline_run where sequence < %s"
 )
 
-# A reason is a list of what Load found: `<column> is null`, `<dimension> has no <key> <value>`.
-_WAITING: LiteralString = r"""
-select table_name, found.rule[1], count(distinct record_id)
-from fact_quarantine
-cross join lateral regexp_matches(reason, '(?:^|; )(\S+ (?:is null|has no \S+))', 'g')
-    as found (rule)
+_WAITING: LiteralString = """
+select table_name, reason ->> 'rule', count(distinct key)
+from waiting_row
+cross join lateral jsonb_array_elements(reasons) as reason
 group by 1, 2
 """
 
@@ -43,11 +41,11 @@ class Quality:
     """What is missing from the star schema.
 
     Attributes:
-        quarantined: Source rows that the builds of the loaded runs put into the lake's quarantine.
+        rows_quarantined: Source rows that the builds of the loaded runs put into the quarantine.
         broken_rules: The rules that those break, and those that facts waiting in the warehouse do.
     """
 
-    quarantined: int
+    rows_quarantined: int
     broken_rules: tuple[BrokenRule, ...]
 
 
@@ -73,17 +71,17 @@ def quality(connection: psycopg.Connection, lake: Lake, sequence: int) -> Qualit
     return Quality(len(reasons), rules)
 
 
-def put_metrics(found: Quality, waiting: int, namespace: str) -> None:
+def put_metrics(found: Quality, facts_waiting: int, namespace: str) -> None:
     """Puts the figures into CloudWatch, by the function's log (embedded metric format).
 
     Args:
         found: What is missing.
-        waiting: Facts that wait in the warehouse, in all.
+        facts_waiting: Facts that wait in the warehouse.
         namespace: Of the metrics: RowsQuarantined and FactsWaiting by `service`, and
             RowsBreakingRule by `service`, `table` and `rule`.
     """
     service = {"service": "load"}
-    totals = {"RowsQuarantined": found.quarantined, "FactsWaiting": waiting}
+    totals = {"RowsQuarantined": found.rows_quarantined, "FactsWaiting": facts_waiting}
     figures = [(name, rows, service) for name, rows in totals.items()]
     figures += [
         ("RowsBreakingRule", broken.rows, service | {"table": broken.table, "rule": broken.rule})

@@ -90,7 +90,7 @@ order by {natural_key}, {key} desc
 """
 _WAITING_FACTS: LiteralString = """
 select row.*
-from fact_quarantine as held
+from waiting_row as held
 cross join lateral jsonb_populate_record(null::{table}, held.content) as row
 where held.table_name = {name}
 """
@@ -104,13 +104,15 @@ class VerifiedTable:
         table: The star table.
         rows: The source's rows that the star schema shows.
         versions: The star schema's rows that the warehouse has, history included.
-        quarantined: Rows of the source or of the star schema that wait in a quarantine instead.
+        rows_quarantined: Source rows that wait in a quarantine of the raw zone or the lake.
+        waiting: Rows of the star schema that wait in the warehouse's waiting_row.
     """
 
     table: str
     rows: int
     versions: int
-    quarantined: int
+    rows_quarantined: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,11 @@ class _Proof:
             shown = self._compare_source(table, staging)
             self._note("source/star", table, shown)
         return VerifiedTable(
-            table.name, shown.equal, held.equal, quarantined=shown.waiting + held.waiting
+            table.name,
+            shown.equal,
+            held.equal,
+            rows_quarantined=shown.waiting,
+            waiting=held.waiting,
         )
 
     def _compare_warehouse(self, table: WarehouseTable, staging: Staging) -> _Compared:

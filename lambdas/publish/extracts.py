@@ -22,7 +22,7 @@ _UNAVAILABLE = ("08", "53", "57")
 _TABLES = (
     "select table_name from information_schema.tables where table_schema = current_schema() "
     "and table_type = 'BASE TABLE' and (table_name like 'dim\\_%' or table_name like 'fact\\_%') "
-    "and table_name <> 'fact_quarantine' order by table_name"
+    "order by table_name"
 )
 
 

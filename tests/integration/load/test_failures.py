@@ -36,7 +36,7 @@ def counts(connection: psycopg.Connection) -> tuple[int, ...]:
     """Returns how many currencies, payments, waiting facts and runs there are."""
     row = connection.execute(
         "select (select count(*) from dim_currency), (select count(*) from fact_payment), "
-        "(select count(*) from fact_quarantine), (select count(*) from pipeline_run)"
+        "(select count(*) from waiting_row), (select count(*) from pipeline_run)"
     ).fetchone()
     assert row is not None
     return tuple(row)

@@ -99,7 +99,7 @@ def held(dsn: str) -> Rows:
     columns = {
         "schema_migration": "name, checksum",
         "pipeline_run": "sequence, run_id, tables",
-        "fact_quarantine": "table_name, record_id, content, reason",
+        "waiting_row": "table_name, key, content, reasons",
     } | dict.fromkeys(STAR, "*")
     with psycopg.connect(dsn) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

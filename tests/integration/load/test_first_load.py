@@ -66,7 +66,7 @@ def test_all_constraints_and_indexes_are_back_under_their_names(
     result = load_through(1)
 
     assert [part(result, name) for name in FACTS] == [
-        LoadedTable(name, inserted=1, quarantined=1) for name in FACTS
+        LoadedTable(name, inserted=1, waiting=1) for name in FACTS
     ]
     assert identities(warehouse) != identities_before
     assert rules(warehouse) == before
@@ -92,17 +92,24 @@ def test_what_cannot_stand_waits_whether_or_not_somebody_reads(
     with while_reading():
         result = load_through(1, lock_seconds=0.1)
 
-    assert part(result, "fact_payment") == LoadedTable("fact_payment", inserted=2, quarantined=3)
+    assert part(result, "fact_payment") == LoadedTable("fact_payment", inserted=2, waiting=3)
     rows = warehouse.execute("select payment_record_id, run_id from fact_payment order by 1")
     assert rows.fetchall() == [(1, "run-1"), (5, "")]
     waiting = warehouse.execute(
-        "select record_id, reason, attempts, content->>'payment_amount', "
-        "(select count(*) from jsonb_object_keys(content)) from fact_quarantine order by 1"
+        "select key, reasons, attempts, content->>'payment_amount', "
+        "(select count(*) from jsonb_object_keys(content)) from waiting_row order by 1"
     )
     assert waiting.fetchall() == [
-        (2, "payment_amount is null; dim_transaction has no transaction_id 7", 1, None, 15),
-        (3, "dim_date has no date_id 2030-12-31", 1, "1.5", 15),
-        (4, "created_time is null", 1, "1.5", 15),
+        (
+            "2",
+            [
+                {"rule": "payment_amount is null"},
+                {"rule": "dim_transaction has no transaction_id", "value": 7},
+            ],
+            *(1, None, 15),
+        ),
+        ("3", [{"rule": "dim_date has no date_id", "value": "2030-12-31"}], 1, "1.5", 15),
+        ("4", [{"rule": "created_time is null"}], 1, "1.5", 15),
     ]
 
 
@@ -167,7 +174,7 @@ def test_only_a_facts_first_rows_are_loaded_so(
 
     result = load_through(2)
 
-    assert part(result, "fact_payment") == LoadedTable("fact_payment", inserted=2, released=1)
+    assert part(result, "fact_payment") == LoadedTable("fact_payment", inserted=2)
     assert identities(warehouse) == before
 
 

@@ -70,13 +70,12 @@ def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
         "rows": 11,
         "seconds": 0,
         "tables": 11,
-        "quarantined": 0,
-        "quality": {"quarantined": 0, "broken_rules": []},
+        "facts_waiting": 0,
+        "quality": {"rows_quarantined": 0, "broken_rules": []},
         "verified": 11,
     }
-    assert {"table": "fact_payment", "rows": 1, "versions": 1, "quarantined": 0} in answer[
-        "verified"
-    ]
+    proved = {"rows": 1, "versions": 1, "rows_quarantined": 0, "waiting": 0}
+    assert {"table": "fact_payment", **proved} in answer["verified"]
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
 
@@ -102,7 +101,7 @@ def test_what_is_missing_is_counted_by_rule_in_the_answer_and_in_the_metrics(
         ("payment_date is a date, YYYY-MM-DD", 1),
     ]
     assert answer["quality"] == {
-        "quarantined": 2,
+        "rows_quarantined": 2,
         "broken_rules": [
             {"table": "fact_payment", "rule": rule, "rows": rows} for rule, rows in rules
         ],
@@ -120,7 +119,7 @@ def test_what_an_earlier_run_put_aside_is_not_counted_again(deployed: StarLake) 
 
     answer = handler({"run_id": "run-2", "sequence": 2}, Context())
 
-    assert answer["quality"] == {"quarantined": 0, "broken_rules": []}
+    assert answer["quality"] == {"rows_quarantined": 0, "broken_rules": []}
 
 
 def malformed(key: str, reason: str) -> dict[str, object]:

@@ -103,10 +103,10 @@ def test_a_fact_whose_dimension_row_the_lake_no_longer_has_goes_to_wait(
 
     result = load_through(1, rebuild=True)
 
-    assert result.quarantined == 1
+    assert result.facts_waiting == 1
     assert payments(warehouse) == [(1, 1, 1, "run-1")]
-    waiting = warehouse.execute("select record_id, reason from fact_quarantine").fetchall()
-    assert waiting == [(2, "dim_transaction has no transaction_id 2")]
+    waiting = warehouse.execute("select key, reasons from waiting_row").fetchall()
+    assert waiting == [("2", [{"rule": "dim_transaction has no transaction_id", "value": 2}])]
 
 
 def test_a_fact_that_names_another_dimension_row_in_the_lake_moves_there(
@@ -134,7 +134,7 @@ def test_a_fact_that_the_lake_has_a_null_for_now_waits_and_its_old_version_goes(
 
     result = load_through(1, rebuild=True)
 
-    assert result.quarantined == 1
+    assert result.facts_waiting == 1
     assert payments(warehouse) == []
 
 
@@ -147,10 +147,10 @@ def test_a_waiting_fact_that_the_lake_no_longer_has_is_forgotten(
         {"payment_record_id": 1, "transaction_id": 2},
         {"payment_record_id": 2, "transaction_id": 2},
     )
-    assert load_through(1).quarantined == 2
+    assert load_through(1).facts_waiting == 2
     star_lake.replace("fact_payment", star_row("fact_payment", transaction_id=2))
 
-    assert load_through(1, rebuild=True).quarantined == 1
+    assert load_through(1, rebuild=True).facts_waiting == 1
 
-    waiting = warehouse.execute("select record_id, attempts from fact_quarantine").fetchall()
-    assert waiting == [(1, 2)]
+    waiting = warehouse.execute("select key, attempts from waiting_row").fetchall()
+    assert waiting == [("1", 2)]

@@ -60,7 +60,7 @@ def test_the_role_reads_the_star_schema_and_its_runs_and_nothing_else(
     reader.execute(sql.SQL("set session authorization {}").format(sql.Identifier(ROLE)))
     assert reader.execute("select count(*) from current_payment").fetchone() == (0,)
     for refused in (
-        "select from fact_quarantine",
+        "select from waiting_row",
         "delete from fact_payment",
         "insert into pipeline_run values (1, 'run-1')",
         "create table mine ()",

@@ -28,7 +28,7 @@ _EVERY_BATCH = range(1, _BATCHES + 1)
 _ALL = {
     **dict.fromkeys(PAYMENT_DIMENSIONS, 1),
     "fact_payment": _FILES_OF_PAYMENTS + 1,
-    "fact_quarantine": _FILES_OF_PAYMENTS - 1,
+    "waiting_row": _FILES_OF_PAYMENTS - 1,
     "pipeline_run": 1,
 }
 """How many rows the tables have in the end; those without any are left out."""
@@ -91,7 +91,7 @@ def shown(connection: psycopg.Connection) -> dict[str, int]:
     """Returns how many rows each table has, without the empty ones."""
     counts = {
         table: connection.execute(f"select count(*) from {table}".encode()).fetchone()
-        for table in (*STAR, "fact_quarantine", "pipeline_run")
+        for table in (*STAR, "waiting_row", "pipeline_run")
     }
     return {table: count[0] for table, count in counts.items() if count and count[0]}
 
@@ -116,8 +116,8 @@ def test_nothing_shows_until_everything_is_staged_and_then_all_of_it_does(
 
     result = reader.load(warehouse)
 
-    assert (result.complete, result.rows, result.quarantined) == (True, 9, 2)
-    assert LoadedTable("fact_payment", inserted=4, quarantined=2) in result.tables
+    assert (result.complete, result.rows, result.facts_waiting) == (True, 9, 2)
+    assert LoadedTable("fact_payment", inserted=4, waiting=2) in result.tables
     assert result.seconds > staged.seconds > 0
     assert shown(warehouse) == _ALL
     assert not is_staged(warehouse)

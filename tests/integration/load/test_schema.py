@@ -147,5 +147,5 @@ def test_views_and_tables_of_the_pipelines_own_say_what_they_are_for(
         "current_purchase_order",
         "current_payment",
         "pipeline_run",
-        "fact_quarantine",
+        "waiting_row",
     }

@@ -94,9 +94,15 @@ def test_what_is_equal_is_counted_table_by_table(
     verified = prove(warehouse, payments, source)
 
     assert len(verified) == 11
-    assert verified["fact_payment"] == VerifiedTable("fact_payment", 3, 4, quarantined=0)
-    assert verified["dim_currency"] == VerifiedTable("dim_currency", 1, 1, quarantined=0)
-    assert verified["fact_sales_order"] == VerifiedTable("fact_sales_order", 0, 0, quarantined=0)
+    assert verified["fact_payment"] == VerifiedTable(
+        "fact_payment", 3, 4, rows_quarantined=0, waiting=0
+    )
+    assert verified["dim_currency"] == VerifiedTable(
+        "dim_currency", 1, 1, rows_quarantined=0, waiting=0
+    )
+    assert verified["fact_sales_order"] == VerifiedTable(
+        "fact_sales_order", 0, 0, rows_quarantined=0, waiting=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,8 +201,12 @@ def test_rows_that_have_gone_from_the_source_are_no_rows_of_now(
 
     verified = prove(warehouse, star_lake, dimensions)
 
-    assert verified["fact_payment"] == VerifiedTable("fact_payment", 0, 1, quarantined=0)
-    assert verified["dim_currency"] == VerifiedTable("dim_currency", 1, 2, quarantined=0)
+    assert verified["fact_payment"] == VerifiedTable(
+        "fact_payment", 0, 1, rows_quarantined=0, waiting=0
+    )
+    assert verified["dim_currency"] == VerifiedTable(
+        "dim_currency", 1, 2, rows_quarantined=0, waiting=0
+    )
 
 
 def test_runs_after_the_one_that_was_loaded_do_not_count(
@@ -232,11 +242,13 @@ def test_facts_that_wait_in_the_warehouse_are_counted_and_compared(
 
     verified = prove(warehouse, payments, source, sequence=2)
 
-    assert verified["fact_payment"] == VerifiedTable("fact_payment", 4, 4, quarantined=1)
-    warehouse.execute("""update fact_quarantine set content = content || '{"paid": true}'""")
+    assert verified["fact_payment"] == VerifiedTable(
+        "fact_payment", 4, 4, rows_quarantined=0, waiting=1
+    )
+    warehouse.execute("""update waiting_row set content = content || '{"paid": true}'""")
     with pytest.raises(VerificationFailed, match="payment_record_id 5 differs"):
         prove(warehouse, payments, source, sequence=2)
-    warehouse.execute("delete from fact_quarantine")
+    warehouse.execute("delete from waiting_row")
     with pytest.raises(VerificationFailed, match="payment_record_id 5 is missing"):
         prove(warehouse, payments, source, sequence=2)
 
@@ -253,7 +265,7 @@ def test_a_malformed_source_row_has_to_wait_in_the_lake_s_quarantine(
 
     payments.add("quarantine", malformed(3, 2), malformed(9, 1), malformed(1))
     assert prove(warehouse, payments, dimensions)["fact_payment"] == VerifiedTable(
-        "fact_payment", 2, 4, quarantined=2
+        "fact_payment", 2, 4, rows_quarantined=2, waiting=0
     )
 
 
@@ -273,7 +285,7 @@ def test_a_row_that_the_raw_zone_cannot_hold_may_be_shown_as_it_was_or_not_at_al
     waiting = {3: WAITS_IN_RAW_QUARANTINE, 9: WAITS_IN_RAW_QUARANTINE}
     dimensions.makes("fact_payment", ONE, TWO, waiting=waiting)
 
-    assert prove(warehouse, payments, dimensions)["fact_payment"].quarantined == 2
+    assert prove(warehouse, payments, dimensions)["fact_payment"].rows_quarantined == 2
 
 
 def test_a_run_without_an_instant_of_its_own_is_said_to_be_loaded_and_not_proved(

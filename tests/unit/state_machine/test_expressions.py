@@ -26,8 +26,8 @@ LOADED = {
     "rows": 4321,
     "seconds": 2.5,
     "tables": [{"table": "dim_design", "inserted": 4321, "updated": 0}],
-    "quarantined": 0,
-    "quality": {"quarantined": 0, "broken_rules": []},
+    "facts_waiting": 0,
+    "quality": {"rows_quarantined": 0, "broken_rules": []},
     "verified": None,
 }
 PUBLISHED = {"seconds": 0.5, "catalogued": [], "extracts": [], "previews": 0}
@@ -185,14 +185,14 @@ def test_what_somebody_should_know_is_in_the_message():
         verify=True,
         loaded={
             **LOADED,
-            "quarantined": 3,
-            "quality": {"quarantined": 2, "broken_rules": rules},
+            "facts_waiting": 3,
+            "quality": {"rows_quarantined": 2, "broken_rules": rules},
             "verified": [{"table": "dim_design", "rows": 1}],
         },
         published={"failed": "DatabaseRefused: no"},
         ingested={**INGESTED, "warnings": ["table a is new", "table b is gone"]},
     )["message"]
-    assert "3 facts wait in the quarantine; 2 source rows broke a rule" in message
+    assert "3 facts wait for their dimension rows; 2 source rows broke a rule" in message
     assert "the warehouse equals the source" in message
     assert "publishing failed" in message
     assert "Warnings: table a is new; table b is gone" in message

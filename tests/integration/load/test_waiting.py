@@ -21,7 +21,7 @@ def payment_part(result: LoadResult) -> LoadedTable:
 
 def waiting(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     return connection.execute(
-        "select table_name, record_id, reason from fact_quarantine order by 1, 2"
+        "select table_name, key, reasons from waiting_row order by 1, 2"
     ).fetchall()
 
 
@@ -48,15 +48,19 @@ def test_a_fact_waits_with_every_reason_and_the_others_arrive(
 
     result = load_through(1)
 
-    assert result.quarantined == 2
-    assert payment_part(result) == LoadedTable("fact_payment", inserted=1, quarantined=2)
+    assert result.facts_waiting == 2
+    assert payment_part(result) == LoadedTable("fact_payment", inserted=1, waiting=2)
     assert loaded(warehouse) == [1]
     assert waiting(warehouse) == [
-        ("fact_payment", 2, "dim_transaction has no transaction_id 7"),
+        ("fact_payment", "2", [{"rule": "dim_transaction has no transaction_id", "value": 7}]),
         (
             "fact_payment",
-            3,
-            "payment_amount is null; currency_id is null; dim_date has no date_id 2030-12-31",
+            "3",
+            [
+                {"rule": "payment_amount is null"},
+                {"rule": "currency_id is null"},
+                {"rule": "dim_date has no date_id", "value": "2030-12-31"},
+            ],
         ),
     ]
 
@@ -69,12 +73,12 @@ def test_every_load_tries_again_and_says_how_many_wait(
 
     results = [load_through(sequence) for sequence in (1, 1, 2)]
 
-    assert [result.quarantined for result in results] == [1, 1, 1]
-    rows = warehouse.execute("select attempts, last_attempt > first_attempt from fact_quarantine")
+    assert [result.facts_waiting for result in results] == [1, 1, 1]
+    rows = warehouse.execute("select attempts, last_attempt > first_attempt from waiting_row")
     assert rows.fetchall() == [(3, True)]
 
 
-def test_a_fact_is_released_unharmed_when_its_dimension_row_arrives(
+def test_a_waiting_fact_arrives_unharmed_when_its_dimension_row_arrives(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
     star_lake.add_dimensions(*DIMENSIONS)
@@ -93,8 +97,8 @@ def test_a_fact_is_released_unharmed_when_its_dimension_row_arrives(
 
     result = load_through(2)
 
-    assert LoadedTable("fact_purchase_order", inserted=1, released=1) in result.tables
-    assert result.quarantined == 0
+    assert LoadedTable("fact_purchase_order", inserted=1) in result.tables
+    assert result.facts_waiting == 0
     assert waiting(warehouse) == []
     rows = warehouse.execute(
         "select item_code, item_unit_price, created_time, run_id from fact_purchase_order"
@@ -125,7 +129,7 @@ def test_versions_that_waited_come_in_their_own_order_beside_those_that_did_not(
 
     result = load_through(3)
 
-    assert payment_part(result) == LoadedTable("fact_payment", inserted=3, released=3)
+    assert payment_part(result) == LoadedTable("fact_payment", inserted=3)
     assert loaded(warehouse) == [1, 2, 3, 4]
     current = warehouse.execute("select payment_record_id from current_payment order by 1")
     assert current.fetchall() == [(3,), (4,)]
@@ -137,7 +141,7 @@ def test_what_waits_survives_a_load_that_fails(
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {"transaction_id": 7})
     load_through(1)
-    before = warehouse.execute("select * from fact_quarantine").fetchall()
+    before = warehouse.execute("select * from waiting_row").fetchall()
     star_lake.add_star_rows("dim_transaction", {"transaction_id": 7}, sequence=2)
     star_lake.add("fact_sales_order")
     with star_lake.table("fact_sales_order").update_schema() as change:
@@ -146,7 +150,7 @@ def test_what_waits_survives_a_load_that_fails(
     with pytest.raises(StarSchemaMismatch):
         load_through(2)
 
-    assert warehouse.execute("select * from fact_quarantine").fetchall() == before
+    assert warehouse.execute("select * from waiting_row").fetchall() == before
 
 
 def test_a_null_that_the_warehouse_does_not_allow_waits_for_the_next_version(
@@ -160,4 +164,4 @@ def test_a_null_that_the_warehouse_does_not_allow_waits_for_the_next_version(
     load_through(2)
 
     assert loaded(warehouse) == [2]
-    assert waiting(warehouse) == [("fact_payment", 1, "created_time is null")]
+    assert waiting(warehouse) == [("fact_payment", "1", [{"rule": "created_time is null"}])]
