@@ -32,14 +32,15 @@ class StarFingerprints:
         table: The star table.
         columns: The SELECT's columns in their order.
         files: Keys of the files, in the raw bucket.
-        is_least: Whether the star table may hold more, because its SELECT reads its own rows.
+        is_cumulative: Whether the SELECT reads the star table's own rows, so that the table keeps
+            rows that the source no longer gives.
         failure: Why there are no fingerprints; empty if there are.
     """
 
     table: str
     columns: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    is_least: bool = False
+    is_cumulative: bool = False
     failure: str = ""
 
     @classmethod

@@ -86,8 +86,8 @@ class _Star:
     failure: str = ""
 
     @property
-    def is_grown(self) -> bool:
-        """Whether the SELECT reads its own table: its rows are known when all has been read."""
+    def is_cumulative(self) -> bool:
+        """Whether the SELECT reads its own rows: the table's rows are known at the end."""
         return bool(self.table.own_columns)
 
     @property
@@ -137,7 +137,7 @@ class _Fingerprinting:
                 table=star.table.name,
                 columns=tuple(name for name, _ in star.columns),
                 files=tuple(star.files),
-                is_least=star.is_grown,
+                is_cumulative=star.is_cumulative,
                 failure=star.failure,
             )
             for star in self._stars
@@ -190,7 +190,7 @@ class _Fingerprinting:
 
     def _add(self, star: _Star, table: SourceTable) -> None:
         """Takes what a SELECT makes of the rows that have been read of one of its sources."""
-        if star.is_grown:
+        if star.is_cumulative:
             self._selects.grow(star.table)
             return
         self._keep(star, self._selects.write(star.table, star.columns, self._made))
@@ -208,9 +208,9 @@ class _Fingerprinting:
             with _noting_failure(star):
                 if star.table.joined_sources:
                     self._selects.show_held(star.table.sources)
-                if star.table.joined_sources or star.is_grown:
+                if star.table.joined_sources or star.is_cumulative:
                     self._keep(star, self._selects.write(star.table, star.columns, self._made))
-                if not star.is_grown:
+                if not star.is_cumulative:
                     lost = self._selects.write_lost(star.table, star.columns, self._made)
                     self._keep(star, lost)
 

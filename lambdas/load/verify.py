@@ -48,7 +48,7 @@ judged as materialized (
         wanted,
         case
             when wanted > 1 or found > 1 then 'is doubled'
-            when wanted = 0 and not {may_hold_more} then 'is extra'
+            when wanted = 0 and not {is_cumulative} then 'is extra'
             when found = 0 and not waits then 'is missing'
             when differs then 'differs'
         end as difference
@@ -253,7 +253,7 @@ class _Proof:
             )
         live = sql.SQL("select * from ({}) as latest where not is_deleted").format(current)
         found = _rows(key, [(name, types[name]) for name in fingerprints.columns], live)
-        return self._compare(key, wanted, found, may_hold_more=fingerprints.is_least)
+        return self._compare(key, wanted, found, is_cumulative=fingerprints.is_cumulative)
 
     def _stage_fingerprints(
         self, table: WarehouseTable, key_type: str, fingerprints: StarFingerprints
@@ -283,14 +283,14 @@ class _Proof:
         wanted: sql.Composed,
         found: sql.Composed,
         *,
-        may_hold_more: bool = False,
+        is_cumulative: bool = False,
     ) -> _Compared:
         self._deadline.limit()
         row = self._connection.execute(
             sql.SQL(_COMPARISON).format(
                 wanted=wanted,
                 found=found,
-                may_hold_more=sql.Literal(may_hold_more),
+                is_cumulative=sql.Literal(is_cumulative),
                 key=sql.Literal(key),
                 named=sql.Literal(_NAMED),
             )

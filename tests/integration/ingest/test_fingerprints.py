@@ -137,7 +137,7 @@ def test_a_run_that_found_nothing_new_has_fingerprints_too(source: Ingestion) ->
 def test_dim_date_is_at_least_what_the_source_mentions(source: Ingestion) -> None:
     found = fingerprints_of(source.run(verify=True))
 
-    assert [table for table, one in found.items() if one.is_least] == ["dim_date"]
+    assert [table for table, one in found.items() if one.is_cumulative] == ["dim_date"]
     assert found["dim_date"].columns[0] == "date_id"
 
 

@@ -45,7 +45,7 @@ class MadeUpSource:
         table: str,
         *rows: Mapping[str, Any],
         waiting: Mapping[int, str] | None = None,
-        is_least: bool = False,
+        is_cumulative: bool = False,
     ) -> None:
         """Adds rows, of which only some columns are given, and keys that wait somewhere."""
         columns = made_columns(table)
@@ -57,7 +57,7 @@ class MadeUpSource:
         files = self.tables[table].files
         key = f"fingerprints/{table}-{len(files)}.parquet"
         self._put(key, table, made)
-        self.tables[table] = StarFingerprints(table, columns, (*files, key), is_least)
+        self.tables[table] = StarFingerprints(table, columns, (*files, key), is_cumulative)
 
     def makes_one_row(self, *tables: str) -> None:
         """Adds a row to each of some tables, with something in every column."""

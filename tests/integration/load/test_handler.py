@@ -156,7 +156,7 @@ def test_a_difference_fails_the_invocation_after_the_load(
     deployed: StarLake, fingerprints: list[dict[str, Any]], warehouse_dsn: str
 ) -> None:
     others = [one for one in fingerprints if one["table"] != "fact_payment"]
-    none = {"table": "fact_payment", "failure": "", "is_least": False, "files": []}
+    none = {"table": "fact_payment", "failure": "", "is_cumulative": False, "files": []}
     (columns,) = (one["columns"] for one in fingerprints if one["table"] == "fact_payment")
     event = {"run_id": "run-1", "sequence": 1, "verify": True}
 

@@ -10,7 +10,6 @@ from psycopg import sql
 from lambdas.load.migrations import Migration, migrate, migrations
 from pipeline.database import Role, translated_errors
 from pipeline.errors import MigrationFailed, WarehouseBusy
-from star_schema.tables import star_tables
 from tests.fixtures.lake import STAR, star_row
 from tests.integration.load.conftest import Connect
 

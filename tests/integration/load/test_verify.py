@@ -220,11 +220,11 @@ def test_runs_after_the_one_that_was_loaded_do_not_count(
 def test_a_table_that_reads_its_own_rows_may_hold_more_and_not_less(
     warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource
 ) -> None:
-    least = replace(source.tables["dim_date"], files=(), is_least=True)
+    least = replace(source.tables["dim_date"], files=(), is_cumulative=True)
     source.tables["dim_date"] = least
     assert prove(warehouse, payments, source)["dim_date"].versions == 1
 
-    source.makes("dim_date", {"date_id": DAY.replace(day=1)}, is_least=True)
+    source.makes("dim_date", {"date_id": DAY.replace(day=1)}, is_cumulative=True)
     with pytest.raises(VerificationFailed, match="dim_date: date_id 2026-01-01 is missing"):
         prove(warehouse, payments, source)
 
