@@ -89,6 +89,9 @@ class TableCapture:
             with their number, or None where the table is too large to take one at every run.
         changed_in: The newest sequence, this one included, that holds rows or keys of the table.
         previous_change: The sequence before `changed_in` that does; 0 if there is none.
+        natural_key: The columns that identify a row: the declared natural key, or the primary key
+            of a table that has no declaration. Empty for a table without either, and in a
+            manifest that was written before this field existed; `primary_key` holds then.
     """
 
     capture: Capture
@@ -106,6 +109,7 @@ class TableCapture:
     content_digest: str | None
     changed_in: int
     previous_change: int
+    natural_key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,8 @@ def _table(entry: dict[str, Any]) -> TableCapture:
     fields["capture"] = Capture(fields["capture"])
     fields["columns"] = tuple(Column(**column) for column in fields["columns"])
     fields["statistics"] = Statistics(**fields["statistics"])
-    for name in ("files", "key_files", "quarantine_files", "primary_key"):
-        fields[name] = tuple(fields[name])
+    for name in ("files", "key_files", "quarantine_files", "primary_key", "natural_key"):
+        fields[name] = tuple(fields.get(name, ()))
     return TableCapture(**fields)
 
 

@@ -1,7 +1,7 @@
-"""Tables in parts: ranges of ctid, the place of a row version in its table's file.
+"""Chunks: ranges of ctid, the physical location of a row version in its table.
 
-A chunk bounds what one reader does at a time: the memory that it takes, what is lost by a kill,
-and how long it goes on before the deadline is looked at.
+A chunk limits what one reader does at a time: its memory, the work that is lost if the process is
+killed, and the time until the deadline is checked.
 """
 
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from psycopg import sql
 from lambdas.ingest.discovery import SourceTable
 
 CHUNK_BYTES = 128 * 1024 * 1024
-"""What a chunk holds at the server, out-of-line values included."""
+"""Size of a chunk at the server, TOAST included."""
 _CHANGES_TIMES = 4
-"""A chunk of which only changes are taken may hold more: each one makes a file."""
+"""How much larger a chunk is if only its changes are read. Each chunk makes a file."""
 _PLACES_A_PAGE = 2048
-"""More row versions than a page of 32 KiB, PostgreSQL's largest, can hold."""
+"""More row versions than a page of 32 KiB, the largest page size, can hold."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The row versions from a place to before another one.
+    """The row versions in a range of ctid.
 
-    Places count on through the pages: page 2, line 5 is `2 * _PLACES_A_PAGE + 5`.
+    A ctid is numbered across the pages: page 2, line 5 is `2 * _PLACES_A_PAGE + 5`.
 
     Attributes:
-        first: The first place.
-        end: The place after the last one; None for all that follow.
+        first: The first ctid.
+        end: The ctid after the last one; None for a chunk that ends with the table.
     """
 
     first: int
@@ -44,10 +44,10 @@ class Chunk:
         return sql.SQL("{} and ctid < {}").format(first, _tid(self.end))
 
     def halves(self, pages: int) -> tuple[Self, Self] | None:
-        """Returns the chunk in two parts, or None if it is one row version.
+        """Splits the chunk into two, or returns None if it holds one row version.
 
         Args:
-            pages: How many pages the table has, for a chunk without an end.
+            pages: Number of pages of the table, for a chunk without an end.
         """
         end = max(pages, self.first // _PLACES_A_PAGE + 1) * _PLACES_A_PAGE
         middle = (self.first + (end if self.end is None else self.end)) // 2
@@ -57,11 +57,11 @@ class Chunk:
 
 
 def chunks_of(table: SourceTable, *, changes_only: bool = False) -> tuple[Chunk, ...]:
-    """Returns the chunks that cover a table; one for what has no file of its own.
+    """Returns chunks that cover a table. A partitioned table is one chunk.
 
     Args:
         table: The table.
-        changes_only: Whether only rows that have changed are taken.
+        changes_only: Whether only changed rows are read.
     """
     if table.pages <= 1:
         return (Chunk(0, None),)

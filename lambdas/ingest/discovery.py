@@ -1,7 +1,7 @@
-"""What the source holds: its tables, columns and keys, and what the server says of changes.
+"""The source's tables, columns and keys, its snapshot, and the server's counters.
 
-Everything is read from the system catalogues at each run (PostgreSQL documentation, chapter
-"System Catalogs"), so that a new table or column needs no change here.
+Everything is read from the system catalogs at each run (PostgreSQL documentation, chapter "System
+Catalogs"), so a new table or column needs no change here.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from lambdas.ingest.raw_types import raw_type
 from pipeline.manifest import Column, Statistics
 
 SCHEMA = "public"
-"""Where the source keeps its tables."""
+"""The schema of the source's tables."""
 NEVER_INGESTED = ("_prisma_migrations",)
-"""Bookkeeping of the source's own tools."""
+"""Tables that the source's own tools keep."""
+_NO_STATISTICS = Statistics(0, 0, 0, 0, None)
 
 _TABLES: LiteralString = """
 select
@@ -85,17 +86,17 @@ select
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table as the run's snapshot shows it.
+    """A table in the run's snapshot.
 
     Attributes:
         oid: The table's object identifier.
-        name: Its name in the schema `public`.
-        bytes: The size of its main file.
-        pages: The pages of its main file.
-        total_bytes: Its size with values that are kept out of line.
-        is_partitioned: Whether its rows live in partitions, which the counters do not add up.
-        primary_key: The key's columns in the key's order; empty for a table without one.
-        columns: Its columns in the table's order.
+        name: The table's name in the schema `public`.
+        bytes: Size of the main fork.
+        pages: Pages of the main fork.
+        total_bytes: Size of the table with its TOAST table.
+        is_partitioned: Whether the table is partitioned; its own counters then stay 0.
+        primary_key: The primary key's columns in the key's order; empty for a table without one.
+        columns: The columns in the table's order.
     """
 
     oid: int
@@ -109,19 +110,19 @@ class SourceTable:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """The table's name for a statement, whatever the role's search path is."""
+        """The table's name with its schema, for a statement."""
         return sql.Identifier(SCHEMA, self.name)
 
 
 @dataclass(frozen=True)
 class SourceSnapshot:
-    """The instant that a run shows.
+    """The snapshot of a run.
 
     Attributes:
-        horizon: The oldest transaction in progress (xid8): all before it are visible or dead.
-        next_transaction: The first one that had not completed nor begun (xid8).
-        taken_at: ISO 8601, UTC, by the server's clock.
-        system_identifier: The server's identity and timeline: a restore or a failover changes it.
+        horizon: The oldest transaction in progress (xid8); all older ones are visible or dead.
+        next_transaction: The first transaction (xid8) that had not been assigned.
+        taken_at: The server's time, as ISO 8601 in UTC.
+        system_identifier: The server's system identifier and timeline.
     """
 
     horizon: int
@@ -130,13 +131,40 @@ class SourceSnapshot:
     system_identifier: str
 
 
+@dataclass(frozen=True)
+class Source:
+    """The source at the begin of an invocation.
+
+    Attributes:
+        snapshot: The snapshot that all tables are read in.
+        tables: The tables, by name.
+        statistics: The tables' counters by oid, read before the snapshot; none on a standby.
+    """
+
+    snapshot: SourceSnapshot
+    tables: tuple[SourceTable, ...]
+    statistics: dict[int, Statistics]
+
+    def statistics_of(self, table: SourceTable) -> Statistics:
+        """Returns a table's counters; zeros if the server has none."""
+        return self.statistics.get(table.oid, _NO_STATISTICS)
+
+
+def read_source(connection: psycopg.Connection) -> Source:
+    """Begins the run's read-only transaction on a connection and describes what it shows."""
+    connection.autocommit = True
+    statistics = read_statistics(connection)
+    connection.execute("begin isolation level repeatable read read only")
+    return Source(read_snapshot(connection), read_tables(connection), statistics)
+
+
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
-    """Returns the server's counters of every table by its oid.
+    """Returns the server's counters of every table, by oid; nothing on a standby.
 
-    A standby counts nothing of what it replays: there are none then.
+    A standby does not count the changes that it replays.
 
-    To be called before the snapshot is taken: counters that run ahead of the snapshot would hide
-    the changes between the two from the next run.
+    Call this before the snapshot is taken. Counters read after the snapshot would include changes
+    that the snapshot does not show, and the next run would skip those changes.
     """
     rows = connection.execute(_STATISTICS).fetchall()
     return {
@@ -154,7 +182,7 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
 
 
 def export_snapshot(connection: psycopg.Connection) -> str:
-    """Returns the name by which other connections can join the connection's snapshot."""
+    """Exports the connection's snapshot and returns its name, for other connections."""
     row = connection.execute("select pg_export_snapshot()").fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM gives one row  # nosec B101
     return str(row[0])

@@ -39,7 +39,6 @@ def fingerprint_stars(
     zone: RawZone,
     run_id: str,
     seconds_left: Callable[[], float],
-    folder: Path | None,
 ) -> tuple[StarFingerprints, ...] | None:
     """Writes the fingerprints of every star table's rows to the raw bucket.
 
@@ -50,7 +49,6 @@ def fingerprint_stars(
         zone: Where files go, below `fingerprints/<run_id>/`.
         run_id: The execution's name.
         seconds_left: How long the caller may still run.
-        folder: Where files are made; the system's own if not given.
 
     Returns:
         What there is to compare with, or None where the time does not suffice.
@@ -60,7 +58,7 @@ def fingerprint_stars(
     """
     snapshot = export_snapshot(connection)
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix="fingerprints-") as name,
+        tempfile.TemporaryDirectory(prefix="fingerprints-") as name,
         SourceReader.beside(connection, snapshot, Path(name)) as reader,
         StarSelects(Path(name)) as selects,
     ):

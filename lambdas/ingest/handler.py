@@ -1,4 +1,4 @@
-"""The Ingest function: parses its request, ingests, returns what happened."""
+"""The Ingest function: parses its request, ingests, returns the result."""
 
 import dataclasses
 import json
@@ -20,15 +20,15 @@ _GENTLE = (
     "-c default_transaction_read_only=on -c statement_timeout=10min -c lock_timeout=10s "
     "-c idle_in_transaction_session_timeout=15min"
 )
-"""Sessions at the source cannot write, wait long for a lock, or outlive the function for long."""
+"""Limits of a session at the source: it cannot write, and its waits and its idle time end."""
 
 
 @_LOGGER.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Ingests once, or as far as the time allows: `complete` in the answer says which.
+    """Ingests once. `complete` in the answer is false if the time did not suffice.
 
     Args:
-        event: run_id, full_refresh, verify and loaded_through, as IngestRequest has them.
+        event: The fields of IngestRequest.
         context: The invocation.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Names the raw zone's orphans, and removes them if asked: `python -m lambdas.ingest.orphans`.
+"""Lists the orphan files of the raw zone, and removes them: `python -m lambdas.ingest.orphans`.
 
-A run that died before its manifest, or that began again, leaves files that no manifest names.
-Nothing reads them; they only cost their space.
+A run that failed before its manifest was written, or that was planned again, leaves files that no
+manifest names. Nothing reads them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _OLD_ENOUGH = timedelta(days=1)
-"""No run lasts as long: a younger file may be one of a run that is under way."""
+"""Age from which a file is an orphan. A younger file may belong to a run in progress."""
 
 
 def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> list[str]:
@@ -28,7 +28,7 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
     Args:
         bucket: The raw bucket.
         client: The S3 client.
-        written_before: Younger files are left out.
+        written_before: Files that were written later are not listed.
     """
     store = ManifestStore(bucket, client)
     newest = store.newest()
@@ -46,13 +46,13 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the orphans of a raw bucket, one a line; with --remove deletes them."""
+    """Prints the orphans of a raw bucket, one per line; --remove deletes them."""
     parser = argparse.ArgumentParser(
         prog="python -m lambdas.ingest.orphans",
-        description=f"Names the files of the raw zone that no run under {RUNS_PREFIX} names.",
+        description=f"Lists the files of the raw zone that no manifest in {RUNS_PREFIX} names.",
     )
     parser.add_argument("bucket", help="the raw bucket")
-    parser.add_argument("--remove", action="store_true", help="delete them, too")
+    parser.add_argument("--remove", action="store_true", help="delete them")
     options = parser.parse_args(arguments)
     client = boto3.client("s3")
     found = orphans(options.bucket, client, written_before=datetime.now(UTC) - _OLD_ENOUGH)

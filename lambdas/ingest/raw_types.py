@@ -1,13 +1,14 @@
-"""How a PostgreSQL type travels to the raw zone, and what it is there: docs/types.md.
+"""The raw type of each PostgreSQL type, and how its values are sent: docs/types.md.
 
-Integers, booleans, dates, timestamps and numerics of a declared precision keep their type. All
-else travels as PostgreSQL's own text, which loses nothing: `numeric` without a precision above all.
+Integers, booleans, dates, timestamps and numerics of a declared precision keep their type. Values
+of all other types are sent as PostgreSQL's text, which is exact. `numeric` without a precision is
+such a type.
 """
 
 import re
 from dataclasses import dataclass
 
-# Their cast to text shows more, or less, than their output function, which COPY and psql use.
+# For these types, a cast to text differs from the output function, which COPY and psql use.
 _OUTPUT_FUNCTIONS = {"character": "bpcharout", "inet": "inet_out", "cidr": "cidr_out"}
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _WIDEST_DECIMAL = 38
@@ -15,15 +16,15 @@ _WIDEST_DECIMAL = 38
 
 @dataclass(frozen=True)
 class RawType:
-    """A type of the raw zone, and the way there.
+    """A type of the raw zone.
 
     Attributes:
         name: The Arrow name of the Parquet column's type: `decimal128(10, 2)`.
-        sent: The server's expression for what it sends; `{0}` stands for the column.
-        kept: The reader's expression for what is kept; `{0}` stands for what was sent. Null for a
-            value that the type cannot hold.
-        holds_all: Whether the type holds every value there is.
-        limits: What the type holds, in words.
+        sent: The expression that the server evaluates; `{0}` is the column.
+        kept: The expression that the reader evaluates; `{0}` is the value that was sent. Null if
+            the type cannot hold the value.
+        holds_all: Whether the type holds every value of the source's type.
+        limits: The values that the type holds, in words.
     """
 
     name: str
@@ -34,7 +35,7 @@ class RawType:
 
 
 def raw_type(source_type: str) -> RawType:
-    """Returns how a PostgreSQL type is kept.
+    """Returns the raw type of a PostgreSQL type.
 
     Args:
         source_type: The type as `format_type` of PostgreSQL prints it, domains resolved.

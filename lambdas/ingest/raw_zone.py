@@ -1,4 +1,4 @@
-"""Where raw files go, and how they are put there once and for ever."""
+"""The keys of raw files, and the upload that never overwrites one."""
 
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ class RawZone:
         ROWS: The prefix of captured rows.
         KEYS: The prefix of key sweeps.
         QUARANTINE: The prefix of values that their raw types cannot hold.
-        FINGERPRINTS: The prefix of what `verify` compares; it expires by a rule of the bucket.
+        FINGERPRINTS: The prefix of the fingerprints for `verify`; a lifecycle rule expires them.
     """
 
     ROWS = "raw"
@@ -31,14 +31,14 @@ class RawZone:
         self._day = datetime.fromisoformat(taken_at).strftime("year=%Y/month=%m/day=%d")
 
     def put(self, prefix: str, table: str, path: Path) -> str:
-        """Uploads a file under the first part number that is free, and returns its key.
+        """Uploads a file under the first free part number, and returns its key.
 
-        A run that died before its manifest, or a concurrent run, may have taken a number of this
-        sequence; its file stays as it is. An object with the same bytes is still another file:
-        two chunks of a table without a key may hold equal rows.
+        A run that failed before its manifest was written, or a concurrent run, may have used part
+        numbers of this sequence. Its files are not overwritten. An object with the same bytes is
+        still another file: two chunks of a table without a key may hold equal rows.
 
         Raises:
-            ObjectStoreUnavailable: Amazon S3 did not take the file.
+            ObjectStoreUnavailable: Amazon S3 did not store the file.
         """
         part = 0
         while True:
@@ -51,6 +51,6 @@ class RawZone:
         """Uploads a file if its key is free, and returns whether the object is as given.
 
         Raises:
-            ObjectStoreUnavailable: Amazon S3 did not take the file.
+            ObjectStoreUnavailable: Amazon S3 did not store the file.
         """
         return self._objects.put_if_absent(key, path)

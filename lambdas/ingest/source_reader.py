@@ -1,9 +1,9 @@
-"""From the source to Parquet: DuckDB's PostgreSQL scanner, inside the run's shared snapshot.
+"""Reads the source into Parquet with DuckDB's PostgreSQL scanner, in the run's snapshot.
 
-The server sends binary COPY, which DuckDB decodes and writes as it comes, so memory stays the same
-whatever the size. What the scanner would turn into something else (numerics of no declared
-precision, NaN, all types that are not listed in raw_types.py) travels as PostgreSQL's own text.
-Measured against the other ways in benchmarks/README.md.
+The server sends binary COPY. DuckDB decodes and writes it as a stream, so memory does not depend
+on the number of rows. Values that the scanner would change (numerics without a precision, NaN, all
+types that raw_types.py does not list) are sent as PostgreSQL's text. benchmarks/README.md compares
+this with other readers.
 """
 
 import importlib.metadata
@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.raw_types import RawType, raw_type
+from lambdas.ingest.taken import Taken
 from pipeline.errors import DatabaseRefused, SourceBusy, SourceUnavailable, ValueNotHeld
 from pipeline.manifest import Column
 
@@ -28,41 +29,28 @@ _EXTENSION_PACKAGE = "duckdb-extension-postgres-scanner"
 _EXTENSION_FILE = "postgres_scanner.duckdb_extension"
 _MEMORY = "160MB"
 _ALL_MEMORY = "1GB"
-"""For a single row; what a reader uses otherwise is far less."""
+"""The limit for a single row. Other reads use far less."""
 _NOT_HELD = "a value that its raw type cannot hold"
-# libpq's message is all that DuckDB hands on. A table or column that planning has just seen and
-# that does not exist has gone in between.
+# DuckDB passes on libpq's message and nothing else. A table or column that planning found and that
+# does not exist now was dropped in between.
 _BUSY = ("canceling statement", "lock timeout", "deadlock", "conflict with", "does not exist")
 _REFUSED = ("permission denied",)
 
 
 class OutOfMemory(Exception):
-    """The rows of one read do not fit into the memory that a reader may use: read fewer."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What became of the rows of one SELECT.
-
-    Attributes:
-        rows: Rows written to the file; it is there even if there are none.
-        not_held: Rows written to the quarantine's file; it is only there if there are some.
-    """
-
-    rows: int
-    not_held: int
+    """The rows of a read exceed the reader's memory limit: read fewer rows."""
 
 
 class SourceReader:
-    """One connection to the source, inside a snapshot that another one has exported.
+    """A connection to the source, inside a snapshot that another connection exported.
 
     Args:
-        conninfo: The connection, as libpq takes it.
-        snapshot: What `pg_export_snapshot()` gave.
-        folder: Where DuckDB may put files of its own.
+        conninfo: A libpq connection string.
+        snapshot: The name that `pg_export_snapshot()` returned.
+        folder: A folder for DuckDB's temporary files.
 
     Raises:
-        SourceUnavailable: The source cannot be reached, or the snapshot has gone.
+        SourceUnavailable: The source cannot be reached, or the snapshot does not exist any more.
     """
 
     def __init__(self, conninfo: str, snapshot: str, folder: Path) -> None:
@@ -91,14 +79,14 @@ class SourceReader:
 
     @classmethod
     def beside(cls, connection: psycopg.Connection, snapshot: str, folder: Path) -> Self:
-        """Returns a reader that connects as another connection did, which exported the snapshot."""
+        """Returns a reader with the parameters of the connection that exported the snapshot."""
         info = connection.info
         conninfo = make_conninfo(**info.get_parameters(), password=info.password)
         return cls(conninfo, snapshot, folder)
 
     def close(self) -> None:
-        """Ends the transaction and the connection, which may have been lost."""
-        # The scanner ends the process where it cannot roll back what is open as it is closed.
+        """Ends the transaction and closes the connection, which may be broken."""
+        # Closing the scanner aborts the process if an open transaction cannot be rolled back.
         with suppress(duckdb.Error):
             self._duckdb.execute("rollback")
         self._duckdb.close()
@@ -119,21 +107,21 @@ class SourceReader:
         path: Path,
         quarantine: Path,
     ) -> Iterator[Taken]:
-        """Takes a chunk; one that holds more than the memory in halves, one after the other.
+        """Reads a chunk. A chunk that exceeds the memory limit is split in halves.
 
-        Each part is in the same two files, for as long as the next one is not asked for.
+        Each part overwrites the two files of the part before it.
 
         Args:
             table: The table.
-            columns: The columns to take, in the file's order.
+            columns: The columns to read, in the file's order.
             chunk: The chunk.
-            condition: Which of its rows.
+            condition: The condition on its rows.
             path: The file for the rows.
-            quarantine: The file for the values that are not held.
+            quarantine: The file for the values that their raw type cannot hold.
 
         Raises:
-            ValueNotHeld: A single row does not fit into the function's memory.
-            PipelineError: As `take` has it.
+            ValueNotHeld: A single row exceeds the function's memory.
+            PipelineError: See `take`.
         """
         try:
             taken = self.take(
@@ -162,39 +150,39 @@ class SourceReader:
         path: Path,
         quarantine: Path,
     ) -> Taken:
-        """Writes the rows of a table that meet a condition to a Parquet file.
+        """Writes the rows of a table that satisfy a condition to a Parquet file.
 
-        Rows with a value that its raw type cannot hold go to another file, one line a value:
+        Rows with a value that its raw type cannot hold go to another file, one row for each value:
         source_table, primary_key (JSON), column_name, value, reason, source_row (JSON).
 
         Args:
             table: The table.
-            columns: The columns to take, in the file's order.
-            condition: Which rows.
+            columns: The columns to read, in the file's order.
+            condition: The condition on its rows.
             path: The file for the rows.
-            quarantine: The file for the values that are not held.
+            quarantine: The file for the values that their raw type cannot hold.
 
         Raises:
             SourceUnavailable: The connection was lost.
-            SourceBusy: The server gave up.
-            OutOfMemory: The rows do not fit; the reader can go on.
+            SourceBusy: The server cancelled the query.
+            OutOfMemory: The rows exceed the memory limit. The reader can be used again.
         """
         selection = _Selection(table, columns, condition)
         with _translated_errors():
             try:
-                return Taken(self._copy(selection.strict(), path), 0)
+                return Taken(rows=self._copy(selection.strict(), path))
             except duckdb.InvalidInputException as error:
                 if _NOT_HELD not in str(error):
                     raise
             self._join_again()
             held = self._copy(selection.held(), path)
-            return Taken(held, self._copy(selection.not_held(), quarantine))
+            return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
 
     def _allow_all_memory(self, table: str) -> None:
-        """Takes the memory for a row that no smaller part would hold."""
+        """Raises the memory limit, for a chunk of one row that exceeds it."""
         if self._has_all_memory:
             raise ValueNotHeld(
-                f"table {table} has a row that is too large for the Ingest function: raise its "
+                f"table {table} has a row that is too large for the Ingest function: increase its "
                 "MemorySize in template.yaml"
             )
         self._has_all_memory = True
@@ -208,12 +196,12 @@ class SourceReader:
             raise OutOfMemory from error
 
     def _join_again(self) -> None:
-        """Goes on after an error, which ended the transaction."""
+        """Begins a new transaction after an error."""
         self._duckdb.execute("rollback")
         self._join()
 
     def _join(self) -> None:
-        """Begins a transaction that sees what the snapshot sees."""
+        """Begins a transaction in the exported snapshot."""
         statement = f"set transaction snapshot {literal(self._snapshot)}"
         self._duckdb.execute("begin")
         self._duckdb.execute(f"call postgres_execute('source', {literal(statement)})")
@@ -221,9 +209,10 @@ class SourceReader:
 
 @dataclass(frozen=True)
 class _Selection:
-    """A SELECT at the source, and what DuckDB makes of it; names and values are quoted here.
+    """The SELECT that the source runs and the SELECT of DuckDB over its result.
 
-    Columns travel as c0, c1 and so on: DuckDB takes names that differ by case alone for one.
+    All names and values are quoted here. Columns are sent as c0, c1 and so on, because DuckDB's
+    names do not depend on case.
     """
 
     table: SourceTable
@@ -231,7 +220,7 @@ class _Selection:
     condition: sql.Composable
 
     def strict(self) -> str:
-        """Returns the rows; one value that is not held fails it."""
+        """Returns the SELECT of all rows. It fails if a raw type cannot hold a value."""
         kept = (
             f"{kind.kept.format(sent)} as {name}"
             if kind.holds_all
@@ -242,15 +231,17 @@ class _Selection:
         return f"select {', '.join(kept)} from {self._sent()}"  # noqa: S608  # nosec B608
 
     def held(self) -> str:
-        """Returns the rows all of whose values are held."""
+        """Returns the SELECT of the rows whose values the raw types hold."""
         kept = (f"{kind.kept.format(sent)} as {name}" for sent, name, kind in self._columns())
         every = " and ".join(f"not ({lost})" for lost in self._lost().values())
         return f"select {', '.join(kept)} from {self._sent()} where {every}"  # noqa: S608  # nosec B608
 
     def not_held(self) -> str:
-        """Returns the values that are not held."""
+        """Returns the SELECT of the values that their raw types cannot hold."""
         names = {column.name: sent for sent, column in self._named()}
-        key = ", ".join(f"{literal(n)}, {names[n]}::varchar" for n in self.table.primary_key)
+        key = ", ".join(
+            f"{literal(n)}, {names[n]}::varchar" for n in self.table.primary_key if n in names
+        )
         whole = ", ".join(f"{literal(n)}, {sent}::varchar" for n, sent in names.items())
         limits = {column.name: raw_type(column.source_type) for column in self.columns}
         lost = ", ".join(
@@ -278,7 +269,7 @@ class _Selection:
             yield sent, identifier(column.name), raw_type(column.source_type)
 
     def _lost(self) -> dict[str, str]:
-        """Returns for each column that may lose values the condition that it does."""
+        """Returns, by column, the condition that its raw type cannot hold the value."""
         return {
             column.name: f"{sent} is not null and ({kind.kept.format(sent)}) is null"
             for (sent, column), (_, _, kind) in zip(self._named(), self._columns(), strict=True)
@@ -286,7 +277,7 @@ class _Selection:
         }
 
     def _sent(self) -> str:
-        """Returns what the source is asked for."""
+        """Returns the query that the source runs."""
         columns = sql.SQL(", ").join(
             sql.SQL("{} as {}").format(
                 sql.SQL(raw_type(column.source_type).sent).format(sql.Identifier(column.name)),
@@ -301,7 +292,7 @@ class _Selection:
 
 
 def extension() -> Path:
-    """Returns the scanner's file, which its package brings: nothing is fetched at run time.
+    """Returns the path of the scanner's file in its package. Nothing is downloaded at run time.
 
     Raises:
         FileNotFoundError: The package is not installed, or is of another version than DuckDB.
@@ -315,7 +306,7 @@ def extension() -> Path:
 
 
 def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> int:
-    """Writes the rows of a SELECT to a file, and returns how many."""
+    """Writes the rows of a SELECT to a file and returns their number."""
     row = connection.execute(
         f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
     ).fetchone()
@@ -323,18 +314,18 @@ def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select: str, path: Pa
 
 
 def literal(text: str) -> str:
-    """Returns a text as DuckDB's SQL has it."""
+    """Returns a text as a literal of DuckDB's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """Returns a name as DuckDB's SQL has it."""
+    """Returns a name as an identifier of DuckDB's SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Turns DuckDB's errors into the pipeline's."""
+    """Translates DuckDB's errors into the pipeline's."""
     try:
         yield
     except duckdb.Error as error:

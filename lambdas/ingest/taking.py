@@ -1,5 +1,6 @@
-"""Takes what a run has planned: chunks by several readers at once, then the keys."""
+"""Reads what a run has planned: the chunks with several readers at the same time, then the keys."""
 
+import dataclasses
 import tempfile
 import threading
 import time
@@ -17,44 +18,50 @@ from psycopg import sql
 from lambdas.ingest.change_capture import written_since
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import export_snapshot
+from lambdas.ingest.progress import ChunkKey, Progress
 from lambdas.ingest.raw_zone import RawZone
-from lambdas.ingest.run_plan import Done, Progress, RunPlan, TablePlan
+from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.source_reader import SourceReader
+from lambdas.ingest.taken import Taken
 from pipeline.manifest import Capture
 
 SECONDS_TO_END = 30.0
-"""What is kept of the time allowed: to upload, to commit, and to answer."""
+"""Seconds reserved to upload the last files, to commit and to answer."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A chunk's rows, or the keys of a table, to one place of the raw zone."""
+    """The rows of a chunk, or the keys of a table, to read into one prefix of the raw zone."""
 
-    table: TablePlan
+    planned: TablePlan
     number: int
     chunk: Chunk
     prefix: str
+
+    @property
+    def key(self) -> ChunkKey:
+        """The chunk's key in the run's progress."""
+        return self.planned.name, self.number
 
 
 class Taking:
     """One invocation's part of a run.
 
     Args:
-        plan: What the run takes.
+        plan: The run's plan.
         connection: A connection inside this invocation's snapshot.
-        zone: Where files go.
-        progress: Where it is kept what is done.
-        invocation: Which one of the run this is, from 0.
-        at_once: Tables whose chunks have to be of one snapshot.
-        readers: How many connections read at the same time.
-        seconds_left: How long the caller may still run.
-        folder: Where files are made; the system's own if not given.
+        zone: The raw zone.
+        progress: The run's progress.
+        invocation: The number of this invocation of the run, from 0.
+        at_once: Tables whose chunks must all be read in one snapshot.
+        readers: Number of connections that read at the same time.
+        seconds_left: Returns how long the caller may still run.
 
     Attributes:
-        done: What became of each chunk, by table and number.
-        swept: What became of each sweep of the keys, by table.
-        longest_query_seconds: The longest that one query kept a reader at the source.
-        scanned_bytes: The size of what was read.
+        chunks: What each chunk gave.
+        swept: What each key sweep gave, by table.
+        longest_query_seconds: Duration of the longest query of a reader at the source.
+        scanned_bytes: Size of what was read.
     """
 
     def __init__(
@@ -68,7 +75,6 @@ class Taking:
         at_once: frozenset[str],
         readers: int,
         seconds_left: Callable[[], float],
-        folder: Path | None,
     ) -> None:
         self._plan = plan
         self._connection = connection
@@ -78,14 +84,14 @@ class Taking:
         self._at_once = at_once
         self._readers = readers
         self._seconds_left = seconds_left
-        self._keeps_progress = invocation > 0 or any(len(t.chunks) > 1 for t in plan.tables)
+        self._saves_progress = invocation > 0 or any(len(t.chunks) > 1 for t in plan.tables)
         self._own = threading.local()
         self._closing = ExitStack()
         self._folder = Path(
-            self._closing.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="ingest-"))
+            self._closing.enter_context(tempfile.TemporaryDirectory(prefix="ingest-"))
         )
-        self.done: dict[tuple[str, int], Done] = {}
-        self.swept: dict[str, Done] = {}
+        self.chunks: dict[ChunkKey, Taken] = {}
+        self.swept: dict[str, Taken] = {}
         self.longest_query_seconds = 0.0
         self.scanned_bytes = 0
 
@@ -101,25 +107,25 @@ class Taking:
         self._closing.__exit__(kind, error, trace)
 
     def take(self) -> bool:
-        """Takes what is not done yet, and returns whether all is."""
+        """Reads what has not been read yet, and returns whether the run is then complete."""
         tasks = [
-            _Task(table, number, chunk, RawZone.ROWS)
-            for table in self._plan.tables
-            for number, chunk in enumerate(table.chunks)
+            _Task(planned, number, chunk, RawZone.ROWS)
+            for planned in self._plan.tables
+            for number, chunk in enumerate(planned.chunks)
         ]
         if not tasks:
             return True
-        if self._keeps_progress:
-            self._progress.begin(self._plan, self._invocation + 1)
+        if self._saves_progress:
+            self._progress.save_plan(self._plan, self._invocation + 1)
         if self._invocation:
-            self.done = self._still_good(self._progress.done())
+            self.chunks = self._still_valid(self._progress.chunks(self._plan))
         self._snapshot = export_snapshot(self._connection)
-        if not self._run([task for task in tasks if self._key(task) not in self.done]):
+        if not self._run([task for task in tasks if task.key not in self.chunks]):
             return False
         sweeps = [
-            _Task(table, 0, Chunk(0, None), RawZone.KEYS)
-            for table in self._plan.tables
-            if self._is_swept(table)
+            _Task(planned, 0, Chunk(0, None), RawZone.KEYS)
+            for planned in self._plan.tables
+            if self._is_swept(planned)
         ]
         return self._run(sweeps)
 
@@ -131,51 +137,45 @@ class Taking:
         if self._seconds_left() < SECONDS_TO_END + 2 * self.longest_query_seconds:
             return False
         began = time.monotonic()
-        parts = self._take(task)
+        taken = self._take(task)
         seconds = round(time.monotonic() - began, 3)
-        done = Done(
-            rows=sum(part.rows for part in parts),
-            files=tuple(file for part in parts for file in part.files),
-            not_held=sum(part.not_held for part in parts),
-            quarantine_files=tuple(file for part in parts for file in part.quarantine_files),
-            seconds=seconds,
-            invocation=self._invocation,
-        )
         self.longest_query_seconds = max(self.longest_query_seconds, seconds)
-        self.scanned_bytes += task.table.table.bytes // max(len(task.table.chunks), 1)
+        self.scanned_bytes += task.planned.table.bytes // max(len(task.planned.chunks), 1)
         if task.prefix == RawZone.KEYS:
-            self.swept[task.table.table.name] = done
+            self.swept[task.planned.name] = taken
             return True
-        self.done[self._key(task)] = done
-        if self._keeps_progress:
-            self._progress.keep(*self._key(task), done)
+        self.chunks[task.key] = taken
+        if self._saves_progress:
+            self._progress.save_chunk(self._plan, task.key, taken)
         return True
 
-    def _take(self, task: _Task) -> list[Done]:
-        """Takes a chunk, and puts what it holds into the raw zone."""
-        table, columns = task.table.table, task.table.table.columns
+    def _take(self, task: _Task) -> Taken:
+        """Reads the rows of a task and uploads them to the raw zone."""
+        planned, columns = task.planned, task.planned.table.columns
         condition: sql.Composable = sql.SQL("true")
         if task.prefix == RawZone.KEYS:
-            columns = tuple(column for column in columns if column.name in table.primary_key)
-        elif task.table.plan.capture is Capture.CHANGES:
-            condition = written_since(task.table.plan.since)
+            columns = tuple(column for column in columns if column.name in planned.natural_key)
+        elif planned.decision.capture is Capture.CHANGES:
+            condition = written_since(planned.decision.since)
+        total = Taken(invocations=frozenset({self._invocation}))
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             rows, values = Path(name) / "rows.parquet", Path(name) / "values.parquet"
-            return [
-                Done(
-                    rows=taken.rows,
-                    files=(self._zone.put(task.prefix, table.name, rows),) if taken.rows else (),
-                    not_held=taken.not_held,
-                    quarantine_files=(self._zone.put(RawZone.QUARANTINE, table.name, values),)
-                    if taken.not_held
-                    else (),
-                    seconds=0.0,
-                    invocation=self._invocation,
-                )
-                for taken in self._reader().take_chunk(
-                    table, columns, task.chunk, condition, path=rows, quarantine=values
-                )
-            ]
+            for taken in self._reader().take_chunk(
+                planned.table, columns, task.chunk, condition, path=rows, quarantine=values
+            ):
+                total += self._uploaded(taken, task, rows, values)
+        return total
+
+    def _uploaded(self, taken: Taken, task: _Task, rows: Path, values: Path) -> Taken:
+        """Uploads the two files of a read, and returns what was taken with the files' keys."""
+        name = task.planned.name
+        return dataclasses.replace(
+            taken,
+            files=(self._zone.put(task.prefix, name, rows),) if taken.rows else (),
+            quarantine_files=(self._zone.put(RawZone.QUARANTINE, name, values),)
+            if taken.not_held
+            else (),
+        )
 
     def _reader(self) -> SourceReader:
         """Returns the reader of this thread."""
@@ -184,31 +184,37 @@ class Taking:
             self._own.reader = self._closing.enter_context(reader)
         return self._own.reader  # type: ignore[no-any-return]
 
-    def _still_good(self, done: dict[tuple[str, int], Done]) -> dict[tuple[str, int], Done]:
-        """Returns what need not be taken again: a joined table is of one snapshot, or is none."""
-        invocations: dict[str, set[int]] = {}
-        for (name, _), part in done.items():
-            invocations.setdefault(name, set()).add(part.invocation)
-        whole = {
-            planned.table.name
-            for planned in self._plan.tables
-            if len(invocations.get(planned.table.name, ())) == 1
-            and all((planned.table.name, n) in done for n in range(len(planned.chunks)))
-        }
-        return {
-            key: part
-            for key, part in done.items()
-            if key[0] in whole or key[0] not in self._at_once
-        }
+    def _still_valid(self, chunks: dict[ChunkKey, Taken]) -> dict[ChunkKey, Taken]:
+        """Returns the chunks that need not be read again.
 
-    def _is_swept(self, planned: TablePlan) -> bool:
-        """Whether all keys have to be written: a key that is in no file has not always gone."""
-        parts = [self.done[planned.table.name, n] for n in range(len(planned.chunks))]
-        is_partial = any(part.not_held for part in parts) or len({p.invocation for p in parts}) > 1
-        return bool(planned.table.primary_key) and (
-            planned.plan.sweep_keys or (planned.plan.capture is Capture.WHOLE and is_partial)
-        )
+        A table whose chunks must be of one snapshot keeps all of its chunks or none.
+        """
+        return {
+            key: taken
+            for planned in self._plan.tables
+            if planned.name not in self._at_once or self._is_of_one_snapshot(planned, chunks)
+            for key, taken in chunks.items()
+            if key[0] == planned.name
+        }
 
     @staticmethod
-    def _key(task: _Task) -> tuple[str, int]:
-        return task.table.table.name, task.number
+    def _is_of_one_snapshot(planned: TablePlan, chunks: dict[ChunkKey, Taken]) -> bool:
+        """Whether all chunks of a table have been read, by one invocation."""
+        keys = [(planned.name, number) for number in range(len(planned.chunks))]
+        if not all(key in chunks for key in keys):
+            return False
+        return len(sum((chunks[key] for key in keys), start=Taken()).invocations) == 1
+
+    def _is_swept(self, planned: TablePlan) -> bool:
+        """Whether the table's keys must be swept.
+
+        After a whole capture they are if a row may be in no file though it is there: a row in the
+        quarantine, or a row that moved between chunks of different snapshots.
+        """
+        parts = (self.chunks[planned.name, number] for number in range(len(planned.chunks)))
+        taken = sum(parts, start=Taken())
+        is_partial = taken.not_held > 0 or len(taken.invocations) > 1
+        return bool(planned.natural_key) and (
+            planned.decision.sweep_keys
+            or (planned.decision.capture is Capture.WHOLE and is_partial)
+        )

@@ -1,5 +1,6 @@
 """A run that is larger than one invocation goes on in the next, and loses nothing."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,64 @@ from tests.integration.ingest.ingestion import Ingestion
 
 ROWS = 3000
 CHUNKS = 7
+PROGRESS_OF_THE_FIRST_VERSION: dict[str, dict[str, Any]] = {
+    "plan.json": {
+        "plan": {
+            "sequence": 1,
+            "snapshot": {
+                "horizon": 700,
+                "next_transaction": 700,
+                "taken_at": "2026-11-25T10:00:00.000000Z",
+                "system_identifier": "7576861427131469850/1",
+            },
+            "tables": [
+                {
+                    "table": {
+                        "oid": 16384,
+                        "name": "orders",
+                        "bytes": 229376,
+                        "pages": 28,
+                        "total_bytes": 262144,
+                        "is_partitioned": False,
+                        "primary_key": ["id"],
+                        "columns": [
+                            {"name": "id", "source_type": "integer", "raw_type": "int32"},
+                            {"name": "note", "source_type": "text", "raw_type": "string"},
+                        ],
+                    },
+                    "plan": {
+                        "capture": "whole",
+                        "since": 0,
+                        "sweep_keys": False,
+                        "content_digest": "3000:1",
+                        "cursor_moves": True,
+                    },
+                    "statistics": {
+                        "inserted": 3000,
+                        "updated": 0,
+                        "deleted": 0,
+                        "file_node": 16384,
+                        "reset_at": None,
+                    },
+                    "chunks": [{"first": 0, "end": None}],
+                }
+            ],
+            "warnings": [],
+        },
+        "invocations": 1,
+    },
+    "chunks/6f7264657273-000000.json": {
+        "table": "orders",
+        "chunk": 0,
+        "rows": 1,
+        "files": ["raw/orders/of/the/first/version.parquet"],
+        "not_held": 0,
+        "quarantine_files": [],
+        "seconds": 0.1,
+        "invocation": 0,
+    },
+}
+"""What version 2703f70 wrote under `progress/<run_id>/` when its time was up."""
 
 
 @pytest.fixture
@@ -160,6 +219,44 @@ def test_a_run_that_another_one_overtook_begins_again_behind_it(source: Ingestio
     result = source.run()
 
     assert (result.complete, result.committed, result.sequence) == (True, False, 1)
+
+
+def test_a_run_with_warnings_commits_nothing_before_it_is_complete(source: Ingestion) -> None:
+    source.execute("create table colour (id integer primary key)")
+    source.run(run_id="first")
+    source.execute("drop table colour", "update orders set note = 'changed'")
+
+    result = source.run(run_id="second", seconds_left=time_for(1))
+
+    assert result.warnings == ("table colour is gone",)
+    assert (result.complete, result.committed, result.sequence) == (False, False, 1)
+    assert source.manifest().sequence == 1
+
+
+def test_a_run_that_begins_again_reads_no_chunk_of_its_first_plan(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(CHUNKS))
+    source.execute("update orders set note = 'changed'", "vacuum (full) orders")
+    source.run(seconds_left=time_for(2))
+
+    source.run()
+
+    assert {row["note"] for row in source.taken("orders")} == {"changed"}
+    assert ids(source) == list(range(1, ROWS + 1))
+
+
+def test_a_half_done_run_of_the_first_version_begins_again(source: Ingestion) -> None:
+    for name, document in PROGRESS_OF_THE_FIRST_VERSION.items():
+        source.client.put_object(
+            Bucket=source.bucket,
+            Key=f"progress/a-run/{name}",
+            Body=json.dumps(document).encode(),
+        )
+    source.run(seconds_left=time_for(CHUNKS - 1))
+
+    source.run()
+
+    assert ids(source) == list(range(1, ROWS + 1))
+    assert source.taken("design") == [{"id": 1}]
 
 
 def test_a_joined_table_is_always_of_one_snapshot(source: Ingestion) -> None:

@@ -86,7 +86,6 @@ class Pipeline:
                 zone=RawZone(self.business.bucket, self.business.client, 1, "2026-01-31"),
                 run_id="run",
                 seconds_left=lambda: 60.0,
-                folder=None,
             )
         assert fingerprints is not None
         with psycopg.connect(self.dsn, autocommit=True) as warehouse:

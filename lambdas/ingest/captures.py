@@ -1,0 +1,71 @@
+"""The tables' entries in a run's manifest, made from the plan and from what the readers took."""
+
+from collections.abc import Iterable, Mapping
+
+from lambdas.ingest.progress import ChunkKey
+from lambdas.ingest.raw_zone import RawZone
+from lambdas.ingest.run_plan import RunPlan, TablePlan
+from lambdas.ingest.taken import Taken
+from pipeline.manifest import Capture, Manifest, TableCapture
+
+
+def table_captures(
+    plan: RunPlan,
+    previous: Manifest | None,
+    chunks: Mapping[ChunkKey, Taken],
+    swept: Mapping[str, Taken],
+) -> dict[str, TableCapture]:
+    """Returns the manifest entry of every table, by name.
+
+    Args:
+        plan: The run's plan.
+        previous: The newest committed run.
+        chunks: What each chunk gave; every chunk of the plan must be there.
+        swept: What each key sweep gave, by table.
+    """
+    captures: dict[str, TableCapture] = {}
+    for planned in sorted(plan.tables, key=lambda one: one.name):
+        last = previous.tables.get(planned.name) if previous else None
+        parts = (chunks[planned.name, number] for number in range(len(planned.chunks)))
+        taken = sum(parts, start=Taken())
+        captures[planned.name] = _capture(plan, planned, last, taken, swept.get(planned.name))
+    return captures
+
+
+def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iterable[str]:
+    """Yields a warning for each table that has values in the raw quarantine."""
+    for name, capture in captures.items():
+        if capture.not_held:
+            yield (
+                f"table {name} has {capture.not_held} values that its raw types cannot hold; "
+                f"their rows are in s3://{bucket}/{RawZone.QUARANTINE}/{name}/"
+            )
+
+
+def _capture(
+    plan: RunPlan, planned: TablePlan, last: TableCapture | None, taken: Taken, swept: Taken | None
+) -> TableCapture:
+    decision = planned.decision
+    keys_swept = decision.capture is Capture.WHOLE or swept is not None
+    is_change = taken.rows > 0 or taken.not_held > 0 or keys_swept
+    # The cursor of a table that was not read stays where it was.
+    cursor = None if decision.cursor_moves else last
+    last_change = last.changed_in if last else 0
+    return TableCapture(
+        capture=decision.capture if is_change else Capture.NONE,
+        rows=taken.rows,
+        files=taken.files,
+        key_files=swept.files if swept else (),
+        not_held=taken.not_held,
+        quarantine_files=taken.quarantine_files,
+        keys_swept=keys_swept,
+        columns=planned.table.columns,
+        primary_key=planned.table.primary_key,
+        table_oid=planned.table.oid,
+        horizon=cursor.horizon if cursor else plan.snapshot.horizon,
+        statistics=cursor.statistics if cursor else planned.statistics,
+        content_digest=cursor.content_digest if cursor else decision.content_digest,
+        changed_in=plan.sequence if is_change else last_change,
+        previous_change=last_change if is_change else (last.previous_change if last else 0),
+        natural_key=planned.natural_key,
+    )

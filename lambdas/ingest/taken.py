@@ -1,0 +1,48 @@
+"""What reading a part of a table gives: rows, values that were set aside, and their files."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The rows read from a part of a table. Two parts add up to the larger part.
+
+    Attributes:
+        rows: Number of rows written.
+        not_held: Number of values that their raw type cannot hold, written to the quarantine.
+        files: Keys of the Parquet files of the rows, in the raw bucket.
+        quarantine_files: Keys of the Parquet files of the values in the quarantine.
+        invocations: Invocations of the run that read the part, counted from 0.
+    """
+
+    rows: int = 0
+    not_held: int = 0
+    files: tuple[str, ...] = ()
+    quarantine_files: tuple[str, ...] = ()
+    invocations: frozenset[int] = frozenset()
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            rows=self.rows + other.rows,
+            not_held=self.not_held + other.not_held,
+            files=self.files + other.files,
+            quarantine_files=self.quarantine_files + other.quarantine_files,
+            invocations=self.invocations | other.invocations,
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Returns the fields as values that JSON can hold."""
+        return {**dataclasses.asdict(self), "invocations": sorted(self.invocations)}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Returns what `to_document` described."""
+        return cls(
+            rows=document["rows"],
+            not_held=document["not_held"],
+            files=tuple(document["files"]),
+            quarantine_files=tuple(document["quarantine_files"]),
+            invocations=frozenset(document["invocations"]),
+        )
