@@ -64,6 +64,12 @@ class Decision:
     content_digest: str | None = None
     cursor_moves: bool = True
 
+    @property
+    def condition(self) -> sql.Composable:
+        """The condition on the rows to read."""
+        changes = self.capture is Capture.CHANGES
+        return written_since(self.since) if changes else sql.SQL("true")
+
 
 _UNCHANGED = Decision(Capture.NONE, cursor_moves=False)
 

@@ -15,7 +15,6 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from lambdas.ingest.change_capture import written_since
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import export_snapshot
 from lambdas.ingest.progress import ChunkKey, Progress
@@ -152,11 +151,10 @@ class Taking:
     def _take(self, task: _Task) -> Taken:
         """Reads the rows of a task and uploads them to the raw zone."""
         planned, columns = task.planned, task.planned.table.columns
-        condition: sql.Composable = sql.SQL("true")
+        condition = planned.decision.condition
         if task.prefix == RawZone.KEYS:
             columns = tuple(column for column in columns if column.name in planned.natural_key)
-        elif planned.decision.capture is Capture.CHANGES:
-            condition = written_since(planned.decision.since)
+            condition = sql.SQL("true")
         total = Taken(invocations=frozenset({self._invocation}))
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             rows, values = Path(name) / "rows.parquet", Path(name) / "values.parquet"
