@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Java decodes the names of files by the locale.
+export LC_ALL := C.UTF-8
 
 .PHONY: help
 help: ## Show what there is
@@ -87,6 +89,7 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	$(BIN)/python docs/pictures/draw.py --check
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
 
 .PHONY: bench-ingest
@@ -105,6 +108,10 @@ bench-load: setup .venv-bench/.installed ## Measure Load beside its limit and it
 format: setup ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: pictures
+pictures: setup ## Draw the pictures of the documentation
+	$(BIN)/python docs/pictures/draw.py
 
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
 .PHONY: lock

@@ -6,6 +6,8 @@ LAMBDA_DEPENDENCIES ?= bundled
 LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
+# The folder's path may hold spaces and quotes: from here on it is one word of the shell.
+override ARTIFACTS_DIR := '$(subst ','\'',$(ARTIFACTS_DIR))'
 
 define code # the function's folder: its own code, and the packages that the stages share
 	mkdir -p $(ARTIFACTS_DIR)/lambdas
