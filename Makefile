@@ -85,12 +85,17 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline star_schema
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline star_schema state_machine
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
 	$(BIN)/python docs/pictures/draw.py --check
+	$(BIN)/python -m state_machine.render --check
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
+
+.PHONY: render
+render: setup ## Render the state machines' JSON from their YAML
+	@$(BIN)/python -m state_machine.render
 
 .PHONY: bench-ingest
 bench-ingest: setup .venv-bench/.installed ## Measure Ingest beside its limit and its peers (ROWS=)

@@ -17,6 +17,7 @@ from rich.table import Table
 from lambdas.load.lake import glue_catalog
 from local.execution import EndedState, EnteredState, Execution
 from local.stack import Stack
+from pipeline.reports import Reports
 
 _SHOWN = ("Task", "Parallel")
 _STAR_TABLES: LiteralString = """
@@ -60,7 +61,7 @@ class Report:
         """Prints what an execution did, and what the lake and the warehouse hold now."""
         self.line("")
         stars = _star_rows(stack, execution.output)
-        self._console.print(_rows_table(stars, execution.output))
+        self._console.print(_rows_table(stars, _loaded_tables(stack, execution.output)))
         self._console.print(_stages_table(execution, stars))
         self.line(str(execution.output.get("message", execution.output.get("status", ""))))
 
@@ -126,12 +127,19 @@ def _count(
     return int(row[0]) if row else 0
 
 
-def _rows_table(stars: list[_StarRows], output: dict[str, Any]) -> Table:
+def _loaded_tables(stack: Stack, output: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns what the load did to each star table, from its report."""
+    if not output.get("loaded"):
+        return {}
+    report = Reports(stack.raw_bucket, boto3.client("s3")).read(output["loaded"]["report"])
+    return {entry["table"]: entry for entry in report["tables"]}
+
+
+def _rows_table(stars: list[_StarRows], loaded: dict[str, dict[str, Any]]) -> Table:
     table = Table(title="The star schema")
     table.add_column("table")
     for name in ("lake rows", "warehouse rows", "new", "changed", "waiting"):
         table.add_column(name, justify="right")
-    loaded = {entry["table"]: entry for entry in output.get("tables", [])}
     for star in stars:
         this = loaded.get(star.table, {})
         counts = (this.get(kind, 0) for kind in ("inserted", "updated", "waiting"))
@@ -147,10 +155,10 @@ def _stages_table(execution: Execution, stars: list[_StarRows]) -> Table:
     for name in ("seconds", "rows", "retries"):
         table.add_column(name, justify="right")
     rows = {
-        "Ingest": execution.output.get("ingested", {}).get("rows", 0),
+        "Ingest": (execution.output.get("ingested") or {}).get("rows", 0),
         "BuildDimensions": sum(star.built for star in stars if star.table.startswith("dim_")),
         "BuildFacts": sum(star.built for star in stars if star.table.startswith("fact_")),
-        "Load": execution.output.get("loaded", {}).get("rows", 0),
+        "Load": (execution.output.get("loaded") or {}).get("rows", 0),
     }
     for state in execution.states:
         if "lambda" in state.resource or "glue" in state.resource:

@@ -1,7 +1,6 @@
-"""The Ingest function: parses its request, ingests, returns the result."""
+"""The Ingest function: parses its request, ingests, reports, answers."""
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -9,8 +8,10 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lambdas.ingest.ingest import ingest
+from lambdas.ingest.ingest import IngestResult, ingest
+from pipeline.answers import IngestAnswer, Names
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
+from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
 from pipeline.settings import required
 from star_schema.tables import joined_sources, star_tables
@@ -28,38 +29,53 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Ingests once. `complete` in the answer is false if the time did not suffice.
 
     Args:
-        event: The fields of IngestRequest.
+        event: An IngestRequest as JSON.
         context: The invocation.
 
     Returns:
-        IngestResult as JSON.
+        An IngestAnswer as JSON. Its report has what IngestResult has.
     """
-    refresh = event.get("full_refresh", False)
-    request = IngestRequest(
-        run_id=event["run_id"],
-        full_refresh=refresh if isinstance(refresh, bool) else tuple(refresh),
-        verify=bool(event.get("verify", False)),
-        loaded_through=int(event.get("loaded_through", 0)),
-    )
+    request = IngestRequest.from_json(event)
     source = Database(
         Role.SOURCE,
         required("SOURCE_SECRET_ARN"),
         os.environ.get("DATABASE_SSL_MODE", "require"),
         f"{EXACT_TEXT} {_GENTLE}",
     )
+    bucket, client = required("RAW_BUCKET"), boto3.client("s3")
     stars = star_tables()
     secrets = boto3.client("secretsmanager")
     with translated_errors(Role.SOURCE):
         result = ingest(
             request,
             connect=lambda: source.connect(secrets),
-            bucket=required("RAW_BUCKET"),
-            client=boto3.client("s3"),
+            bucket=bucket,
+            client=client,
             joined=joined_sources(stars),
             stars=stars,
             readers=int(os.environ.get("READERS", "2")),
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
-    answer: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(result)))
+    report = ""
+    if result.complete:
+        reports = Reports(bucket, client)
+        report = reports.write(request.run_id, "ingest", dataclasses.asdict(result))
+    answer = answer_of(result, report).to_json()
     _LOGGER.info("ingested", extra={"result": answer})
     return answer
+
+
+def answer_of(result: IngestResult, report: str) -> IngestAnswer:
+    """Returns the answer for a result whose report has a key."""
+    return IngestAnswer(
+        complete=result.complete,
+        sequence=result.sequence,
+        committed=result.committed,
+        rows=result.rows,
+        seconds=result.seconds,
+        scanned_bytes=result.scanned_bytes,
+        longest_query_seconds=result.longest_query_seconds,
+        tables=len(result.tables),
+        warnings=Names.of(result.warnings),
+        report=report,
+    )

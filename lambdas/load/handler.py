@@ -1,8 +1,8 @@
-"""The Load function: parses its request, loads, verifies if asked, returns what happened."""
+"""The Load function: parses its request, loads, verifies if asked, reports, answers."""
 
 import dataclasses
-import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -10,12 +10,14 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import load
-from lambdas.load.quality import put_metrics, quality
+from lambdas.load.load import LoadResult, load
+from lambdas.load.quality import Quality, put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
-from lambdas.load.verify import verify
+from lambdas.load.verify import VerifiedTable, verify
+from pipeline.answers import LoadAnswer, Names
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
+from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
 from pipeline.settings import required
 
@@ -29,25 +31,20 @@ _SOON_GONE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_kee
 
 @_LOGGER.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Loads once, or as far as the time allows: `complete` in the answer says which.
+    """Loads once, or as far as the time allows.
 
     Args:
-        event: run_id, sequence, rebuild, verify, and Ingest's fingerprints if verify is asked for.
+        event: A LoadRequest as JSON.
         context: The invocation.
 
     Returns:
-        LoadResult as JSON, with `quality` (Quality as JSON) and `verified`: the tables that were
-        proved equal, or null; both are null until the load is complete.
+        A LoadAnswer as JSON. Its report has what LoadResult, Quality and VerifiedTable have.
     """
 
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
-    request = LoadRequest(
-        run_id=event["run_id"],
-        sequence=int(event["sequence"]),
-        rebuild=bool(event.get("rebuild", False)),
-    )
+    request = LoadRequest.from_json(event)
     warehouse = Database(
         Role.WAREHOUSE,
         required("WAREHOUSE_SECRET_ARN"),
@@ -56,6 +53,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     )
     session = boto3.Session()
     s3 = session.client("s3")
+    bucket = required("RAW_BUCKET")
     lake = Lake(glue_catalog(s3, session.get_credentials()), required("GLUE_DATABASE"))
     with (
         translated_errors(Role.WAREHOUSE),
@@ -63,37 +61,60 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ):
         connection.autocommit = True
         result = load(connection, lake, request, seconds_left=seconds_left)
-        found = quality(connection, lake, request.sequence) if result.complete else None
+        if not result.complete:
+            return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
+        found = quality(connection, lake, request.sequence)
         verified = (
             verify(
                 connection,
                 lake,
-                _source(event["fingerprints"], s3),
+                _source(request, bucket, s3),
                 sequence=request.sequence,
                 seconds_left=seconds_left,
             )
-            if result.complete and event.get("verify")
+            if request.verify
             else None
         )
-    answer: dict[str, Any] = json.loads(
-        json.dumps(
-            {
-                **dataclasses.asdict(result),
-                "quality": found and dataclasses.asdict(found),
-                "verified": verified and [dataclasses.asdict(table) for table in verified],
-            }
-        )
+    put_metrics(found, result.facts_waiting, required("POWERTOOLS_METRICS_NAMESPACE"))
+    report = {
+        **dataclasses.asdict(result),
+        "quality": dataclasses.asdict(found),
+        "verified": verified and [dataclasses.asdict(table) for table in verified],
+    }
+    key = Reports(bucket, s3).write(request.run_id, "load", report)
+    return _answered(answer_of(result, found, verified, key))
+
+
+def answer_of(
+    result: LoadResult, found: Quality, verified: Sequence[VerifiedTable] | None, report: str
+) -> LoadAnswer:
+    """Returns the answer for a complete load whose report has a key."""
+    return LoadAnswer(
+        complete=True,
+        sequence=result.sequence,
+        through=result.sequence,
+        rows=result.rows,
+        seconds=result.seconds,
+        facts_waiting=result.facts_waiting,
+        rows_quarantined=found.rows_quarantined,
+        broken_rules=Names.of(
+            f"{broken.table}: {broken.rule} ({broken.rows})" for broken in found.broken_rules
+        ),
+        tables_verified=None if verified is None else len(verified),
+        report=report,
     )
-    if found:
-        put_metrics(found, result.facts_waiting, required("POWERTOOLS_METRICS_NAMESPACE"))
-    _LOGGER.info("loaded", extra={"result": answer})
-    return answer
 
 
-def _source(
-    fingerprints: list[dict[str, Any]] | None, client: "S3Client"
-) -> SourceFingerprints | None:
+def _answered(answer: LoadAnswer) -> dict[str, Any]:
+    document = answer.to_json()
+    _LOGGER.info("loaded", extra={"result": document})
+    return document
+
+
+def _source(request: LoadRequest, bucket: str, client: "S3Client") -> SourceFingerprints | None:
+    """Returns the fingerprints that Ingest's report names; None if it made none."""
+    fingerprints = Reports(bucket, client).read(request.ingest_report)["fingerprints"]
     if fingerprints is None:
         return None
     tables = tuple(StarFingerprints.from_json(entry) for entry in fingerprints)
-    return SourceFingerprints(required("RAW_BUCKET"), client, tables)
+    return SourceFingerprints(bucket, client, tables)

@@ -3,6 +3,8 @@
 MiniStack runs most of the language. What it lacks and this pipeline, or who watches it, relies on:
 
 - Succeed: `Output` ("Succeed workflow state").
+- `Assign`: every expression reads the variables as they were when the state was entered ("Passing
+  data between states with variables").
 - Parallel: `Arguments`, `Output` and `Assign`; branches with variables of their own ("Parallel
   workflow state", "Passing data between states with variables").
 - Retry: `MaxDelaySeconds` and `JitterStrategy` ("Handling errors in Step Functions workflows").
@@ -31,6 +33,7 @@ _FIRST_ERROR_STATUS = 400
 def mend() -> None:
     """Replaces what differs, and registers the integration with AWS Glue."""
     stepfunctions._SERVICE_DISPATCH[_STARTED_JOB] = _start_job_run
+    stepfunctions._apply_state_assign = _with_values_on_entry(stepfunctions._apply_state_assign)
     stepfunctions._apply_output_path = _with_succeed_output(stepfunctions._apply_output_path)
     stepfunctions._run_parallel_branches = _with_parallel_fields(
         stepfunctions._run_parallel_branches
@@ -41,6 +44,22 @@ def mend() -> None:
     stepfunctions._fail_execution = _only_while_running(stepfunctions._fail_execution)
     stepfunctions._add_event = _with_previous_event(stepfunctions._add_event)
     stepfunctions._execute_task = _with_inner_history(stepfunctions._execute_task)
+
+
+def _with_values_on_entry(assign: Callable[..., None]) -> Callable[..., None]:
+    def apply_state_assign(
+        state: Json, value: Any, context: Json | None, result: Any = None, error_output: Any = None
+    ) -> None:
+        if context is None or "Assign" not in state:
+            return
+        assigned: Json = {}
+        for name, template in state["Assign"].items():
+            entered = {**context, "variables": dict(context["variables"])}
+            assign({**state, "Assign": {name: template}}, value, entered, result, error_output)
+            assigned[name] = entered["variables"][name]
+        context["variables"] |= assigned
+
+    return apply_state_assign
 
 
 def _with_succeed_output(apply: Callable[..., Any]) -> Callable[..., Any]:

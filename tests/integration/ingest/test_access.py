@@ -64,14 +64,17 @@ def secret_of(dsn: str, **changes: object) -> dict[str, Any]:
     return {"username": address.pop("user"), **address, **changes}
 
 
-def test_the_function_ingests_and_answers_in_json(ingestion: Ingestion, invoke: Invoke) -> None:
+def test_the_function_ingests_reports_and_answers(ingestion: Ingestion, invoke: Invoke) -> None:
     create_and_fill(ingestion.dsn, scale=0.01)
 
     answer = invoke(secret_of(ingestion.dsn), full_refresh=["design"], verify=True)
 
     assert (answer["complete"], answer["sequence"], answer["committed"]) == (True, 1, True)
-    assert {"table": "design", "capture": "whole", "rows": 250, "not_held": 0} in answer["tables"]
-    (design,) = (one for one in answer["fingerprints"] if one["table"] == "dim_design")
+    assert answer["tables"] == 11
+    body = boto3.client("s3").get_object(Bucket=ingestion.bucket, Key=answer["report"])["Body"]
+    report = json.loads(body.read())
+    assert {"table": "design", "capture": "whole", "rows": 250, "not_held": 0} in report["tables"]
+    (design,) = (one for one in report["fingerprints"] if one["table"] == "dim_design")
     assert design["columns"] == ["design_id", "design_name", "file_location", "file_name"]
     assert len(ingestion.files(tuple(design["files"]))) == 250
     assert ingestion.manifest().run_id == "an-execution"

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -10,7 +11,9 @@ import pytest
 
 from lambdas.load.handler import handler
 from lambdas.load.load import load
+from pipeline.answers import LoadAnswer, Names
 from pipeline.errors import VerificationFailed, WarehouseUnavailable
+from pipeline.reports import Reports
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import IN_STEPS
 from tests.integration.load.invocation import Context, put_secret
@@ -19,9 +22,13 @@ from tests.integration.load.source import MadeUpSource
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+Verification = Callable[[list[dict[str, Any]] | None], dict[str, Any]]
+
 
 @pytest.fixture
-def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.MonkeyPatch) -> StarLake:
+def deployed(
+    star_lake: StarLake, warehouse_dsn: str, raw_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> StarLake:
     """A lake of one row in every table, and the function's environment."""
     star_lake.add_dimensions(*DIMENSIONS)
     for table in STAR:
@@ -29,59 +36,65 @@ def deployed(star_lake: StarLake, warehouse_dsn: str, monkeypatch: pytest.Monkey
             star_lake.add_star_rows(table, {})
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(warehouse_dsn))
     monkeypatch.setenv("GLUE_DATABASE", star_lake.lake.database)
+    monkeypatch.setenv("RAW_BUCKET", raw_bucket)
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/test")
     return star_lake
 
 
 @pytest.fixture
-def fingerprints(
-    raw_bucket: str, s3: "S3Client", monkeypatch: pytest.MonkeyPatch
-) -> list[dict[str, Any]]:
-    """What Ingest answers of a source that makes the lake's rows."""
-    monkeypatch.setenv("RAW_BUCKET", raw_bucket)
+def reports(raw_bucket: str, s3: "S3Client") -> Reports:
+    """The reports in the raw bucket."""
+    return Reports(raw_bucket, s3)
+
+
+@pytest.fixture
+def fingerprints(raw_bucket: str, s3: "S3Client") -> list[dict[str, Any]]:
+    """What Ingest reports of a source that makes the lake's rows."""
     source = MadeUpSource(raw_bucket, s3)
     source.makes_one_row(*STAR)
-    answer: list[dict[str, Any]] = json.loads(
-        json.dumps([dataclasses.asdict(one) for one in source.tables.values()])
-    )
-    return answer
+    return [dataclasses.asdict(one) for one in source.tables.values()]
 
 
-def test_a_run_is_loaded_and_verified_and_the_answer_is_json(
-    deployed: StarLake, fingerprints: list[dict[str, Any]], warehouse_dsn: str
+@pytest.fixture
+def verification(reports: Reports) -> Verification:
+    """Gives the event of a verified load, after an ingest that made the fingerprints."""
+
+    def event(fingerprints: list[dict[str, Any]] | None) -> dict[str, Any]:
+        key = reports.write("run-1", "ingest", {"fingerprints": fingerprints})
+        return {"run_id": "run-1", "sequence": 1, "verify": True, "ingest_report": key}
+
+    return event
+
+
+def test_a_run_is_loaded_and_verified_and_reported(
+    deployed: StarLake,
+    fingerprints: list[dict[str, Any]],
+    verification: Verification,
+    reports: Reports,
+    warehouse_dsn: str,
 ) -> None:
-    event = {
-        "run_id": "run-1",
-        "sequence": 1,
-        "rebuild": False,
-        "verify": True,
-        "fingerprints": fingerprints,
-    }
+    answer = LoadAnswer.from_json(handler(verification(fingerprints), Context()))
 
-    answer = handler(event, Context())
-
-    assert json.loads(json.dumps(answer)) == answer
-    assert answer["seconds"] >= 0
-    counted = {name: len(answer[name]) for name in ("tables", "verified")}
-    assert {**answer, "seconds": 0, **counted} == {
-        "complete": True,
-        "sequence": 1,
-        "rows": 11,
-        "seconds": 0,
-        "tables": 11,
-        "facts_waiting": 0,
-        "quality": {"rows_quarantined": 0, "broken_rules": []},
-        "verified": 11,
-    }
+    assert answer.seconds >= 0
+    assert dataclasses.replace(answer, seconds=0.0) == LoadAnswer(
+        complete=True,
+        sequence=1,
+        through=1,
+        rows=11,
+        tables_verified=11,
+        report="reports/run-1/load.json",
+    )
+    report = reports.read(answer.report)
+    assert {table["table"] for table in report["tables"]} == set(STAR)
     proved = {"rows": 1, "versions": 1, "rows_quarantined": 0, "waiting": 0}
-    assert {"table": "fact_payment", **proved} in answer["verified"]
+    assert {"table": "fact_payment", **proved} in report["verified"]
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
 
 
-def test_what_is_missing_is_counted_by_rule_in_the_answer_and_in_the_metrics(
-    deployed: StarLake, capsys: pytest.CaptureFixture[str]
+def test_what_is_missing_is_counted_by_rule_in_the_report_and_in_the_metrics(
+    deployed: StarLake, reports: Reports, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployed.add(
         "quarantine",
@@ -92,7 +105,7 @@ def test_what_is_missing_is_counted_by_rule_in_the_answer_and_in_the_metrics(
         "fact_payment", {"payment_record_id": 2, "transaction_id": 7, "currency_id": 8}
     )
 
-    answer = handler({"run_id": "run-1", "sequence": 1}, Context())
+    answer = LoadAnswer.from_json(handler({"run_id": "run-1", "sequence": 1}, Context()))
 
     rules = [
         ("dim_currency has no currency_id", 1),
@@ -100,7 +113,9 @@ def test_what_is_missing_is_counted_by_rule_in_the_answer_and_in_the_metrics(
         ("paid is given", 2),
         ("payment_date is a date, YYYY-MM-DD", 1),
     ]
-    assert answer["quality"] == {
+    assert (answer.rows_quarantined, answer.facts_waiting) == (2, 1)
+    assert answer.broken_rules == Names.of(f"fact_payment: {rule} ({rows})" for rule, rows in rules)
+    assert reports.read(answer.report)["quality"] == {
         "rows_quarantined": 2,
         "broken_rules": [
             {"table": "fact_payment", "rule": rule, "rows": rows} for rule, rows in rules
@@ -119,7 +134,8 @@ def test_what_an_earlier_run_put_aside_is_not_counted_again(deployed: StarLake) 
 
     answer = handler({"run_id": "run-2", "sequence": 2}, Context())
 
-    assert answer["quality"] == {"rows_quarantined": 0, "broken_rules": []}
+    assert answer["rows_quarantined"] == 0
+    assert answer["broken_rules"] == {"count": 0, "first": []}
 
 
 def malformed(key: str, reason: str) -> dict[str, object]:
@@ -149,48 +165,52 @@ def metrics(printed: str) -> dict[tuple[str, ...], float]:
 def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:
     answer = handler({"run_id": "run-1", "sequence": 1}, Context())
 
-    assert answer["verified"] is None
+    assert answer["tables_verified"] is None
 
 
 def test_a_difference_fails_the_invocation_after_the_load(
-    deployed: StarLake, fingerprints: list[dict[str, Any]], warehouse_dsn: str
+    deployed: StarLake,
+    fingerprints: list[dict[str, Any]],
+    verification: Verification,
+    warehouse_dsn: str,
 ) -> None:
     others = [one for one in fingerprints if one["table"] != "fact_payment"]
     none = {"table": "fact_payment", "failure": "", "is_cumulative": False, "files": []}
     (columns,) = (one["columns"] for one in fingerprints if one["table"] == "fact_payment")
-    event = {"run_id": "run-1", "sequence": 1, "verify": True}
+    event = verification([*others, {**none, "columns": columns}])
 
     with pytest.raises(VerificationFailed, match="source/star fact_payment: payment_id 1 is extra"):
-        handler({**event, "fingerprints": [*others, {**none, "columns": columns}]}, Context())
-
-    with psycopg.connect(warehouse_dsn) as connection:
-        assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
-
-
-def test_a_run_that_cannot_be_verified_fails_the_invocation_after_the_load(
-    deployed: StarLake, warehouse_dsn: str
-) -> None:
-    event = {"run_id": "run-1", "sequence": 1, "verify": True, "fingerprints": None}
-
-    with pytest.raises(VerificationFailed, match="run 1 is loaded, but"):
         handler(event, Context())
 
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
 
 
+def test_a_run_that_cannot_be_verified_fails_the_invocation_after_the_load(
+    deployed: StarLake, verification: Verification, warehouse_dsn: str
+) -> None:
+    with pytest.raises(VerificationFailed, match="run 1 is loaded, but"):
+        handler(verification(None), Context())
+
+    with psycopg.connect(warehouse_dsn) as connection:
+        assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
+
+
 def test_nothing_is_verified_before_the_load_is_complete(
-    deployed: StarLake, fingerprints: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    deployed: StarLake,
+    fingerprints: list[dict[str, Any]],
+    verification: Verification,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     in_steps = functools.partial(load, pace=IN_STEPS)
     monkeypatch.setattr("lambdas.load.handler.load", in_steps)
-    event = {"run_id": "run-1", "sequence": 1, "verify": True, "fingerprints": fingerprints}
+    event = verification(fingerprints)
 
     answers = [handler(event, Context()) for _ in range(2)]
 
-    assert [(one["complete"], one["rows"], bool(one["verified"])) for one in answers] == [
-        (False, 0, False),
-        (True, 11, True),
+    assert [(one["complete"], one["rows"], one["tables_verified"]) for one in answers] == [
+        (False, 0, None),
+        (True, 11, 11),
     ]
 
 

@@ -63,6 +63,17 @@ def test_a_succeed_state_s_output_is_the_execution_s(run_machine):
     assert (done.status, done.output) == ("SUCCEEDED", {"sum": 3})
 
 
+def test_every_expression_of_an_assign_reads_the_variables_as_they_were(run_machine):
+    done = run_machine(
+        {
+            "Before": {"Type": "Pass", "Assign": {"a": 1, "b": 2}, "Next": "Swap"},
+            "Swap": {"Type": "Pass", "Assign": {"a": "{% $b %}", "b": "{% $a %}"}, "Next": "Done"},
+            "Done": {"Type": "Succeed", "Output": {"a": "{% $a %}", "b": "{% $b %}"}},
+        }
+    )
+    assert done.output == {"a": 2, "b": 1}
+
+
 def test_branches_read_outer_variables_and_keep_their_own(run_machine):
     def own(name):
         return branch(

@@ -142,6 +142,7 @@ def test_nothing_that_is_trimmed_is_in_a_package(arm_packages):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tmp_path, function):
     name = FUNCTIONS[function]
+    request = {"run_id": "r"} if name == "ingest" else {"run_id": "r", "sequence": 1}
     path = [local_packages / function, _linked(tmp_path / "runtime", RUNTIME)]
     if function == "PublishFunction":
         path.append(_linked(tmp_path / "layer", LAYER))
@@ -150,7 +151,7 @@ def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tm
         "from types import SimpleNamespace as S\n"
         "context = S(function_name='f', memory_limit_in_mb=1, invoked_function_arn='a:b:c:d',"
         " aws_request_id='r', get_remaining_time_in_millis=lambda: 1000)\n"
-        "handler({'run_id': 'r', 'sequence': 1}, context)"
+        f"handler({request}, context)"
     )
     done = _run(code, path)
     assert "pipeline.errors.InvalidSettings: the environment variable" in done.stderr

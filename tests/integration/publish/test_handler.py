@@ -18,6 +18,7 @@ from lambdas.publish import s3_upload
 from lambdas.publish.extracts import connect, previews, write_extracts
 from lambdas.publish.handler import handler
 from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
+from pipeline.reports import Reports
 from tests.fixtures.lake import STAR
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
@@ -87,10 +88,13 @@ def test_a_run_is_catalogued_and_nothing_is_extracted_unasked(deployed: RawZone)
 
     assert {**answer, "seconds": 0} == {
         "seconds": 0,
-        "catalogued": ["design"],
-        "extracts": [],
+        "tables_catalogued": 1,
+        "extracts": {"count": 0, "first": []},
         "previews": 0,
+        "report": "reports/run-1/publish.json",
     }
+    report = Reports(deployed.bucket, deployed.client).read(answer["report"])
+    assert report == {"catalogued": ["design"], "extracts": [], "previews": []}
     assert list(deployed.days("design")) == ["2026-01-31"]
 
 
@@ -103,7 +107,7 @@ def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
     answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
 
     assert answer["previews"] == 11
-    assert answer["extracts"] == [
+    assert answer["extracts"]["first"] == [
         f"s3://{lake_bucket}/extracts/{name}.csv" for name in sorted(STAR)
     ]
     for name, columns in STAR.items():

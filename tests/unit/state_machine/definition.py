@@ -1,4 +1,4 @@
-"""Reads the state machines and evaluates their JSONata, as far as tests need it."""
+"""Reads the state machines, evaluates their JSONata, and walks their Pass and Choice states."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonata import Jsonata, Utils
+from jsonata.jexception import JException
 
 PATHS = {
     path.name.partition(".")[0]: path
@@ -16,6 +17,8 @@ PATHS = {
 DEFINITIONS: dict[str, dict[str, Any]] = {
     name: json.loads(path.read_text()) for name, path in PATHS.items()
 }
+CONTEXT = {"Execution": {"Name": "run-7", "StartTime": "2026-11-21T07:00:00.000Z"}}
+EXPRESSION_FAILED = (JException, AssertionError, ValueError)
 STATES: dict[str, Any] = DEFINITIONS["pipeline"]["States"]
 MAINTENANCE: dict[str, Any] = DEFINITIONS["maintenance"]["States"]
 
@@ -76,6 +79,60 @@ def evaluate(value: Any, variables: dict[str, Any], states: dict[str, Any]) -> A
     defined = _compiled(f"$exists(({text}))").evaluate(None, bindings)
     assert defined, f"undefined: {text}"
     return result
+
+
+def walk(
+    states: dict[str, Any], start: str, variables: dict[str, Any], value: Any = None
+) -> tuple[str, Any]:
+    """Goes from a state to the next that calls a service or ends the machine.
+
+    Args:
+        states: The states of a machine or a branch.
+        start: Where to begin.
+        variables: The workflow's variables, which the states change.
+        value: The state's input.
+
+    Returns:
+        The name of the state that was reached, and its input.
+
+    Raises:
+        JException: An expression failed.
+    """
+    name = start
+    while (state := states[name])["Type"] in ("Pass", "Choice", "Parallel"):
+        held = {"input": value, "context": {**CONTEXT, "State": {"Name": name}}}
+        if state["Type"] == "Choice":
+            state, name = _chosen(state, variables, held)
+            variables |= evaluate(state.get("Assign", {}), variables, held)
+            continue
+        if state["Type"] == "Parallel":
+            try:
+                ends = [_branch(branch, variables, value) for branch in state["Branches"]]
+            except EXPRESSION_FAILED as error:
+                held["errorOutput"] = {"Error": "States.QueryEvaluationError", "Cause": str(error)}
+                (state,) = state["Catch"]
+            else:
+                held["result"] = ends
+        output = evaluate(state["Output"], variables, held) if "Output" in state else value
+        variables |= evaluate(state.get("Assign", {}), variables, held)
+        value = output
+        if "Next" not in state:
+            return name, value
+        name = state["Next"]
+    return name, value
+
+
+def _chosen(
+    state: dict[str, Any], variables: dict[str, Any], held: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    for rule in state["Choices"]:
+        if evaluate(rule["Condition"], variables, held):
+            return rule, rule["Next"]
+    return state, state["Default"]
+
+
+def _branch(branch: dict[str, Any], variables: dict[str, Any], value: Any) -> Any:
+    return walk(branch["States"], branch["StartAt"], dict(variables), value)[1]
 
 
 def _compiled(text: str) -> Jsonata:

@@ -2,13 +2,16 @@
 
 import inspect
 import re
+import shutil
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from jsonata import Jsonata
 
 from pipeline import errors
+from state_machine import render
 from tests.unit.state_machine.definition import (
     DEFINITIONS,
     MAINTENANCE,
@@ -27,9 +30,32 @@ LAMBDA_TRANSIENT = {
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
 }
-LAMBDA_KILLED = {"Lambda.Unknown", "Sandbox.Timedout"}
+"""Step Functions Developer Guide, "Handle transient Lambda service exceptions"."""
+LAMBDA_NOT_READY = {
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ResourceConflictException",
+    "Lambda.ENINotReadyException",
+    "Lambda.EC2ThrottledException",
+}
+"""A function in a VPC after two idle weeks, or during a deployment (Lambda API, "Invoke")."""
+LAMBDA_KILLED = {"Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout"}
 """Out of time or memory: Ingest and Load go on from their progress, Publish would begin again."""
-AFTER_A_FAILURE = {"Notify", "ReleaseLockAfterFailure"}
+CALLS = {
+    "Lambda": ("lambda", "Invoke"),
+    "Glue": ("glue", "StartJobRun"),
+    "DynamoDB": ("dynamodb", "UpdateItem"),
+    "SNS": ("sns", "Publish"),
+}
+"""The call behind each prefix of error names, as botocore's service models have it."""
+NOT_MODELLED = {
+    "SdkClientException",
+    "AWSLambdaException",
+    "ClientExecutionTimeoutException",
+    "ThrottlingException",
+    "ThrottledException",
+}
+"""Errors of the AWS SDK for Java, which Step Functions calls by, and those common to all calls."""
+AFTER_A_FAILURE = {"Explain", "Notify", "ReleaseLockAfterFailure"}
 AFTER_A_LOAD = {"Publish", "NotifyOfPublish"}
 WAYS_TO_SUCCESS = {"pipeline": "Ingest", "maintenance": "Maintain"}
 """What each state machine does first with the lock in its hands."""
@@ -68,7 +94,25 @@ def test_every_retry_waits_at_random_and_for_a_bounded_time(name):
 @pytest.mark.parametrize("name", _of("lambda:invoke"))
 def test_functions_are_retried_on_the_transient_errors_and_on_no_other(name):
     killed = LAMBDA_KILLED if name in {("pipeline", "Ingest"), ("pipeline", "Load")} else set()
-    assert _retried(tasks()[name]) == LAMBDA_TRANSIENT | _classes(errors.TransientError) | killed
+    transient = LAMBDA_TRANSIENT | LAMBDA_NOT_READY | _classes(errors.TransientError)
+    assert _retried(tasks()[name]) == transient | killed
+
+
+@pytest.mark.parametrize("name", tasks())
+def test_every_retried_error_of_a_service_is_one_that_its_call_documents(name):
+    for error in _retried(tasks()[name]):
+        service, dot, plain = error.partition(".")
+        if dot and service in CALLS and plain not in NOT_MODELLED | {"Unknown"}:
+            model, call = CALLS[service]
+            shapes = Loader().load_service_model(model, "service-2")["operations"][call]["errors"]
+            documented = {shape["shape"] for shape in shapes}
+            assert {plain, plain.removesuffix("Exception")} & documented, error
+
+
+def test_the_last_attempt_of_ingest_is_told_so():
+    retrier = next(one for one in STATES["Ingest"]["Retry"] if "SourceBusy" in one["ErrorEquals"])
+    told = STATES["Ingest"]["Arguments"]["Payload"]["is_last_attempt"]
+    assert f"RetryCount >= {retrier['MaxAttempts']} %" in told
 
 
 @pytest.mark.parametrize("name", tasks())
@@ -97,23 +141,30 @@ def test_whatever_fails_before_the_work_is_done_is_explained_and_notified(machin
         last = states[name]["Catch"][-1]
         assert last["ErrorEquals"] == ["States.ALL"]
         assert last["Next"] == "Explain"
-        assert last["Assign"]["failure"]["stage"] == name
+        assert last["Assign"].keys() == {"failures"}
 
 
 @pytest.mark.parametrize("machine", DEFINITIONS)
 def test_a_failure_is_notified_then_unlocked_then_fails_whatever_happens_on_the_way(machine):
     states = DEFINITIONS[machine]["States"]
-    way = ["Explain", "Notify", "ReleaseLockAfterFailure", "Fail"]
+    way = ["Explain", "Tell", "IsAllTold", "Notify", "ReleaseLockAfterFailure", "Fail"]
     for name, following in pairwise(way):
-        assert states[name]["Next"] == following
+        assert states[name].get("Next", states[name].get("Default")) == following
         assert all(catch["Next"] == following for catch in states[name].get("Catch", ()))
     assert states["Fail"]["Type"] == "Fail"
 
 
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_an_explanation_that_fails_is_caught(machine):
+    explain = DEFINITIONS[machine]["States"]["Explain"]
+    assert (explain["Type"], len(explain["Branches"])) == ("Parallel", 1)
+    assert [catch["ErrorEquals"] for catch in explain["Catch"]] == [["States.ALL"]]
+
+
 def test_a_failing_publish_is_reported_and_undoes_nothing():
     assert [catch["Next"] for catch in STATES["Publish"]["Catch"]] == ["NotifyOfPublish"]
-    assert STATES["NotifyOfPublish"]["Next"] == "Succeed"
-    assert [catch["Next"] for catch in STATES["NotifyOfPublish"]["Catch"]] == ["Succeed"]
+    assert STATES["NotifyOfPublish"]["Next"] == "Summarize"
+    assert [catch["Next"] for catch in STATES["NotifyOfPublish"]["Catch"]] == ["Summarize"]
 
 
 @pytest.mark.parametrize("machine", DEFINITIONS)
@@ -180,8 +231,28 @@ def test_every_state_is_reached_and_every_next_exists(machine):
 
 
 @pytest.mark.parametrize("text", sorted(set(expressions())))
-def test_every_expression_parses(text):
+def test_every_expression_parses_and_is_short(text):
+    assert len(text) < 300
     Jsonata(text)
+
+
+def test_the_committed_json_is_what_the_yaml_renders_to():
+    assert {path.name for path in render.sources()} == {f"{name}.asl.yaml" for name in DEFINITIONS}
+    assert render.stale() == []
+
+
+def test_a_json_file_that_was_edited_by_hand_is_stale(tmp_path, monkeypatch):
+    for path in (render.SHARED, *render.sources(), *PATHS.values()):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(render, "FOLDER", tmp_path)
+    edited = tmp_path / "pipeline.asl.json"
+    edited.write_text(edited.read_text().replace('"TimeoutSeconds": 30', '"TimeoutSeconds": 31'))
+    assert render.stale() == ["pipeline.asl.json"]
+
+
+def test_the_yaml_of_both_machines_is_short():
+    texts = [path.read_text() for path in (render.SHARED, *render.sources())]
+    assert sum(text.count("\n") for text in texts) < 420
 
 
 @pytest.mark.parametrize("machine", DEFINITIONS)

@@ -1,5 +1,6 @@
 """What the state machines say and decide, evaluated on examples."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -7,60 +8,90 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.state_machine.definition import MAINTENANCE, STATES, evaluate
+from pipeline.answers import IngestAnswer, LoadAnswer, Names, PublishAnswer
+from pipeline.requests import IngestRequest, LoadRequest, PublishRequest
+from tests.unit.state_machine.definition import (
+    CONTEXT,
+    MAINTENANCE,
+    STATES,
+    evaluate,
+    walk,
+)
 
-CONTEXT = {"Execution": {"Name": "run-7", "StartTime": "2026-11-21T07:00:00.000Z"}}
-INGESTED = {
-    "complete": True,
-    "sequence": 7,
-    "committed": True,
-    "rows": 12345,
-    "seconds": 1.5,
-    "tables": [{"table": "design", "capture": "changes", "rows": 12345}],
-    "fingerprints": None,
-    "warnings": [],
-}
-LOADED = {
-    "complete": True,
-    "sequence": 7,
-    "rows": 4321,
-    "seconds": 2.5,
-    "tables": [{"table": "dim_design", "inserted": 4321, "updated": 0}],
-    "facts_waiting": 0,
-    "quality": {"rows_quarantined": 0, "broken_rules": []},
-    "verified": None,
-}
-PUBLISHED = {"seconds": 0.5, "catalogued": [], "extracts": [], "previews": 0}
+BOUND = 32 * 1024
+INGESTED = IngestAnswer(
+    complete=True,
+    sequence=7,
+    committed=True,
+    rows=12345,
+    seconds=1.5,
+    scanned_bytes=8192,
+    longest_query_seconds=0.25,
+    tables=11,
+    report="reports/run-7/ingest.json",
+)
+LOADED = LoadAnswer(
+    complete=True,
+    sequence=7,
+    through=7,
+    rows=4321,
+    seconds=2.5,
+    report="reports/run-7/load.json",
+)
+PUBLISHED = PublishAnswer(0.5, report="reports/run-7/publish.json")
 
 
-def read_input(value: Any) -> dict[str, Any]:
-    """Returns the variables that an execution's input sets."""
-    states = {"input": value, "context": CONTEXT}
-    result: dict[str, Any] = evaluate(STATES["ReadInput"]["Assign"], {}, states)
-    return result
+def read_input(value: Any) -> tuple[str, dict[str, Any]]:
+    """Returns where an execution's input leads, and the variables that it sets."""
+    variables: dict[str, Any] = {}
+    state, _ = walk(STATES, "CheckInput", variables, value)
+    return state, variables
 
 
-def output(**variables: Any) -> dict[str, Any]:
-    """Returns the output of an execution that ended with the variables."""
-    held = {
-        **read_input({}),
+def held(**changed: Any) -> dict[str, Any]:
+    """Returns the variables of an execution that loaded and published a run."""
+    return {
+        **read_input({})[1],
         "loadedThrough": 6,
-        "ingested": INGESTED,
-        "loaded": LOADED,
-        "published": PUBLISHED,
+        "through": 7,
+        "ingested": INGESTED.to_json(),
+        "loaded": LOADED.to_json(),
+        "published": PUBLISHED.to_json(),
         "hasWork": True,
-        **variables,
+        **changed,
     }
-    result: dict[str, Any] = evaluate(STATES["Succeed"]["Output"], held, {"context": CONTEXT})
+
+
+def output(**changed: Any) -> dict[str, Any]:
+    """Returns the output of an execution that ended with the variables."""
+    variables = held(**changed)
+    assert walk(STATES, "Summarize", variables)[0] == "Succeed"
+    result: dict[str, Any] = evaluate(STATES["Succeed"]["Output"], variables, {"context": CONTEXT})
     return result
 
 
-def explain(stage: str, error_output: Any, states: dict[str, Any] = STATES) -> dict[str, str]:
-    """Returns what is made of a failure."""
-    variables = {"runId": "run-7", "failure": {"stage": stage, "output": error_output}}
-    result = evaluate(states["Explain"]["Assign"], variables, {"context": CONTEXT})
-    failure: dict[str, str] = result["failure"]
-    return failure
+def fail(
+    *failures: dict[str, Any], states: dict[str, Any] = STATES, **changed: Any
+) -> dict[str, str]:
+    """Returns how an execution with the failures is notified of and ends."""
+    start = next(name for name in ("ReadInput", "Begin") if name in states)
+    variables: dict[str, Any] = {}
+    walk(states, start, variables, {})
+    variables |= {"failures": list(failures), **changed}
+    assert walk(states, "Explain", variables)[0] == "Notify"
+    message = evaluate(states["Notify"]["Arguments"]["Message"], variables, {"context": CONTEXT})
+    end = {name: evaluate(states["Fail"][name], variables, {}) for name in ("Error", "Cause")}
+    assert end["Cause"] == message
+    return end
+
+
+def caught(stage: str, error_output: Any, states: dict[str, Any] = STATES) -> list[Any]:
+    """Returns the failures that a state has caught."""
+    context = {**CONTEXT, "State": {"Name": stage}}
+    held = {"errorOutput": error_output, "context": context}
+    assigned = evaluate(states[stage]["Catch"][-1]["Assign"], {"failures": []}, held)
+    failures: list[Any] = assigned["failures"]
+    return failures
 
 
 def chosen(state: str, **variables: Any) -> str:
@@ -69,6 +100,15 @@ def chosen(state: str, **variables: Any) -> str:
         if evaluate(choice["Condition"], variables, {"context": CONTEXT}):
             return str(choice["Next"])
     return str(STATES[state]["Default"])
+
+
+def payload(state: str, **changed: Any) -> dict[str, Any]:
+    """Returns what a function is invoked with, at its first attempt."""
+    context = {**CONTEXT, "State": {"Name": state, "RetryCount": 0}}
+    result: dict[str, Any] = evaluate(
+        STATES[state]["Arguments"]["Payload"], held(**changed), {"context": context}
+    )
+    return result
 
 
 @pytest.mark.parametrize(
@@ -82,10 +122,11 @@ def chosen(state: str, **variables: Any) -> str:
     ],
 )
 def test_input_that_the_pipeline_knows_is_taken(value):
-    variables = read_input(value)
-    assert chosen("CheckInput", **variables) == "AcquireLock"
+    state, variables = read_input(value)
+    assert state == "AcquireLock"
     assert variables["fullRefresh"] == value.get("full_refresh", False)
-    assert variables["rebuild"] is value.get("rebuild", False)
+    for flag in ("rebuild", "verify", "extracts"):
+        assert variables[flag] is value.get(flag, False)
 
 
 @pytest.mark.parametrize(
@@ -98,23 +139,48 @@ def test_input_that_the_pipeline_knows_is_taken(value):
         ({"rebuild": 1}, "rebuild"),
         ({"extracts": []}, "extracts"),
         ({"full_refresh": "design"}, "full_refresh"),
+        ({"full_refresh": None}, "full_refresh"),
         ({"full_refresh": []}, "full_refresh"),
         ({"full_refresh": ["design", 1]}, "full_refresh"),
+        ({"full_refresh": ["design"] * 10_000}, "64 KiB"),
+        ({"x" * 100_000: True}, "64 KiB"),
         (["verify"], "not a JSON object"),
         ("verify", "not a JSON object"),
     ],
 )
 def test_other_input_is_refused_by_name(value, named):
-    variables = read_input(value)
-    assert chosen("CheckInput", **variables) == "RefuseInput"
+    state, variables = read_input(value)
+    assert state == "RefuseInput"
     cause = evaluate(STATES["RefuseInput"]["Cause"], variables, {"input": value})
     assert named in cause.partition(". It takes")[0]
+    assert len(cause) <= 32768
 
 
 @given(st.dictionaries(st.text(min_size=1), st.booleans()))
 def test_an_input_of_flags_is_taken_exactly_if_all_its_keys_are_known(value):
     known = set(value) <= {"full_refresh", "rebuild", "verify", "extracts"}
-    assert (read_input(value)["refusal"] == "") == known
+    assert (read_input(value)[0] == "AcquireLock") == known
+
+
+def test_each_function_is_asked_what_its_request_declares():
+    asked = payload("Ingest", fullRefresh=["design"], verify=True)
+    assert IngestRequest.from_json(asked) == IngestRequest(
+        "run-7", full_refresh=("design",), verify=True, loaded_through=6, is_last_attempt=False
+    )
+    assert LoadRequest.from_json(payload("Load", rebuild=True)) == LoadRequest(
+        "run-7", 7, rebuild=True, ingest_report=INGESTED.report
+    )
+    assert PublishRequest.from_json(payload("Publish", extracts=True)) == PublishRequest(
+        "run-7", 7, extracts=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "request_type"),
+    [("Ingest", IngestRequest), ("Load", LoadRequest), ("Publish", PublishRequest)],
+)
+def test_a_request_states_every_field_that_is_declared(state, request_type):
+    assert set(payload(state)) == {field.name for field in dataclasses.fields(request_type)}
 
 
 @pytest.mark.parametrize(
@@ -124,10 +190,11 @@ def test_an_input_of_flags_is_taken_exactly_if_all_its_keys_are_known(value):
 def test_there_is_work_if_a_run_is_not_loaded_or_a_rebuild_is_wanted(
     sequence, loaded_through, rebuild, has_work
 ):
+    answer = dataclasses.replace(INGESTED, sequence=sequence).to_json()
     assigned = evaluate(
         STATES["Ingest"]["Assign"],
         {"loadedThrough": loaded_through, "rebuild": rebuild},
-        {"result": {"Payload": {**INGESTED, "sequence": sequence}}},
+        {"result": {"Payload": answer}},
     )
     assert assigned["hasWork"] is has_work
 
@@ -142,7 +209,7 @@ def test_there_is_work_if_a_run_is_not_loaded_or_a_rebuild_is_wanted(
     ],
 )
 def test_after_ingest_comes_what_is_needed(complete, has_work, verify, following):
-    ingested = {**INGESTED, "complete": complete}
+    ingested = dataclasses.replace(INGESTED, complete=complete).to_json()
     assert following == chosen(
         "IsIngestComplete", ingested=ingested, hasWork=has_work, verify=verify
     )
@@ -150,62 +217,85 @@ def test_after_ingest_comes_what_is_needed(complete, has_work, verify, following
 
 @pytest.mark.parametrize(("complete", "following"), [(False, "Load"), (True, "ReleaseLock")])
 def test_a_load_that_is_not_complete_goes_on_under_the_lock(complete, following):
-    loaded = evaluate(STATES["Load"]["Assign"], {}, {"result": {"Payload": {"complete": complete}}})
+    answer = LoadAnswer(complete=complete, sequence=7, through=7 if complete else 0).to_json()
+    loaded = evaluate(STATES["Load"]["Assign"], held(), {"result": {"Payload": answer}})
     assert following == chosen("IsLoadComplete", **loaded)
 
 
 def test_the_lock_remembers_through_which_run_the_warehouse_is_loaded():
     for attributes, through in (({}, 0), ({"loaded_through": {"N": "41"}}, 41)):
         states = {"result": {"Attributes": {"pipeline": {"S": "totesys"}, **attributes}}}
-        assert evaluate(STATES["AcquireLock"]["Assign"], {}, states) == {"loadedThrough": through}
+        assigned = evaluate(STATES["AcquireLock"]["Assign"], {}, states)
+        assert assigned == {"loadedThrough": through, "through": through}
+    released = STATES["ReleaseLock"]["Arguments"]["ExpressionAttributeValues"]
+    answer = dataclasses.replace(LOADED, through=5).to_json()
+    assigned = evaluate(STATES["Load"]["Assign"], held(), {"result": {"Payload": answer}})
+    assert evaluate(released, {**held(), **assigned}, {"context": CONTEXT}) == {
+        ":me": {"S": "run-7"},
+        ":through": {"N": "5"},
+    }
 
 
-def test_a_load_is_told_in_a_sentence():
+def test_a_load_is_told_in_a_sentence_with_every_answer():
     result = output()
     assert result["status"] == "loaded"
     assert result["message"].startswith(
         "Run 7: 12,345 rows captured, 4,321 written to the warehouse. "
     )
-    assert result["tables"] == LOADED["tables"]
-    assert result["quality"] == LOADED["quality"]
     assert result["seconds"] > 0
+    assert IngestAnswer.from_json(result["ingested"]) == INGESTED
+    assert LoadAnswer.from_json(result["loaded"]) == LOADED
+    assert PublishAnswer.from_json(result["published"]) == PUBLISHED
 
 
 def test_nothing_new_is_told_in_a_sentence():
-    loaded = read_input({})["loaded"]
-    result = output(hasWork=False, loaded=loaded)
+    result = output(hasWork=False, loaded=None, published=None)
     assert result["status"] == "nothing new"
     assert result["message"].startswith("Nothing new since run 6. ")
-    assert result["rows"] == 0
+    assert (result["loaded"], result["published"]) == (None, None)
 
 
 def test_what_somebody_should_know_is_in_the_message():
-    rules = [{"table": "fact_payment", "rule": "paid is given", "rows": 2}]
+    loaded = dataclasses.replace(LOADED, facts_waiting=3, rows_quarantined=2, tables_verified=11)
+    warned = Names.of(["table a is new", "table b is gone"])
     message = output(
         verify=True,
-        loaded={
-            **LOADED,
-            "facts_waiting": 3,
-            "quality": {"rows_quarantined": 2, "broken_rules": rules},
-            "verified": [{"table": "dim_design", "rows": 1}],
-        },
+        loaded=loaded.to_json(),
         published={"failed": "DatabaseRefused: no"},
-        ingested={**INGESTED, "warnings": ["table a is new", "table b is gone"]},
+        ingested=dataclasses.replace(INGESTED, warnings=warned).to_json(),
     )["message"]
     assert "3 facts wait for their dimension rows; 2 source rows broke a rule" in message
     assert "the warehouse equals the source" in message
     assert "publishing failed" in message
-    assert "Warnings: table a is new; table b is gone" in message
+    assert message.endswith("Warnings: table a is new; table b is gone")
+
+
+@pytest.mark.parametrize("count", [1, 20, 21])
+def test_the_message_says_how_many_warnings_there_are_where_it_does_not_list_them(count):
+    warned = Names.of(f"table t{number} is new" for number in range(count))
+    message = output(ingested=dataclasses.replace(INGESTED, warnings=warned).to_json())["message"]
+    assert f"table t{min(count, 20) - 1} is new" in message
+    assert message.endswith("; 21 in all") == (count > 20)
+
+
+def test_the_output_is_bounded_whatever_the_answers_list():
+    many = Names.of("\x01" * 20_000 for _ in range(10_000))
+    result = output(
+        ingested=dataclasses.replace(INGESTED, tables_not_taken=many, warnings=many).to_json(),
+        loaded=dataclasses.replace(LOADED, broken_rules=many).to_json(),
+        published=dataclasses.replace(PUBLISHED, extracts=many).to_json(),
+    )
+    assert len(json.dumps(result)) <= 2 * BOUND
 
 
 def test_a_function_s_error_is_told_by_its_name_and_message():
     cause = json.dumps({"errorMessage": 'table "é"\nis gone', "errorType": "SourceSchemaChanged"})
-    failure = explain("Ingest", {"Error": "SourceSchemaChanged", "Cause": cause})
-    assert failure["error"] == "SourceSchemaChanged"
-    assert failure["message"].startswith(
-        'Ingest failed with SourceSchemaChanged: table "é"\nis gone. What to do: '
+    end = fail(*caught("Ingest", {"Error": "SourceSchemaChanged", "Cause": cause}))
+    assert end["Error"] == "SourceSchemaChanged"
+    assert end["Cause"].startswith(
+        'Ingest failed with SourceSchemaChanged: table "é"\nis gone. Fix the cause '
     )
-    assert "run-7" in failure["message"]
+    assert "run-7" in end["Cause"]
 
 
 @pytest.mark.parametrize(
@@ -213,18 +303,18 @@ def test_a_function_s_error_is_told_by_its_name_and_message():
 )
 def test_a_job_s_error_is_told_by_the_name_in_its_message(prefix):
     run = {"Id": "jr_1", "ErrorMessage": f"{prefix}TableBuildFailed: dim_date: no dates"}
-    failure = explain("Build", {"Error": "States.TaskFailed", "Cause": json.dumps(run)})
-    assert failure["error"] == "TableBuildFailed"
-    assert failure["message"].startswith("Build failed with TableBuildFailed: dim_date: no dates.")
+    end = fail(*caught("Build", {"Error": "States.TaskFailed", "Cause": json.dumps(run)}))
+    assert end["Error"] == "TableBuildFailed"
+    assert end["Cause"].startswith("Build failed with TableBuildFailed: dim_date: no dates. ")
 
 
 def test_a_failing_maintenance_is_told_by_its_error_and_what_to_do():
     run = {"Id": "jr_1", "ErrorMessage": "TableMaintenanceFailed: 1 of 12 (dim_date: gone)"}
     failed = {"Error": "States.TaskFailed", "Cause": json.dumps(run)}
-    failure = explain("Maintain", failed, MAINTENANCE)
-    assert failure["error"] == "TableMaintenanceFailed"
-    assert failure["message"].startswith(
-        "Maintain failed with TableMaintenanceFailed: 1 of 12 (dim_date: gone). What to do: "
+    end = fail(*caught("Maintain", failed, MAINTENANCE), states=MAINTENANCE)
+    assert end["Error"] == "TableMaintenanceFailed"
+    assert end["Cause"].startswith(
+        "Maintain failed with TableMaintenanceFailed: 1 of 12 (dim_date: gone). Fix the cause "
     )
 
 
@@ -240,9 +330,32 @@ def test_a_maintenance_is_told_with_the_job_run_whose_log_says_more():
     "error_output", [{"Error": "States.Timeout"}, {"Error": "States.Timeout", "Cause": ""}]
 )
 def test_a_time_limit_is_told_though_it_has_no_cause(error_output):
-    assert explain("Load", error_output)["message"].startswith(
-        "Load failed with States.Timeout: it took longer than it may."
+    assert fail(*caught("Load", error_output))["Cause"].startswith(
+        "Load failed with States.Timeout: it exceeded its time limit. "
     )
+
+
+@pytest.mark.parametrize(
+    "cause",
+    ["{", '{"errorMessage": "cut o', "{not JSON}", '{"errorMessage": 1}', "[1]", "null", "{}"],
+)
+def test_a_cause_that_looks_like_json_and_is_none_is_told_as_it_is(cause):
+    end = fail(*caught("Load", {"Error": "Lambda.Unknown", "Cause": cause}))
+    assert end["Error"] == "Lambda.Unknown"
+    assert end["Cause"].startswith(f"Load failed with Lambda.Unknown: {cause}. ")
+
+
+@pytest.mark.parametrize("error_output", [{}, {"Error": None}, {"Cause": 5}, {"Error": {"a": 1}}])
+def test_an_error_of_any_shape_is_told(error_output):
+    assert fail(*caught("Load", error_output))["Cause"].startswith("Load failed with ")
+
+
+def test_every_failure_is_told_and_the_first_names_the_execution_s_error():
+    first = {"stage": "BuildDimensions", "Error": "A", "Cause": "a"}
+    second = {"stage": "Load", "Error": "B", "Cause": '{"errorMessage": "b"}'}
+    end = fail(first, second)
+    assert end["Error"] == "A"
+    assert end["Cause"].startswith("BuildDimensions failed with A: a. Load failed with B: b. Fix ")
 
 
 CAUSES = st.text() | st.dictionaries(
@@ -253,11 +366,14 @@ CAUSES = st.text() | st.dictionaries(
 
 @given(st.text(max_size=300), CAUSES, st.integers(0, 50))
 def test_any_failure_is_told_within_the_limits_of_a_fail_state(error, cause, cut):
-    failure = explain("Build", {"Error": error, "Cause": cause[: len(cause) - cut]})
-    assert len(failure["error"]) <= 256
-    assert len(failure["message"]) <= 32768
-    assert failure["message"].startswith("Build failed with ")
+    failed = {"Error": error, "Cause": cause[: len(cause) - cut]}
+    end = fail(*caught("Build", failed))
+    assert len(end["Error"]) <= 256
+    assert end["Cause"].startswith("Build failed with ")
 
 
-def test_a_very_long_cause_is_cut():
-    assert len(explain("Load", {"Error": "E", "Cause": "x" * 40000})["message"]) < 5000
+def test_a_very_long_message_is_bounded_however_many_failures_there_are():
+    failures = [
+        {"stage": f"S{number}", "Error": "E" * 999, "Cause": "x" * 40000} for number in range(6)
+    ]
+    assert len(fail(*failures)["Cause"]) <= 32768

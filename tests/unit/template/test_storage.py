@@ -55,7 +55,7 @@ def test_a_bucket_forgets_old_versions_and_what_only_a_run_needs_and_nothing_els
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] >= 7
     assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] >= 1
     assert not [key for key in rule if key.startswith(("Expiration", "Transition"))]
-    of_a_run = ["progress/", "fingerprints/"] if name == "RawBucket" else []
+    of_a_run = ["progress/", "fingerprints/", "reports/"] if name == "RawBucket" else []
     assert [other["Prefix"] for other in others] == of_a_run
 
 

@@ -1,0 +1,53 @@
+"""The functions' answers are bounded for a source of any size."""
+
+import json
+
+from lambdas.ingest import handler as ingest
+from lambdas.ingest.ingest import IngestedTable, IngestResult
+from lambdas.load import handler as load
+from lambdas.load.load import LoadedTable, LoadResult
+from lambdas.load.quality import BrokenRule, Quality
+from lambdas.load.verify import VerifiedTable
+from pipeline.manifest import Capture
+
+BOUND = 32 * 1024
+TABLES = [f"{number:05d}{'\N{SNOWMAN}' * 50}" for number in range(10_000)]
+
+
+def test_an_ingest_of_ten_thousand_tables_with_as_many_warnings_has_a_bounded_answer():
+    result = IngestResult(
+        complete=True,
+        sequence=1,
+        committed=True,
+        rows=10**12,
+        seconds=899.999,
+        longest_query_seconds=599.999,
+        scanned_bytes=10**15,
+        tables=tuple(IngestedTable(name, Capture.WHOLE, 10**9, 10**6) for name in TABLES),
+        fingerprints=None,
+        warnings=tuple(f"table {name} is new" for name in TABLES),
+    )
+
+    answer = ingest.answer_of(result, "reports/run/ingest.json")
+
+    assert (answer.tables, answer.warnings.count) == (10_000, 10_000)
+    assert len(json.dumps(answer.to_json())) <= BOUND
+
+
+def test_a_load_beside_a_hundred_thousand_refused_rows_has_a_bounded_answer():
+    result = LoadResult(
+        complete=True,
+        sequence=1,
+        rows=10**12,
+        seconds=899.999,
+        tables=tuple(LoadedTable(name, 10**9, 10**9) for name in TABLES),
+        facts_waiting=100_000,
+    )
+    found = Quality(100_000, tuple(BrokenRule(name, "is given", 10) for name in TABLES))
+    verified = [VerifiedTable(name, 10**9, 10**9, 0, 0) for name in TABLES]
+
+    answer = load.answer_of(result, found, verified, "reports/run/load.json")
+
+    assert (answer.rows_quarantined, answer.facts_waiting) == (100_000, 100_000)
+    assert (answer.tables_verified, answer.broken_rules.count) == (10_000, 10_000)
+    assert len(json.dumps(answer.to_json())) <= BOUND
