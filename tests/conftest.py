@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.cloud",
+    "tests.fixtures.installed",
     "tests.fixtures.lake",
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
