@@ -1,4 +1,4 @@
-"""Says in one line what is missing, before anything is downloaded.
+"""Says in one line what prevents the commands from working, before anything is downloaded.
 
 It runs on whatever Python 3 there is (`python3 local/prerequisites.py`), so it uses nothing that
 an old one lacks.
@@ -12,6 +12,28 @@ from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
 JAVA = (17, 21)
+_NOT_IN_A_PATH = '"$`\\:'
+"""What a shell, make or Java's class path takes for something else, quoted or not."""
+_LONGEST_PATH = 1024
+"""macOS's PATH_MAX. The folders below this one are 300 bytes deep."""
+_BYTES_BELOW = 300
+
+
+def unusable(folder: str) -> str:
+    """Returns why the commands cannot work in a folder; an empty text if they can."""
+    found = sorted(set(folder) & set(_NOT_IN_A_PATH)) + [c for c in folder if c < " "]
+    if found:
+        return (
+            f"the path of this folder contains {' '.join(map(repr, found))}, which a shell or Java "
+            f"cannot take: move the folder, now {folder!r}, to a path without"
+        )
+    length = len(os.fsencode(folder))
+    if length > _LONGEST_PATH - _BYTES_BELOW:
+        return (
+            f"the path of this folder has {length} bytes, of which {_LONGEST_PATH - _BYTES_BELOW} "
+            "are possible: move the folder to a shorter path"
+        )
+    return ""
 
 
 def missing() -> str:
@@ -40,4 +62,4 @@ def missing() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(missing() or 0)
+    sys.exit(unusable(os.getcwd()) or missing() or 0)  # noqa: PTH109 - on any Python 3

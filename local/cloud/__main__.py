@@ -39,7 +39,7 @@ def main() -> None:
     # MiniStack reads its settings when it is imported.
     from local.cloud import glue_catalog, glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
 
-    glue_jobs.mend(f"http://127.0.0.1:{options.port}", options.jars.resolve(), state / "jobs")
+    glue_jobs.mend(f"http://127.0.0.1:{options.port}", options.jars.absolute(), state / "jobs")
     glue_catalog.mend()
     lambda_errors.mend()
     step_functions.mend()

@@ -151,7 +151,7 @@ def _run(
     """Runs the script and returns its exit code; None where it took longer than its timeout."""
     settings = spark_settings(endpoint, jars) | settings_of(arguments.get("--conf", ""))
     (folder / "spark-defaults.conf").write_text(
-        "".join(f"{name} {value}\n" for name, value in settings.items())
+        "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
     )
     packages = [
         _download(uri, folder, endpoint)

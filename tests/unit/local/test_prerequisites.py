@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from local import prerequisites
-from local.prerequisites import missing
+from local.deployment import ROOT
+from local.prerequisites import missing, unusable
 
 
 @pytest.fixture
@@ -90,3 +91,39 @@ def test_the_script_says_what_is_missing_and_fails(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("Java 17 or 21 is needed")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "folder", ["/home/ada/tote", "/home/ada/tote's café 東京 (2)", "/" + "deep/" * 100, "/a#b%20c"]
+)
+def test_a_path_may_hold_spaces_single_quotes_and_letters_beyond_ascii(folder):
+    assert unusable(folder) == ""
+
+
+@pytest.mark.parametrize("character", ['"', "$", "`", "\\", ":", "\n"])
+def test_a_path_that_a_shell_or_java_cannot_take_is_refused_with_the_character(character):
+    assert repr(character) in unusable(f"/home/a{character}b")
+
+
+def test_a_path_that_is_too_long_is_refused_with_its_length():
+    assert "has 2001 bytes" in unusable("/" + "x" * 2000)
+    assert "has 1201 bytes" in unusable("/" + "é" * 600)
+
+
+def test_make_refuses_an_unusable_folder_before_it_does_anything(tmp_path):
+    folder = tmp_path / "a$b"
+    (folder / "local").mkdir(parents=True)
+    for name in ("Makefile", "make", "requirements", "local/prerequisites.py"):
+        (folder / name).symlink_to(ROOT / name)
+
+    done = subprocess.run(
+        ["make", "run", f"PYTHON={sys.executable}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode
+    assert "'$'" in done.stderr
+    assert not (folder / ".venv").exists()
