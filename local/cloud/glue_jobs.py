@@ -3,7 +3,8 @@
 MiniStack runs a Spark job in a container or marks it as succeeded; here the job's script runs as
 it is, with the job's own `--conf`, and with what AWS Glue has built in: the Iceberg and S3
 libraries (`--datalake-formats`), the packages of `--extra-py-files`, log groups, and one run of a
-job at a time (AWS Glue Developer Guide, "Using job parameters in AWS Glue jobs" and "Jobs").
+job at a time (AWS Glue Developer Guide, "Using job parameters in AWS Glue jobs" and "Jobs"). A run
+may bring its own `--scriptLocation`, and BatchStopJobRun ends it.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ _NAMED_ERROR = re.compile(
     r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): "
 )
 _BAD_REQUEST = 400
+_STOPPED = "STOPPED"
+_POLL_SECONDS = 0.1
 # Small data on a laptop: what the second compiler would gain, its own work costs. A code cache that
 # is full ends all compilation, and without that compiler Java makes it small.
 _JAVA_OPTIONS = (
@@ -69,6 +73,7 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
         _containers: object,
     ) -> None:
         log = logs / f"{job_name}-{run['Id']}.log"
+        script = glue._resolve_script(arguments.get("--scriptLocation", "")) or script
         try:
             with tempfile.TemporaryDirectory() as folder:
                 code = _run(
@@ -76,6 +81,7 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
                     [script, "--JOB_NAME", job_name],
                     arguments,
                     log=log,
+                    is_stopped=lambda: run["JobRunState"] == _STOPPED,
                     minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
                     endpoint=endpoint,
                     jars=jars,
@@ -83,7 +89,10 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
         except ClientError as error:
             run |= {"JobRunState": "FAILED", "ErrorMessage": f"--extra-py-files: {error}"}
             return
-        run["JobRunState"] = "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
+        if run["JobRunState"] != _STOPPED:
+            run["JobRunState"] = (
+                "SUCCEEDED" if code == 0 else "TIMEOUT" if code is None else "FAILED"
+            )
         if code:
             run["ErrorMessage"] = _error_message(log)
         _put_logs(arguments.get(_LOG_PREFIX, _DEFAULT_LOG_PREFIX), run["Id"], log, endpoint)
@@ -144,11 +153,12 @@ def _run(
     arguments: dict[str, str],
     *,
     log: Path,
+    is_stopped: Callable[[], bool],
     minutes: int,
     endpoint: str,
     jars: Path,
 ) -> int | None:
-    """Runs the script and returns its exit code; None where it took longer than its timeout."""
+    """Runs the script and returns its exit code; None if it was stopped or exceeded its timeout."""
     settings = spark_settings(endpoint, jars) | settings_of(arguments.get("--conf", ""))
     (folder / "spark-defaults.conf").write_text(
         "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
@@ -165,19 +175,24 @@ def _run(
         "PYSPARK_PYTHON": sys.executable,
     }
     argv = [part for name, value in arguments.items() for part in (name, str(value))]
-    with log.open("wb") as output:
-        try:
-            return subprocess.run(  # noqa: S603
-                [sys.executable, *script, *argv],
-                env=environment,
-                cwd=folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=60 * minutes,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return None
+    deadline = time.monotonic() + 60 * minutes
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, *script, *argv],
+            env=environment,
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        while process.poll() is None:
+            if is_stopped() or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                return None
+            time.sleep(_POLL_SECONDS)
+    return process.returncode
 
 
 def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:

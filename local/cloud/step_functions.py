@@ -7,6 +7,8 @@ MiniStack runs most of the language. What it lacks and this pipeline, or who wat
   data between states with variables").
 - Parallel: `Arguments`, `Output` and `Assign`; branches with variables of their own ("Parallel
   workflow state", "Passing data between states with variables").
+- Parallel: a branch that fails stops the others, and the jobs that they wait for ("Parallel
+  workflow state"; "Service integration patterns", Run a Job).
 - Retry: `MaxDelaySeconds` and `JitterStrategy` ("Handling errors in Step Functions workflows").
 - `TimeoutSeconds` of the state machine; an execution that has ended stays as it is.
 - History: `previousEventId`, and the states inside a Parallel ("GetExecutionHistory").
@@ -19,6 +21,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.services import glue, stepfunctions
@@ -30,6 +33,27 @@ _STARTED_JOB = "arn:aws:states:::glue:startJobRun"
 _FIRST_ERROR_STATUS = 400
 
 
+class _Stopped(Exception):
+    """Ends a branch beside one that failed. No Retry or Catch of the branch matches it."""
+
+
+class _Branches:
+    """The branches of a Parallel state while they run."""
+
+    def __init__(self, outer: "_Branches | None") -> None:
+        self._outer = outer
+        self.failure: stepfunctions._ExecutionError | None = None
+
+    def are_stopped(self) -> bool:
+        """Returns whether a branch of this state, or of one around it, has failed."""
+        outer = self._outer is not None and self._outer.are_stopped()
+        return self.failure is not None or outer
+
+
+_BRANCHES: ContextVar[_Branches | None] = ContextVar("branches", default=None)
+"""The branches that a thread belongs to: MiniStack hands its context on to every thread."""
+
+
 def mend() -> None:
     """Replaces what differs, and registers the integration with AWS Glue."""
     stepfunctions._SERVICE_DISPATCH[_STARTED_JOB] = _start_job_run
@@ -39,6 +63,7 @@ def mend() -> None:
         stepfunctions._run_parallel_branches
     )
     stepfunctions._run_sub_machine = _with_own_variables(stepfunctions._run_sub_machine)
+    stepfunctions._invoke_resource = _unless_stopped(stepfunctions._invoke_resource)
     stepfunctions._find_matching_retrier = _with_delays(stepfunctions._find_matching_retrier)
     stepfunctions._run_execution = _with_time_limit(stepfunctions._run_execution)
     stepfunctions._fail_execution = _only_while_running(stepfunctions._fail_execution)
@@ -74,7 +99,14 @@ def _with_succeed_output(apply: Callable[..., Any]) -> Callable[..., Any]:
 def _with_parallel_fields(run: Callable[..., Any]) -> Callable[..., Any]:
     def run_parallel_branches(state: Json, value: Any, execution: Json, context: Json) -> Any:
         arguments = stepfunctions._apply_jsonata_arguments(state, value, context)
-        results, following = run(state, arguments, execution, context)
+        branches = _Branches(_BRANCHES.get())
+        token = _BRANCHES.set(branches)
+        try:
+            results, following = run(state, arguments, execution, context)
+        except stepfunctions._ExecutionError as error:
+            raise branches.failure or error from error
+        finally:
+            _BRANCHES.reset(token)
         output = stepfunctions._apply_jsonata_output(
             state, value, context, result=results, default=results
         )
@@ -89,9 +121,29 @@ def _with_own_variables(run: Callable[..., Any]) -> Callable[..., Any]:
         states: Json, start: str, value: Any, execution: Json, context: Json
     ) -> Any:
         inner = copy.deepcopy(context) | {"IsInner": True}
-        return run(states, start, value, execution, inner)
+        branches = _BRANCHES.get()
+        try:
+            return run(states, start, value, execution, inner)
+        except stepfunctions._ExecutionError as error:
+            if branches and not branches.failure:
+                branches.failure = error
+            raise
 
     return run_sub_machine
+
+
+def _stop_if_told() -> None:
+    branches = _BRANCHES.get()
+    if branches and branches.are_stopped():
+        raise _Stopped
+
+
+def _unless_stopped(invoke: Callable[..., Any]) -> Callable[..., Any]:
+    def invoke_resource(resource: str, data: Any) -> Any:
+        _stop_if_told()
+        return invoke(resource, data)
+
+    return invoke_resource
 
 
 def _with_delays(find: Callable[..., Any]) -> Callable[..., Any]:
@@ -214,11 +266,16 @@ def _start_job_run(resource: str, data: Json) -> Json:
         raise stepfunctions._ExecutionError(f"Glue.{name}", answer.get("message", ""))
     if not resource.endswith(".sync"):
         return dict(answer)
+    names = {"JobName": data["JobName"], "RunId": answer["JobRunId"]}
     while True:
-        _, _, body = glue._get_job_run({"JobName": data["JobName"], "RunId": answer["JobRunId"]})
-        run: Json = json.loads(body)["JobRun"]
+        run: Json = json.loads(glue._get_job_run(names)[2])["JobRun"]
         if run["CompletedOn"] is not None:
             break
+        try:
+            _stop_if_told()
+        except _Stopped:
+            glue._batch_stop_job_run({"JobName": names["JobName"], "JobRunIds": [names["RunId"]]})
+            raise
         time.sleep(_POLL_SECONDS)
     if run["JobRunState"] != "SUCCEEDED":
         raise stepfunctions._ExecutionError("States.TaskFailed", json.dumps(run))

@@ -61,6 +61,15 @@ def test_a_job_runs_with_its_modules_arguments_and_settings_and_logs_its_output(
     assert "spark.sql.shuffle.partitions 7" in lines
 
 
+def test_a_run_may_bring_its_own_script(run_machine, new_job, s3, raw_bucket):
+    s3.put_object(Bucket=raw_bucket, Key="other.py", Body=b"print('the other')")
+    job = new_job("print('never')")
+
+    done = run_machine(build(job, **{"--scriptLocation": f"s3://{raw_bucket}/other.py"}))
+
+    assert lines_of(f"/{job}/output", done.output["Id"]) == ["the other"]
+
+
 def test_a_failing_job_fails_its_state_with_the_error_s_own_line(run_machine, new_job):
     job = new_job(FAILS)
 

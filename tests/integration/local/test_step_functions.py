@@ -144,6 +144,69 @@ def test_a_failing_branch_fails_the_parallel_state_which_may_catch_it(run_machin
     assert done.output == {"error": "Busy"}
 
 
+def test_a_failing_branch_stops_the_others_and_the_job_that_one_waits_for(
+    run_machine, new_function, new_job, glue, raw_bucket
+):
+    job = new_job("import time; time.sleep(600)")
+    waits = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::glue:startJobRun.sync",
+        "Arguments": {"JobName": job},
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
+        "End": True,
+    }
+    retry = RETRY_BUSY | {"JitterStrategy": "NONE", "MaxAttempts": 1}
+    done = run_machine(
+        {
+            "Both": {
+                "Type": "Parallel",
+                "Branches": [
+                    branch(Job=waits, Caught=SUCCEED),
+                    branch(
+                        Broken=invoke(
+                            new_function(FAILS_TWICE), failures=9, Retry=[retry], End=True
+                        )
+                    ),
+                ],
+                "Next": "Done",
+            },
+            "Done": SUCCEED,
+        }
+    )
+    assert (done.status, done.error) == ("FAILED", "Busy")
+    (run,) = glue.get_job_runs(JobName=job)["JobRuns"]
+    assert run["JobRunState"] == "STOPPED"
+
+
+def test_a_branch_that_catches_its_own_failure_stops_no_other(run_machine, new_function):
+    function = new_function(FAILS_TWICE)
+    catch = [
+        {
+            "ErrorEquals": ["States.ALL"],
+            "Output": {"caught": "{% $states.errorOutput.Error %}"},
+            "Next": "Caught",
+        }
+    ]
+    done = run_machine(
+        {
+            "Both": {
+                "Type": "Parallel",
+                "Branches": [
+                    branch(
+                        Broken=invoke(function, failures=1, Catch=catch, End=True), Caught=SUCCEED
+                    ),
+                    branch(
+                        First=invoke(function, Next="Second"), Second=invoke(function, End=True)
+                    ),
+                ],
+                "Next": "Done",
+            },
+            "Done": {"Type": "Succeed", "Output": "{% $states.input[0] %}"},
+        }
+    )
+    assert done.output == {"caught": "Busy"}
+
+
 def test_retries_wait_no_longer_than_their_longest_delay(run_machine, new_function, step_functions):
     retry = RETRY_BUSY | {"BackoffRate": 60, "MaxDelaySeconds": 2, "MaxAttempts": 2}
     done = run_machine(
