@@ -47,6 +47,23 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why an execution has to fail after all that could be done has been done.
+
+    Attributes:
+        error: The name of a class of pipeline/errors.py.
+        cause: What happened, to which tables, and what to do.
+    """
+
+    error: str
+    cause: str
+
+    def __post_init__(self) -> None:
+        """Bounds the cause."""
+        object.__setattr__(self, "cause", _cut(self.cause, _ROOM))
+
+
+@dataclass(frozen=True)
 class _Answer:
     def to_json(self) -> dict[str, Any]:
         """Returns the answer as a JSON document."""
@@ -58,7 +75,9 @@ class _Answer:
         """Reads what `to_json` gave."""
         fields = dict(document)
         for name, value in document.items():
-            if isinstance(value, Mapping):
+            if name == "failure" and value is not None:
+                fields[name] = Failure(**value)
+            elif isinstance(value, Mapping):
                 fields[name] = Names(value["count"], tuple(value["first"]))
         return cls(**fields)
 
@@ -77,8 +96,7 @@ class IngestAnswer(_Answer):
         longest_query_seconds: The longest that one query kept a reader at the source.
         tables: How many tables the source has.
         tables_not_taken: The tables that could not be taken; their cursors did not move.
-        star_tables_waiting: The star tables that need one of those.
-        refresh_not_done: Those of `tables_not_taken` that `full_refresh` asked for.
+        failure: Set if a star table needs one of those, or the input asked for it.
         warnings: What somebody should know of.
         report: The key of the report in the raw bucket; empty until the run is complete.
     """
@@ -92,8 +110,7 @@ class IngestAnswer(_Answer):
     longest_query_seconds: float
     tables: int
     tables_not_taken: Names = Names()
-    star_tables_waiting: Names = Names()
-    refresh_not_done: Names = Names()
+    failure: Failure | None = None
     warnings: Names = Names()
     report: str = ""
 
@@ -112,6 +129,7 @@ class LoadAnswer(_Answer):
         rows_quarantined: Source rows that the builds of the loaded runs put into the quarantine.
         broken_rules: The rules that quarantined and waiting rows break, with their numbers.
         tables_verified: How many star tables were proved equal; None if that was not asked for.
+        failure: Set if a star table is loaded through an earlier run than that.
         report: The key of the report in the raw bucket; empty until the load is complete.
     """
 
@@ -124,6 +142,7 @@ class LoadAnswer(_Answer):
     rows_quarantined: int = 0
     broken_rules: Names = Names()
     tables_verified: int | None = None
+    failure: Failure | None = None
     report: str = ""
 
 
@@ -144,3 +163,10 @@ class PublishAnswer(_Answer):
     extracts: Names = Names()
     previews: int = 0
     report: str = ""
+
+
+def _cut(text: str, room: int) -> str:
+    """Returns the beginning of a text that has at most so many characters as JSON."""
+    while len(json.dumps(text)) > room:
+        text = text[: len(text) * room // len(json.dumps(text))]
+    return text

@@ -72,6 +72,14 @@ class SourceSchemaChanged(PermanentError):
     """A table lost or retyped a column that the pipeline needs."""
 
 
+class TablesNotTaken(PermanentError):
+    """A table that a star table needs, or that the input asked for, could not be captured."""
+
+
+class StarTablesBehind(PermanentError):
+    """A star table is not loaded through the newest run; the others are."""
+
+
 class ValueNotHeld(PermanentError):
     """A value does not fit the type that its column is stored as."""
 

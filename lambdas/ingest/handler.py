@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import boto3
@@ -9,12 +10,13 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.ingest.ingest import IngestResult, ingest
+from lambdas.ingest.tables_not_taken import failure, put_metric
 from pipeline.answers import IngestAnswer, Names
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
 from pipeline.settings import required
-from star_schema.tables import joined_sources, star_tables
+from star_schema.tables import StarTable, joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
 _GENTLE = (
@@ -56,17 +58,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             readers=int(os.environ.get("READERS", "2")),
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
-    report = ""
-    if result.complete:
-        reports = Reports(bucket, client)
-        report = reports.write(request.run_id, "ingest", dataclasses.asdict(result))
-    answer = answer_of(result, report).to_json()
-    _LOGGER.info("ingested", extra={"result": answer})
-    return answer
+    if not result.complete:
+        return _answered(answer_of(request, result, stars, report=""))
+    report = Reports(bucket, client).write(request.run_id, "ingest", dataclasses.asdict(result))
+    answer = answer_of(request, result, stars, report)
+    put_metric(answer.tables_not_taken.count, required("POWERTOOLS_METRICS_NAMESPACE"))
+    return _answered(answer)
 
 
-def answer_of(result: IngestResult, report: str) -> IngestAnswer:
+def answer_of(
+    request: IngestRequest, result: IngestResult, stars: Iterable[StarTable], report: str
+) -> IngestAnswer:
     """Returns the answer for a result whose report has a key."""
+    reasons = {one.table: one.not_taken for one in result.tables if one.not_taken}
+    not_taken = [f"table {table} was not captured: {why}" for table, why in reasons.items()]
     return IngestAnswer(
         complete=result.complete,
         sequence=result.sequence,
@@ -76,6 +81,14 @@ def answer_of(result: IngestResult, report: str) -> IngestAnswer:
         scanned_bytes=result.scanned_bytes,
         longest_query_seconds=result.longest_query_seconds,
         tables=len(result.tables),
-        warnings=Names.of(result.warnings),
+        tables_not_taken=Names.of(reasons),
+        failure=failure(request, reasons, stars),
+        warnings=Names.of([*not_taken, *result.warnings]),
         report=report,
     )
+
+
+def _answered(answer: IngestAnswer) -> dict[str, Any]:
+    document = answer.to_json()
+    _LOGGER.info("ingested", extra={"result": document})
+    return document

@@ -29,12 +29,21 @@ Connect = Callable[[], psycopg.Connection]
 
 @dataclass(frozen=True)
 class IngestedTable:
-    """One table's part in a run: its capture, its rows, and its values in the raw quarantine."""
+    """One table's part in a run.
+
+    Attributes:
+        table: The table.
+        capture: How it was captured.
+        rows: Rows in the raw zone.
+        not_held: Values in the raw quarantine.
+        not_taken: Why it could not be captured, with what to do; empty if it was.
+    """
 
     table: str
     capture: Capture
     rows: int
     not_held: int
+    not_taken: str = ""
 
 
 @dataclass(frozen=True)

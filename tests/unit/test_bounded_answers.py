@@ -9,6 +9,8 @@ from lambdas.load.load import LoadedTable, LoadResult
 from lambdas.load.quality import BrokenRule, Quality
 from lambdas.load.verify import VerifiedTable
 from pipeline.manifest import Capture
+from pipeline.requests import IngestRequest
+from star_schema.tables import star_tables
 
 BOUND = 32 * 1024
 TABLES = [f"{number:05d}" + "\N{SNOWMAN}" * 50 for number in range(10_000)]
@@ -23,14 +25,17 @@ def test_an_ingest_of_ten_thousand_tables_with_as_many_warnings_has_a_bounded_an
         seconds=899.999,
         longest_query_seconds=599.999,
         scanned_bytes=10**15,
-        tables=tuple(IngestedTable(name, Capture.WHOLE, 10**9, 10**6) for name in TABLES),
+        tables=tuple(IngestedTable(name, Capture.NONE, 0, 0, "locked " * 99) for name in TABLES),
         fingerprints=None,
         warnings=tuple(f"table {name} is new" for name in TABLES),
     )
 
-    answer = ingest.answer_of(result, "reports/run/ingest.json")
+    request = IngestRequest("run", full_refresh=True, verify=True)
+    answer = ingest.answer_of(request, result, star_tables(), "reports/run/ingest.json")
 
-    assert (answer.tables, answer.warnings.count) == (10_000, 10_000)
+    assert (answer.tables, answer.tables_not_taken.count) == (10_000, 10_000)
+    assert answer.warnings.count == 20_000
+    assert answer.failure is not None
     assert len(json.dumps(answer.to_json())) <= BOUND
 
 

@@ -53,6 +53,7 @@ def invoke(
         )["ARN"]
         monkeypatch.setenv("SOURCE_SECRET_ARN", arn)
         monkeypatch.setenv("RAW_BUCKET", ingestion.bucket)
+        monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/test")
         monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
         return handler({"run_id": "an-execution", **event}, Context())  # type: ignore[arg-type]
 
@@ -64,7 +65,9 @@ def secret_of(dsn: str, **changes: object) -> dict[str, Any]:
     return {"username": address.pop("user"), **address, **changes}
 
 
-def test_the_function_ingests_reports_and_answers(ingestion: Ingestion, invoke: Invoke) -> None:
+def test_the_function_ingests_reports_and_answers(
+    ingestion: Ingestion, invoke: Invoke, capsys: pytest.CaptureFixture[str]
+) -> None:
     create_and_fill(ingestion.dsn, scale=0.01)
 
     answer = invoke(secret_of(ingestion.dsn), full_refresh=["design"], verify=True)
@@ -78,6 +81,7 @@ def test_the_function_ingests_reports_and_answers(ingestion: Ingestion, invoke: 
     assert design["columns"] == ["design_id", "design_name", "file_location", "file_name"]
     assert len(ingestion.files(tuple(design["files"]))) == 250
     assert ingestion.manifest().run_id == "an-execution"
+    assert '"TablesNotTaken":[0.0]' in capsys.readouterr().out
 
 
 def test_the_function_goes_on_from_the_run_it_is_told_of(

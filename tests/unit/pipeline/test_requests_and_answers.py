@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.answers import IngestAnswer, LoadAnswer, Names, PublishAnswer
+from pipeline.answers import Failure, IngestAnswer, LoadAnswer, Names, PublishAnswer
 from pipeline.errors import InvalidInput
 from pipeline.requests import IngestRequest, LoadRequest, PublishRequest
 
@@ -43,6 +43,7 @@ def test_a_payload_that_is_no_request_is_refused(request_type, payload):
             longest_query_seconds=0.1,
             tables=2,
             tables_not_taken=Names.of(["a"]),
+            failure=Failure("TablesNotTaken", "a: permission denied"),
             warnings=Names.of(["table b is new", "table c is gone"]),
             report="reports/r/ingest.json",
         ),
@@ -74,8 +75,7 @@ def test_an_answer_is_bounded_whatever_its_lists_hold(text):
         longest_query_seconds=599.999,
         tables=10_000,
         tables_not_taken=many,
-        star_tables_waiting=many,
-        refresh_not_done=many,
+        failure=Failure("TablesNotTaken", text),
         warnings=many,
         report="reports/r/ingest.json",
     )

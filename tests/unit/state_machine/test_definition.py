@@ -163,8 +163,8 @@ def test_an_explanation_that_fails_is_caught(machine):
 
 def test_a_failing_publish_is_reported_and_undoes_nothing():
     assert [catch["Next"] for catch in STATES["Publish"]["Catch"]] == ["NotifyOfPublish"]
-    assert STATES["NotifyOfPublish"]["Next"] == "Summarize"
-    assert [catch["Next"] for catch in STATES["NotifyOfPublish"]["Catch"]] == ["Summarize"]
+    assert STATES["NotifyOfPublish"]["Next"] == "HasAnythingFailed"
+    assert [catch["Next"] for catch in STATES["NotifyOfPublish"]["Catch"]] == ["HasAnythingFailed"]
 
 
 @pytest.mark.parametrize("machine", DEFINITIONS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.answers import IngestAnswer, LoadAnswer, Names, PublishAnswer
+from pipeline.answers import Failure, IngestAnswer, LoadAnswer, Names, PublishAnswer
 from pipeline.requests import IngestRequest, LoadRequest, PublishRequest
 from tests.unit.state_machine.definition import (
     CONTEXT,
@@ -193,7 +193,7 @@ def test_there_is_work_if_a_run_is_not_loaded_or_a_rebuild_is_wanted(
     answer = dataclasses.replace(INGESTED, sequence=sequence).to_json()
     assigned = evaluate(
         STATES["Ingest"]["Assign"],
-        {"loadedThrough": loaded_through, "rebuild": rebuild},
+        {"loadedThrough": loaded_through, "rebuild": rebuild, "failures": []},
         {"result": {"Payload": answer}},
     )
     assert assigned["hasWork"] is has_work
@@ -348,6 +348,25 @@ def test_a_cause_that_looks_like_json_and_is_none_is_told_as_it_is(cause):
 @pytest.mark.parametrize("error_output", [{}, {"Error": None}, {"Cause": 5}, {"Error": {"a": 1}}])
 def test_an_error_of_any_shape_is_told(error_output):
     assert fail(*caught("Load", error_output))["Cause"].startswith("Load failed with ")
+
+
+@pytest.mark.parametrize("state", ["Ingest", "Load"])
+def test_an_answer_s_failure_fails_the_execution_after_everything_else(state):
+    answer: Any = {"Ingest": INGESTED, "Load": LOADED}[state]
+    failed = dataclasses.replace(answer, failure=Failure("TablesNotTaken", "a: no right")).to_json()
+    context = {**CONTEXT, "State": {"Name": state}}
+    answered = {"result": {"Payload": failed}, "context": context}
+    variables = {**held(), **evaluate(STATES[state]["Assign"], held(), answered)}
+    assert chosen("HasAnythingFailed", failures=[]) == "Summarize"
+    assert walk(STATES, "HasAnythingFailed", variables)[0] == "Notify"
+    assert variables["error"] == "TablesNotTaken"
+    assert variables["message"] == f"{state} failed with TablesNotTaken: a: no right. "
+
+
+def test_nothing_is_proved_where_a_table_was_not_taken():
+    not_taken = dataclasses.replace(INGESTED, tables_not_taken=Names.of(["a"])).to_json()
+    assert payload("Load", verify=True)["verify"] is True
+    assert payload("Load", verify=True, ingested=not_taken)["verify"] is False
 
 
 def test_every_failure_is_told_and_the_first_names_the_execution_s_error():
