@@ -2,7 +2,7 @@
 
 import sys
 
-from glue_jobs.star_schema.job import run_job
+from glue_jobs.build.job import run_job
 
 if __name__ == "__main__":
     run_job(sys.argv, lambda star: not star.is_fact)

@@ -2,7 +2,7 @@
 
 import sys
 
-from glue_jobs.star_schema.job import run_maintenance
+from glue_jobs.build.job import run_maintenance
 
 if __name__ == "__main__":
     run_maintenance(sys.argv)

@@ -88,6 +88,14 @@ class QualityRuleBroken(PermanentError):
     """A row breaks a rule that is declared to stop its star table."""
 
 
+class CommitConflict(PermanentError):
+    """Another writer committed to a table of the lake at the same time, at every attempt."""
+
+
+class LakeTableChanged(PermanentError):
+    """Another writer changed a table of the lake in a way that a build cannot continue from."""
+
+
 class TableBuildFailed(PermanentError):
     """One or more star tables could not be built; the others were."""
 

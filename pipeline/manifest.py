@@ -92,6 +92,8 @@ class TableCapture:
         natural_key: The columns that identify a row: the declared natural key, or the primary key
             of a table that has no declaration. Empty for a table without either, and in a
             manifest that was written before this field existed; `primary_key` holds then.
+        not_taken: Why this run could not take the table, whose cursor stays as it was; empty if it
+            could.
     """
 
     capture: Capture
@@ -110,6 +112,7 @@ class TableCapture:
     changed_in: int
     previous_change: int
     natural_key: tuple[str, ...] = ()
+    not_taken: str = ""
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,6 @@ class StarTable:
         own_columns: The columns of the table itself that the SELECT reads, as the last build left
             them.
         stopping_rules: Rules for the rows of the SELECT; a row that breaks one stops the build.
-        key_source: The source column that the SELECT takes the natural key from unchanged, if it
-            makes one row of each source row.
     """
 
     name: str
@@ -85,7 +83,6 @@ class StarTable:
     columns: tuple[StarColumn, ...]
     own_columns: tuple[StarColumn, ...]
     stopping_rules: tuple[Rule, ...]
-    key_source: str | None
 
     @property
     def is_fact(self) -> bool:
@@ -96,6 +93,16 @@ class StarTable:
     def selected(self) -> tuple[str, ...]:
         """The names of the columns that the SELECT gives, without `_sequence`."""
         return tuple(column.name for column in self.columns if column.name != self.record_id)
+
+
+def ddl(columns: Iterable[StarColumn]) -> str:
+    """Returns the names and types of columns, as DDL has them."""
+    return ", ".join(f"{column.name} {column.type}" for column in columns)
+
+
+def comments(columns: Iterable[StarColumn]) -> dict[str, str]:
+    """Returns the comment of each column."""
+    return {column.name: column.comment for column in columns}
 
 
 def star_tables() -> tuple[StarTable, ...]:
@@ -139,6 +146,5 @@ def _parsed(name: str, select: str, document: dict[str, Any]) -> StarTable:
         columns=tuple(columns.values()),
         own_columns=tuple(columns[column] for column in own),
         stopping_rules=rules_of({"stopping_rules": declared.pop("stopping_rules", {})}).stopping,
-        key_source=declared.pop("key_source", None),
         **declared,
     )

@@ -203,10 +203,11 @@ class Lake:
         if quarantine is None:
             return
         condition = f"_sequence > {after} and _sequence <= {through}"
-        for batch in _batches(quarantine, condition, ("star_table", "reason")):
+        wanted = ("star_table", "broken_rules", "reason")
+        names = tuple(name for name in wanted if name in quarantine.schema().column_names)
+        for batch in _batches(quarantine, condition, names):
             for row in batch.to_pylist():
-                rules = row["reason"].split("; ")
-                yield row["star_table"], tuple(rule.removeprefix(_NOT_KEPT) for rule in rules)
+                yield row["star_table"], tuple(row.get("broken_rules") or _rules_of(row["reason"]))
 
     def _table(self, name: str) -> Table | None:
         with _translated_errors(name):
@@ -214,6 +215,11 @@ class Lake:
                 return self.catalog.load_table((self.database, name))
             except NoSuchTableError:
                 return None
+
+
+def _rules_of(reason: str) -> Iterator[str]:
+    """Returns the rules of a row that was put aside before `broken_rules` existed."""
+    return (rule.removeprefix(_NOT_KEPT) for rule in reason.split("; "))
 
 
 def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import task
-from glue_jobs.star_schema.build import BuildRequest, build_tables
+from glue_jobs.build.building import BuildRequest, build_tables
 from pipeline.manifest import ManifestStore
 from star_schema.tables import star_tables
 

@@ -6,7 +6,7 @@ from pyspark.sql import functions as f
 
 from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import RUN_ID, task
-from glue_jobs.star_schema.rules import keeps_all
+from glue_jobs.build.checking import keeps_all
 from pipeline.manifest import ManifestStore
 from star_schema.iso_4217 import currencies
 from star_schema.sources import source_declaration

@@ -101,18 +101,6 @@ def test_the_own_columns_are_those_that_the_select_reads_of_its_own_table(
 
 
 @of_each
-def test_a_key_source_is_taken_unchanged_by_a_select_of_one_row_a_row(star: StarTable) -> None:
-    query = query_of(star)
-    (key,) = (one for one in query.selects if one.alias_or_name == star.natural_key)
-    clauses = {name for name, clause in query.args.items() if clause} - {"expressions", "from_"}
-    plain = not clauses and not list(query.find_all(exp.Window, exp.AggFunc, exp.Explode))
-    column = key.unalias()
-
-    taken = column.name if plain and isinstance(column, exp.Column) else None
-    assert star.key_source == taken
-
-
-@of_each
 def test_a_select_that_joins_stops_where_a_join_doubles_a_key(star: StarTable) -> None:
     demands = {rule.demand for rule in star.stopping_rules}
 
@@ -161,7 +149,6 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
 
     assert (star.name, star.kind, star.record_id) == ("dim_x", Kind.DIMENSION, None)
     assert (star.joined_sources, star.own_columns, star.stopping_rules) == ((), (), ())
-    assert star.key_source is None
 
 
 @pytest.mark.parametrize(

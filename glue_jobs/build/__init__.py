@@ -1,0 +1,1 @@
+"""The Build stage: versions of the star tables' rows, from the raw zone to Iceberg tables."""

@@ -1,0 +1,215 @@
+"""Builds star tables: what their sources' runs brought since the last build, as one commit each."""
+
+import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+
+from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
+from glue_jobs.build.lake import Applied, LakeTable
+from glue_jobs.build.pending import Pending, pending
+from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
+from glue_jobs.build.raw_views import RawViews
+from glue_jobs.build.reading import Captured, StarReader, explained
+from glue_jobs.build.versions import new_versions
+from glue_jobs.build.writing import StarWriter
+from pipeline.errors import CommitConflict, PipelineError, TableBuildFailed, first_line
+from pipeline.manifest import Manifest, ManifestStore
+from star_schema.quarantine import QUARANTINE
+from star_schema.rules import Rules
+from star_schema.sources import declared_source
+from star_schema.tables import StarTable
+
+_LOGGER = logging.getLogger(__name__)
+
+TABLES_AT_ONCE: Final = 4
+"""Small tables wait for the catalogue and the object store more than for a core."""
+ATTEMPTS: Final = 3
+"""How often a table is built if another writer commits to it at the same time."""
+
+ROWS_OF_A_PARTITION = 200_000
+"""How many captured rows a shuffled partition is to hold: some 50 MB, as facts are."""
+MOST_PARTITIONS: Final = 2_000
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a build has to do.
+
+    Attributes:
+        raw_bucket: The bucket of the raw zone.
+        database: The Glue database of the star schema.
+        through: The newest run to apply.
+        rebuild: Whether to build every row again from raw.
+    """
+
+    raw_bucket: str
+    database: str
+    through: int
+    rebuild: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """The result of one star table's build.
+
+    Attributes:
+        table: The star table.
+        rows: Versions that were written.
+        seconds: How long it took.
+    """
+
+    table: str
+    rows: int
+    seconds: float
+
+
+def build_tables(
+    spark: SparkSession, store: ManifestStore, stars: Iterable[StarTable], request: BuildRequest
+) -> tuple[Built, ...]:
+    """Builds star tables at the same time on one Spark session.
+
+    Every table commits by itself: one that fails leaves the others as built.
+
+    Raises:
+        TableBuildFailed: One or more tables failed; the message names each with its reason.
+    """
+    built: list[Built] = []
+    failures: list[str] = []
+    tables = tuple(stars)
+    if any(star.is_fact for star in tables):
+        prepare_quarantine(spark, request.database)
+    with ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
+        futures = {star.name: pool.submit(_build, spark, store, star, request) for star in tables}
+        for name, future in futures.items():
+            try:
+                built.append(future.result())
+            except PipelineError as error:
+                failures.append(f"{name}: {type(error).__name__}: {error}")
+            except Exception as error:
+                _LOGGER.exception("%s failed", name)
+                failures.append(f"{name}: {type(error).__name__}: {first_line(error)}")
+    if failures:
+        raise TableBuildFailed(
+            f"{len(failures)} of {len(tables)} star tables were not built ("
+            + "; ".join(failures)
+            + "); fix the cause and start the state machine again: it continues with these tables"
+        )
+    return tuple(built)
+
+
+def _build(
+    spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
+) -> Built:
+    """Builds a table; after another writer's commit, again from what the table holds then."""
+    began = time.monotonic()
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            rows = _TableBuild(spark.newSession(), store, star, request).run()
+            break
+        except CommitConflict as error:
+            if attempt == ATTEMPTS:
+                raise
+            _LOGGER.info("%-24s is built again: %s", star.name, error)
+    built = Built(star.name, rows, round(time.monotonic() - began, 1))
+    _LOGGER.info("%-24s %9d rows %6.1f s", built.table, built.rows, built.seconds)
+    return built
+
+
+class _TableBuild:
+    """One attempt to build a star table, on a session of its own."""
+
+    def __init__(
+        self, spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
+    ) -> None:
+        self._spark = spark
+        self._star = star
+        self._request = request
+        self._store = store
+        self._views = RawViews(spark, store, request.raw_bucket)
+        self._table = LakeTable(spark, request.database, star.name)
+        self._reader = StarReader(spark, self._views, star, self._table)
+
+    def run(self) -> int:
+        """Applies the pending runs, and returns how many rows were written."""
+        self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+        if self._request.rebuild:
+            self._table.refresh()
+            after = 0
+        else:
+            after = self._table.read_applied().through
+        todo = pending(self._store, self._star, after=after, through=self._request.through)
+        if todo.waits:
+            _LOGGER.info("%-24s waits: %s", self._star.name, todo.waits)
+        if todo.head is None or not todo.runs:
+            return 0
+        return self._apply(todo, todo.head, is_first=after == 0)
+
+    def _apply(self, todo: Pending, head: Manifest, *, is_first: bool) -> int:
+        self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(todo.rows))
+        few = todo.rows <= ROWS_OF_A_PARTITION
+        captured = self._captured(todo, head, is_first=is_first)
+        key = self._star.natural_key
+        self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
+        with nullcontext() if is_first else self._reader.known(captured) as known:
+            versions = new_versions(
+                captured.rows,
+                key=key,
+                known=known,
+                present=captured.present,
+                swept=captured.swept,
+                in_one_partition=few,
+            )
+            applied = Applied(head.sequence, head.run_id)
+            writer = StarWriter(self._star, self._table, applied, is_first=is_first)
+            return writer.write(versions, todo, few=few)
+
+    def _captured(self, todo: Pending, head: Manifest, *, is_first: bool) -> Captured:
+        if self._star.joined_sources:
+            return self._reader.states(todo, head, is_first=is_first)
+        rows = {source: self._fit_rows(source, todo, head) for source in self._star.sources}
+        return self._reader.changes(todo, rows, is_first=is_first)
+
+    def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:
+        """Returns the captured rows that satisfy the source's rules; a fact checks the others."""
+        declaration = declared_source(source)
+        key, rules = declaration.natural_key, declaration.rules
+        runs = todo.captures[source]
+        rows = self._views.captured_rows(source, runs, head)
+        self._check(rows, identity_rules(key, (run.tables[source] for run in runs)), source, key)
+        if not rules.every:
+            return rows
+        if self._star.is_fact:
+            broken = self._check(rows, rules, source, key)
+            aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
+            self._set_aside(aside, broken.by_rule, todo, head)
+        with explained(self._star):
+            return rows.where(keeps_all(rules.every))
+
+    def _check(self, rows: DataFrame, rules: Rules, table: str, key: str) -> Broken:
+        with explained(self._star):
+            return checked(rows, rules, table=table, key=key)
+
+    def _set_aside(
+        self, rows: DataFrame, by_rule: dict[str, int], todo: Pending, head: Manifest
+    ) -> None:
+        """Puts the rows that break a rule into the quarantine."""
+        put_into_quarantine(
+            LakeTable(self._spark, self._request.database, QUARANTINE),
+            self._star,
+            rows.withColumn("run_id", todo.run_ids()) if by_rule else None,
+            since=min(todo.runs),
+            applied=Applied(head.sequence, head.run_id),
+        )
+        for demand, count in by_rule.items():
+            _LOGGER.info("%-24s %9d rows to quarantine: %s", self._star.name, count, demand)
+
+
+def _shuffle_partitions(rows: int) -> int:
+    """Returns the number of partitions to shuffle rows into: few for a few rows."""
+    return min(max(rows // ROWS_OF_A_PARTITION, 2), MOST_PARTITIONS)

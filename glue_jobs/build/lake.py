@@ -1,0 +1,377 @@
+"""The star tables in the lake: Iceberg tables in the Glue Data Catalog.
+
+The run through which a table has been built is a property of the snapshot that added the rows, so
+that a build that is repeated after a failure applies each run exactly once. It is read from the
+current snapshot and its ancestors alone: snapshots that a rollback left behind, tags and branches
+say nothing of the rows that the table has now.
+
+Each commit is validated against the snapshot that the build read: if another writer has added rows
+since then, Iceberg rejects the commit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from glue_jobs.build.key_ranges import within_ranges
+from glue_jobs.build.spark_sql import literal, quoted
+from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+CATALOG = "glue_catalog"
+SMALL_TABLE_ROWS = 100_000
+"""A table of no more rows is read whole: it has one row group or two."""
+_SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
+_THROUGH: Final = "applied-through"
+_RUN_ID: Final = "run-id"
+_SEQUENCE: Final = "_sequence"
+_PROPERTIES: Final = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # What a reader that looks for a few keys can leave out: 16 MiB instead of 128.
+    "write.parquet.row-group-size-bytes": str(16 * 1024 * 1024),
+    "write.metadata.metrics.default": "truncate(16)",
+}
+
+
+_CONFLICTS: Final = frozenset(
+    f"org.apache.iceberg.exceptions.{name}"
+    for name in ("ValidationException", "CommitFailedException", "CommitStateUnknownException")
+)
+"""Iceberg's exceptions of a commit that another writer's commit came before.
+
+What became of a commit of unknown state is known once the table is read again."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The run through which a table has been built: a property of every commit.
+
+    Attributes:
+        through: The sequence of the newest run that the table's rows show.
+        run_id: The name of the execution that made that run.
+    """
+
+    through: int
+    run_id: str
+
+
+@dataclass(frozen=True)
+class TableDesign:
+    """The metadata of a table, apart from the names and types of its columns.
+
+    Attributes:
+        comment: What the table holds.
+        comments: What each column holds.
+        sort_key: The column that the table's files are sorted by.
+        bounded: Columns with untruncated minimum and maximum in Iceberg's metadata.
+    """
+
+    comment: str
+    comments: dict[str, str]
+    sort_key: str
+    bounded: tuple[str, ...]
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The table's properties."""
+        full = {f"write.metadata.metrics.column.{column}": "full" for column in self.bounded}
+        return _PROPERTIES | full
+
+    def column(self, name: str, kind: str) -> str:
+        """Returns a column's definition, as DDL has it."""
+        return f"{quoted(name)} {kind} comment {literal(self.comments.get(name, ''))}"
+
+
+@contextmanager
+def translated_conflicts(name: str) -> Iterator[None]:
+    """Translates Iceberg's conflicts, after which the work may be tried again from the start.
+
+    Raises:
+        CommitConflict: Another writer committed to the table of this name at the same time.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _CONFLICTS.isdisjoint(_java_classes(error)):
+            raise
+        raise CommitConflict(
+            f"another writer committed to {name} at the same time ({first_line(error)})"
+        ) from error
+
+
+def _committing(
+    commit: Callable[Concatenate["LakeTable", _P], _R],
+) -> Callable[Concatenate["LakeTable", _P], _R]:
+    @wraps(commit)
+    def translated(table: "LakeTable", /, *arguments: _P.args, **named: _P.kwargs) -> _R:
+        with translated_conflicts(table.name):
+            return commit(table, *arguments, **named)
+
+    return translated
+
+
+class LakeTable:
+    """One Iceberg table.
+
+    Args:
+        spark: A session of the table's own: its snapshot properties are session settings, and its
+            catalog keeps the metadata that was read first.
+        database: The Glue database.
+        name: The table.
+    """
+
+    def __init__(self, spark: SparkSession, database: str, name: str) -> None:
+        self._spark = spark
+        self.name = name
+        self.identifier = f"{CATALOG}.{database}.{name}"
+        self._base: int | None = None
+
+    def exists(self) -> bool:
+        """Returns whether the table is in the catalogue."""
+        return self._spark.catalog.tableExists(self.identifier)
+
+    def refresh(self) -> None:
+        """Reads the metadata anew: later commits are validated against the current snapshot."""
+        if self.exists():
+            self._iceberg().refresh()
+        self.rebase()
+
+    def rebase(self) -> None:
+        """Validates later commits against the current snapshot of the metadata that was read."""
+        current = next(self._ancestors(), None)
+        self._base = None if current is None else current.snapshotId()
+
+    def read_applied(self) -> Applied:
+        """Refreshes the table, and returns the run through which it has been built.
+
+        Raises:
+            LakeTableChanged: The table has rows of a run that its snapshots do not name.
+        """
+        self.refresh()
+        if self._base is None:
+            return Applied(0, "")
+        newest = self.greatest(_SEQUENCE)
+        applied = self._applied()
+        if applied is None:
+            # Another writer expired the snapshots that named the run. Runs after the newest row's
+            # brought no rows: to apply one of them again changes nothing.
+            return Applied(newest, "")
+        if newest > applied.through:
+            raise LakeTableChanged(
+                f"{self.name} has rows of run {newest}, but its snapshots say that it was built "
+                f"through run {applied.through}: another writer added a snapshot, for example by "
+                'cherrypick_snapshot. Start the state machine with {"rebuild": true}'
+            )
+        return applied
+
+    def keep_applied(self) -> None:
+        """Repeats the run in the newest snapshot if only an older snapshot names it.
+
+        A snapshot that replaced files by others with the same rows does not name it.
+        """
+        applied = self.read_applied()
+        if applied.through and _THROUGH not in self._summary():
+            self.append(self.rows().limit(0), applied)
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether it costs less to read the whole table than to find out which part to read.
+
+        The value is that of the first look: a build's own commit does not change it.
+        """
+        return int(self._summary().get("total-records", 0)) <= SMALL_TABLE_ROWS
+
+    def greatest(self, column: str) -> int:
+        """Returns a column's greatest value, 0 for none; Iceberg answers from its metadata."""
+        row = self.rows().select(f.max(column)).first()
+        return int(row[0] or 0) if row is not None else 0
+
+    def rows(self) -> DataFrame:
+        """Returns the table's rows."""
+        return self._spark.table(self.identifier)
+
+    @_committing
+    def prepare(self, frame: DataFrame, design: TableDesign) -> None:
+        """Creates the table with a frame's columns, or alters it to match its design.
+
+        Raises:
+            SourceSchemaChanged: A column of the table has another type than the frame's.
+            CommitConflict: Another writer altered the table at the same time.
+        """
+        if not self.exists():
+            columns = ", ".join(design.column(name, kind) for name, kind in frame.dtypes)
+            self._spark.sql(
+                f"create table if not exists {self.identifier} ({columns}) using iceberg "
+                f"comment {literal(design.comment)} tblproperties ({_pairs(design.properties)})"
+            )
+            self._alter(f"write locally ordered by {quoted(design.sort_key)}")
+            return
+        self._prepare_columns(frame, design)
+        held = {
+            row["key"]: row["value"]
+            for row in self._spark.sql(f"show tblproperties {self.identifier}").collect()
+        }
+        if held.get("comment") != design.comment:
+            self._spark.sql(f"comment on table {self.identifier} is {literal(design.comment)}")
+        wanted = {key: text for key, text in design.properties.items() if held.get(key) != text}
+        if wanted:
+            self._alter(f"set tblproperties ({_pairs(wanted)})")
+        if not held.get("sort-order", "").startswith(f"{design.sort_key} "):
+            self._alter(f"write locally ordered by {quoted(design.sort_key)}")
+
+    def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
+        held = {field.name: field for field in self.rows().schema}
+        for name, kind in frame.dtypes:
+            if name not in held:
+                self._alter(f"add column {design.column(name, kind)}")
+            elif (held_kind := held[name].dataType.simpleString()) != kind:
+                raise SourceSchemaChanged(
+                    f"{self.name}.{name} is {held_kind} in the lake and {kind} in its SELECT: "
+                    "cast it in the SQL file to the type that the table has"
+                )
+            elif held[name].metadata.get("comment", "") != design.comments.get(name, ""):
+                self._alter(
+                    f"alter column {quoted(name)} comment {literal(design.comments.get(name, ''))}"
+                )
+
+    def _alter(self, change: str) -> None:
+        self._spark.sql(f"alter table {self.identifier} {change}")
+
+    @_committing
+    def append(self, frame: DataFrame, applied: Applied) -> int:
+        """Adds rows in one commit that names the run; returns how many.
+
+        Raises:
+            CommitConflict: Another writer added rows since the build read the table.
+        """
+        return self._overwrite(frame, applied, where=f.lit(False))
+
+    @_committing
+    def replace(self, frame: DataFrame, applied: Applied) -> int:
+        """Replaces all rows in one commit that names the run; returns how many there are now.
+
+        Raises:
+            CommitConflict: Another writer added rows since the build read the table.
+        """
+        return self._overwrite(frame, applied, where=f.lit(True))
+
+    def _overwrite(self, frame: DataFrame, applied: Applied, *, where: Column) -> int:
+        """Commits rows; Iceberg rejects the commit if rows were added since the base snapshot.
+
+        Spark's append has no validation. An overwrite of no rows has, and appends.
+        """
+        self._announce(applied)
+        writer = self._in_order(frame).writeTo(self.identifier)
+        writer.option("isolation-level", "serializable")
+        if self._base is not None:
+            writer.option("validate-from-snapshot-id", str(self._base))
+        writer.overwrite(where)
+        return int(self._summary().get("added-records", 0))
+
+    @_committing
+    def delete(self, condition: str) -> None:
+        """Deletes the rows that meet a condition; there is no commit where none does.
+
+        Raises:
+            CommitConflict: Another writer committed such rows, or replaced their files.
+        """
+        if not self.rows().where(condition).isEmpty():
+            # Iceberg's parser takes no parameters; names and numbers here are the job's own.
+            self._spark.sql(
+                f"delete from {self.identifier} where {condition}"  # noqa: S608  # nosec B608
+            )
+
+    @_committing
+    def merge(self, frame: DataFrame, key: str, applied: Applied) -> int:
+        """Updates the rows of known keys and inserts the others, in one commit.
+
+        Returns:
+            The number of rows in `frame`.
+
+        Raises:
+            CommitConflict: Another writer committed since the build read the table.
+        """
+        # A view whose plan reads the table that is merged into cannot be planned by Spark 4.1.
+        changed = self._in_order(frame).localCheckpoint()
+        count = changed.count()
+        if not count:
+            return self.append(changed, applied)
+        column = f"target.`{key}`"
+        touched = "true" if self.is_small else within_ranges(changed.select(key), column)
+        changed.createOrReplaceTempView("changed")
+        self._announce(applied)
+        self._check_base()
+        self._spark.sql(
+            f"merge into {self.identifier} as target using changed "  # nosec B608
+            f"on {column} = changed.`{key}` and ({touched}) "
+            "when matched then update set * when not matched then insert *"
+        )
+        return count
+
+    def _check_base(self) -> None:
+        """Checks that the session's metadata is still that of the base snapshot.
+
+        Iceberg validates a MERGE against the snapshot that the MERGE itself reads: the one in the
+        catalog's cache, which this look keeps there.
+        """
+        base = self._base
+        self.rebase()
+        if self._base != base:
+            raise CommitConflict(f"another writer committed to {self.name} at the same time")
+
+    def _in_order(self, frame: DataFrame) -> DataFrame:
+        return frame.select(*(quoted(name) for name in self.rows().columns))
+
+    def _announce(self, applied: Applied) -> None:
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_THROUGH}", str(applied.through))
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_RUN_ID}", applied.run_id)
+
+    def _applied(self) -> Applied | None:
+        summaries = (snapshot.summary() for snapshot in self._ancestors())
+        summary = next((one for one in summaries if _THROUGH in one), None)
+        return Applied(int(summary[_THROUGH]), summary[_RUN_ID]) if summary else None
+
+    def _summary(self) -> dict[str, str]:
+        """Returns the summary of the current snapshot; empty if there is none."""
+        current = next(self._ancestors(), None)
+        return dict(current.summary()) if current is not None else {}
+
+    def _ancestors(self) -> Iterator[Any]:
+        """Yields the current snapshot and its ancestors, the newest first."""
+        if not self.exists():
+            return
+        iceberg = self._iceberg()
+        snapshot = iceberg.currentSnapshot()
+        while snapshot is not None:
+            yield snapshot
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else iceberg.snapshot(parent)
+
+    def _iceberg(self) -> Any:
+        """Returns Iceberg's table, as the session's catalog holds it; queries read the same."""
+        jvm: Any = self._spark._jvm
+        return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(
+            self._spark._jsparkSession, self.identifier
+        )
+
+
+def _java_classes(error: Exception) -> set[str]:
+    """Returns the names of the Java exceptions that caused an error of PySpark."""
+    names: set[str] = set()
+    cause = getattr(error, "_origin", None) or getattr(error, "java_exception", None)
+    while cause is not None:
+        names.add(cause.getClass().getName())
+        cause = cause.getCause()
+    return names
+
+
+def _pairs(properties: dict[str, str]) -> str:
+    return ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())

@@ -1,0 +1,92 @@
+"""The runs that a star table has to apply."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column
+from pyspark.sql import functions as f
+
+from pipeline.errors import SourceSchemaChanged
+from pipeline.manifest import Manifest, ManifestStore
+from star_schema.tables import StarTable
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The runs that a star table has not applied yet.
+
+    Attributes:
+        runs: The runs to apply, by sequence.
+        captures: For each source the runs that captured it since, the newest first.
+        head: The newest run that the table shows once they are applied; None if there is none.
+        waits: Why the table does not show a later run; empty if it does.
+    """
+
+    runs: dict[int, Manifest]
+    captures: dict[str, tuple[Manifest, ...]]
+    head: Manifest | None
+    waits: str
+
+    @property
+    def rows(self) -> int:
+        """The number of captured rows."""
+        return sum(run.tables[name].rows for name, runs in self.captures.items() for run in runs)
+
+    def run_ids(self) -> Column:
+        """Returns the name of the execution that made the run of a row's `_sequence`."""
+        pairs = [f.lit(part) for run in self.runs.values() for part in (run.sequence, run.run_id)]
+        return f.create_map(*pairs)[f.col("_sequence").cast("int")]
+
+
+def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) -> Pending:
+    """Returns the runs that a star table has to apply.
+
+    A SELECT that joins its sources needs all of them as of one instant. A run in which Ingest could
+    not take one of them is not applied: its changes are applied by the next run that has them all.
+
+    Args:
+        store: The manifests.
+        star: The star table.
+        after: The run through which the table has been built.
+        through: The newest run to apply.
+
+    Raises:
+        SourceSchemaChanged: The source does not have a table that the star table reads.
+    """
+    newest = store.read(through)
+    if missing := [source for source in star.sources if source not in newest.tables]:
+        raise SourceSchemaChanged(
+            f"{star.name} reads {', '.join(missing)}, which the source no longer has: restore the "
+            "table, or change the star table's SELECT"
+        )
+    reached = through
+    while reached > after and _not_taken(star, store.read(reached)):
+        reached -= 1
+    captures = {
+        source: tuple(store.changes(source, after=after, through=reached))
+        for source in star.sources
+    }
+    changed = {run.sequence for runs in captures.values() for run in runs}
+    complete = (_first_complete(store, star, sequence) for sequence in sorted(changed))
+    return Pending(
+        runs={run.sequence: run for run in complete},
+        captures=captures,
+        head=store.read(reached) if reached else None,
+        waits=_not_taken(star, newest),
+    )
+
+
+def _first_complete(store: ManifestStore, star: StarTable, sequence: int) -> Manifest:
+    run = store.read(sequence)
+    while _not_taken(star, run):
+        run = store.read(run.sequence + 1)
+    return run
+
+
+def _not_taken(star: StarTable, run: Manifest) -> str:
+    """Returns which joined source a run lacks, and why; empty if it lacks none."""
+    reasons = (
+        f"run {run.sequence} did not take {source}: {run.tables[source].not_taken}"
+        for source in star.joined_sources
+        if source in run.tables and run.tables[source].not_taken
+    )
+    return next(reasons, "")

@@ -1,0 +1,159 @@
+"""The raw zone as Spark views: what a star table's SELECT reads.
+
+Every view carries `_sequence`. For a table that is read alone it is the run that captured the
+row. For joined tables it is the run whose state the row belongs to: a join that names
+`_sequence` therefore joins states of one instant, and one query covers all runs at once.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import reduce
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from glue_jobs.build.spark_sql import constant_rows, quoted
+from pipeline.manifest import Column, Manifest, ManifestStore
+
+_SPARK_TYPES = {
+    "int16": "smallint",
+    "int32": "int",
+    "int64": "bigint",
+    "bool": "boolean",
+    "date32[day]": "date",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "timestamp[us]": "timestamp_ntz",
+    "timestamp[us, tz=UTC]": "timestamp",
+}
+_DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+
+
+class RawViews:
+    """Reads raw files of one bucket.
+
+    Args:
+        spark: The session that the views belong to.
+        store: The manifests.
+        bucket: The raw bucket.
+    """
+
+    def __init__(self, spark: SparkSession, store: ManifestStore, bucket: str) -> None:
+        self._spark = spark
+        self._store = store
+        self._bucket = bucket
+
+    def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
+        """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
+        parts = [(run.tables[source].columns, run.tables[source].files) for run in runs]
+        return self._read(parts, head.tables[source].columns)
+
+    def captured_keys(self, source: str, key: str, runs: Iterable[Manifest]) -> DataFrame:
+        """Returns `key` and `_sequence` of every row there was when runs swept the keys.
+
+        Args:
+            source: The source table.
+            key: The name of its natural key.
+            runs: The runs. At least one has to have swept; one that swept an empty table has no row
+                here.
+        """
+        swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
+        parts = [
+            (
+                tuple(column for column in table.columns if column.name == key),
+                table.key_files or table.files,
+            )
+            for table in swept
+        ]
+        return self._read(parts, parts[0][0]).select(f.col(quoted(key)).alias("key"), "_sequence")
+
+    def states(self, source: str, sequences: Iterable[int], head: Manifest) -> DataFrame:
+        """Returns a table's whole state as of each run in `sequences`.
+
+        The table is one that Ingest captures whole, so a state is one capture.
+        """
+        captures = self._states_of(source, sequences)
+        runs = {run.sequence: run for run in captures.values()}
+        rows = self.captured_rows(source, runs.values(), head)
+        return self._as_states(rows, captures)
+
+    def state_keys(self, source: str, key: str, sequences: Iterable[int]) -> DataFrame:
+        """Returns `key` and `_sequence` of every row that a table had as of each run."""
+        captures = self._states_of(source, sequences)
+        runs = {run.sequence: run for run in captures.values()}
+        return self._as_states(self.captured_keys(source, key, runs.values()), captures)
+
+    def _states_of(self, source: str, sequences: Iterable[int]) -> dict[int, Manifest]:
+        """Returns for each run the run that captured the table's state as of then."""
+        newest = (
+            (sequence, next(self._store.changes(source, after=0, through=sequence), None))
+            for sequence in sequences
+        )
+        return {sequence: run for sequence, run in newest if run is not None}
+
+    def _as_states(self, rows: DataFrame, captures: dict[int, Manifest]) -> DataFrame:
+        """Gives each captured row to the runs whose state it belongs to."""
+        mapping = constant_rows(
+            self._spark,
+            ({"_sequence": run.sequence, "_state": state} for state, run in captures.items()),
+            "_sequence bigint, _state bigint",
+        )
+        return (
+            rows.join(f.broadcast(mapping), "_sequence")
+            .drop("_sequence")
+            .withColumnRenamed("_state", "_sequence")
+        )
+
+    def _read(
+        self, parts: list[tuple[tuple[Column, ...], tuple[str, ...]]], columns: tuple[Column, ...]
+    ) -> DataFrame:
+        """Reads files whose columns may have changed between runs, in the columns of now.
+
+        A column whose type differs between files is read as text, which every type has exactly;
+        the SELECT casts it. A column that a file lacks is null there, and one that the source has
+        lost is left out, so that a SELECT that needs it fails rather than reads nulls.
+        """
+        groups: dict[tuple[Column, ...], list[str]] = {columns: []}
+        for part_columns, files in parts:
+            if files:
+                groups.setdefault(part_columns, []).extend(files)
+        frames = [self._read_alike(part, files) for part, files in groups.items()]
+        types = [dict(frame.dtypes) for frame in frames]
+        shared = {
+            name
+            for frame_types in types
+            for name in frame_types
+            if len({t[name] for t in types if name in t}) > 1
+        }
+        alike = [
+            frame.select(
+                *(
+                    f.col(quoted(n)).cast("string").alias(n) if n in shared else f.col(quoted(n))
+                    for n in frame.columns
+                )
+            )
+            for frame in frames
+        ]
+        union = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
+        return union.select(*(quoted(column.name) for column in columns), "_sequence")
+
+    def _read_alike(self, columns: tuple[Column, ...], files: list[str]) -> DataFrame:
+        schema = ", ".join(_declare(column) for column in columns)
+        if not files:
+            return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
+        frame = self._spark.read.schema(schema).parquet(
+            *(f"s3://{self._bucket}/{key}" for key in files)
+        )
+        sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
+        return frame.select("*", sequence.alias("_sequence"))
+
+
+def _declare(column: Column) -> str:
+    return f"{quoted(column.name)} {_spark_type(column)}"
+
+
+def _spark_type(column: Column) -> str:
+    if match := _DECIMAL.fullmatch(column.raw_type):
+        return f"decimal({match[1]}, {match[2]})"
+    return _SPARK_TYPES[column.raw_type]

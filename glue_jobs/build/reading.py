@@ -1,0 +1,183 @@
+"""Reads captured rows as the rows of a star table, and the latest versions that it holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as f
+
+from glue_jobs.build.key_ranges import within_ranges
+from glue_jobs.build.lake import LakeTable
+from glue_jobs.build.pending import Pending
+from glue_jobs.build.raw_views import RawViews
+from glue_jobs.build.spark_sql import constant_rows, quoted
+from glue_jobs.build.versions import touched_keys
+from pipeline.errors import SourceSchemaChanged, first_line
+from pipeline.manifest import Manifest
+from star_schema.iso_4217 import currencies
+from star_schema.sources import declared_source
+from star_schema.tables import StarTable, ddl
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What runs captured, as a star table's rows.
+
+    Attributes:
+        rows: The rows of the SELECT.
+        present: Keys found by each sweep; None if no run swept.
+        swept: The runs that swept.
+    """
+
+    rows: DataFrame
+    present: DataFrame | None
+    swept: tuple[int, ...]
+
+
+@contextmanager
+def explained(star: StarTable) -> Iterator[None]:
+    """Names the star table whose SELECT or rules do not fit its sources.
+
+    Raises:
+        SourceSchemaChanged: Spark cannot resolve the statement.
+    """
+    try:
+        yield
+    except AnalysisException as error:
+        raise SourceSchemaChanged(
+            f"{star.name} cannot be selected ({first_line(error)}): its source lost or retyped a "
+            "column; restore the column, or change the star table's SELECT"
+        ) from error
+
+
+class StarReader:
+    """Reads the rows of one star table.
+
+    Args:
+        spark: The session of the table's build.
+        views: The raw zone.
+        star: The star table.
+        table: The star table in the lake.
+    """
+
+    def __init__(
+        self, spark: SparkSession, views: RawViews, star: StarTable, table: LakeTable
+    ) -> None:
+        self._spark = spark
+        self._views = views
+        self._star = star
+        self._table = table
+
+    def states(self, todo: Pending, head: Manifest, *, is_first: bool) -> Captured:
+        """Returns the rows of a SELECT that joins its sources, for each run's state of them.
+
+        Args:
+            todo: The runs.
+            head: The newest of them, whose columns the SELECT reads.
+            is_first: Whether the table's own rows count for nothing.
+        """
+        views = {
+            source: self._views.states(source, todo.runs, head) for source in self._star.sources
+        }
+        # A row of the first source is present even if a value that the raw zone cannot hold, its
+        # own or that of a row that it joins, keeps it out of the SELECT.
+        first = self._star.sources[0]
+        keys = self._views.state_keys(first, declared_source(first).natural_key, todo.runs)
+        return Captured(self._select(views, is_first=is_first), keys, tuple(todo.runs))
+
+    def changes(self, todo: Pending, fit_rows: dict[str, DataFrame], *, is_first: bool) -> Captured:
+        """Returns the rows of a SELECT that reads each source row by itself.
+
+        Args:
+            todo: The runs.
+            fit_rows: The captured rows of each source that satisfy its rules.
+            is_first: Whether the table's own rows count for nothing.
+        """
+        rows = self._select(fit_rows, is_first=is_first)
+        if len(self._star.sources) != 1:
+            return Captured(rows, None, ())
+        (source,) = self._star.sources
+        runs = todo.captures[source]
+        swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
+        # A whole capture alone shows each of its keys: none of them can have gone.
+        is_alone = is_first and len(runs) == 1 and not runs[0].tables[source].key_files
+        if not swept or is_alone:
+            return Captured(rows, None, swept)
+        key = declared_source(source).natural_key
+        return Captured(rows, self._views.captured_keys(source, key, runs), swept)
+
+    def _select(self, views: dict[str, DataFrame], *, is_first: bool) -> DataFrame:
+        for name, rows in views.items():
+            rows.createOrReplaceTempView(name)
+        constant_rows(
+            self._spark,
+            ({"code": code, "name": name} for code, name in currencies()),
+            "code string, name string",
+        ).createOrReplaceTempView("iso_4217")
+        if self._star.own_columns:
+            self._own_rows(is_first=is_first).createOrReplaceTempView(self._star.name)
+        with explained(self._star):
+            return self._spark.sql(self._star.select)
+
+    def _own_rows(self, *, is_first: bool) -> DataFrame:
+        """Returns the rows that the table holds, as if a run before all others had brought them."""
+        columns = self._star.own_columns
+        if is_first:
+            return constant_rows(self._spark, [], f"{ddl(columns)}, _sequence bigint")
+        names = (column.name for column in columns)
+        return self._table.rows().select(*names, f.lit(0).cast("bigint").alias("_sequence"))
+
+    @contextmanager
+    def known(self, captured: Captured) -> Iterator[DataFrame]:
+        """Gives the latest version that the table holds of each key that may have a new one.
+
+        The amount read follows the amount captured: of other keys nothing but the key, and that
+        only if a run swept. A small table is read, and given, whole.
+
+        Raises:
+            SourceSchemaChanged: The SELECT has a column that the table does not hold.
+        """
+        key = self._star.natural_key
+        rows = self._table.rows().drop("run_id", "_sequence")
+        if gained := [c for c in captured.rows.columns if c not in (*rows.columns, "_sequence")]:
+            raise SourceSchemaChanged(
+                f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
+                'gained: start the state machine with {"rebuild": true} to fill it'
+            )
+        if self._table.is_small:
+            yield self._latest(rows)
+            return
+        keys = touched_keys(
+            captured.rows,
+            key=key,
+            shown=self._shown(rows),
+            present=captured.present,
+            swept=captured.swept,
+        ).persist()
+        try:
+            touched = rows.where(within_ranges(keys, quoted(key))).join(keys, key, "left_semi")
+            yield self._latest(touched)
+        finally:
+            keys.unpersist()
+
+    def _shown(self, rows: DataFrame) -> DataFrame:
+        """Returns the keys whose latest version is not a deletion."""
+        key, record_id = self._star.natural_key, self._star.record_id
+        if record_id:
+            rows = rows.groupBy(key).agg(f.max_by("is_deleted", record_id).alias("is_deleted"))
+        return rows.where("not is_deleted").select(key)
+
+    def _latest(self, rows: DataFrame) -> DataFrame:
+        """Returns the latest of the versions of each key."""
+        record_id = self._star.record_id
+        if not record_id:
+            return rows
+        return last_of_each(rows, self._star.natural_key, record_id).drop(record_id)
+
+
+def last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
+    """Returns the row of each key that comes last in an order."""
+    after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
+    return rows.withColumn("_after", after).where("_after is null").drop("_after")

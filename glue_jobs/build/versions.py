@@ -1,0 +1,139 @@
+"""Versions of a star table's rows: the one place where history is decided.
+
+A version is the content of a key as a run saw it, or its deletion. Given what a table already
+holds and what later runs captured, the new versions are those that differ from the version before
+them, in the order of runs. That makes the result a pure function of the captures: it does not
+matter how many runs are taken at once, nor whether a capture is delivered twice.
+"""
+
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as f
+from pyspark.sql.window import WindowSpec
+
+
+def new_versions(
+    captured: DataFrame,
+    *,
+    key: str,
+    known: DataFrame | None,
+    present: DataFrame | None,
+    swept: Iterable[int],
+    in_one_partition: bool = False,
+) -> DataFrame:
+    """Returns the versions that a star table does not hold yet.
+
+    Args:
+        captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
+        key: The name of the natural key's column.
+        known: The latest version that the table holds of each of the `touched_keys`, or of more
+            keys: `key`, the content's columns, `is_deleted`; None for an empty table.
+        present: The keys that a complete look at the source found: `key` (by that name) and
+            `_sequence`; None where no run looked.
+        swept: The sequences of those runs: any key that is not in `present` then had gone.
+        in_one_partition: Whether to bring all rows into one partition. Otherwise they are
+            range-partitioned by key; Spark samples all rows first.
+
+    Returns:
+        `key`, the content's columns, `is_deleted`, `_sequence`: a deletion has the content of the
+        version before it. Each partition holds a range of keys, in the partitions' order, and is
+        sorted by key, `_sequence` and `is_deleted`: what history needs, numbering and the files
+        can use.
+    """
+    content = [name for name in captured.columns if name not in (key, "_sequence")]
+    parts = [_states(captured, key, content, is_deleted=f.lit(False), sequence=f.col("_sequence"))]
+    if known is not None:
+        parts.append(
+            _states(known, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
+        )
+    states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+    if present is not None:
+        states = states.unionByName(_deletions(states, present, swept))
+    states = states.repartition(1) if in_one_partition else states.repartitionByRange("_key")
+    if present is not None:
+        states = _filled(states)
+    return _changes(states).select(
+        f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
+    )
+
+
+def touched_keys(
+    captured: DataFrame,
+    *,
+    key: str,
+    shown: DataFrame,
+    present: DataFrame | None,
+    swept: Iterable[int],
+) -> DataFrame:
+    """Returns the keys that may have a new version: no other row of the table matters.
+
+    Args:
+        captured: As `new_versions` takes it.
+        key: The name of the natural key's column.
+        shown: The keys of the table that are not deleted, by that name. It is read only where runs
+            looked at all keys.
+        present: As `new_versions` takes it.
+        swept: As `new_versions` takes it.
+    """
+    keys = captured.select(key)
+    if present is not None:
+        gone = _missed(shown.withColumnRenamed(key, "_key"), present, swept)
+        keys = keys.unionByName(gone.select(f.col("_key").alias(key)))
+    return keys.distinct()
+
+
+def _states(
+    frame: DataFrame, key: str, content: list[str], *, is_deleted: Column, sequence: Column
+) -> DataFrame:
+    return frame.select(
+        f.col(key).alias("_key"),
+        f.struct(*content).alias("_content"),
+        is_deleted.alias("_deleted"),
+        sequence.cast("bigint").alias("_sequence"),
+    )
+
+
+def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
+    """Returns a deletion for each key and each complete look at the source that missed it."""
+    return _missed(states.select("_key").distinct(), present, swept).select(
+        "_key",
+        f.lit(None).cast(states.schema["_content"].dataType).alias("_content"),
+        f.lit(True).alias("_deleted"),
+        "_sequence",
+    )
+
+
+def _missed(keys: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
+    """Returns `_key` and `_sequence` for each key and each complete look that missed it."""
+    looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
+    return keys.select("_key", looks.alias("_sequence")).join(
+        present.select(f.col("key").alias("_key"), "_sequence"),
+        ["_key", "_sequence"],
+        "left_anti",
+    )
+
+
+def _history() -> WindowSpec:
+    """Returns the states of a key in their order.
+
+    A run of several snapshots may have captured a row that had gone when it swept the keys: the
+    deletion is the later one.
+    """
+    return Window.partitionBy("_key").orderBy("_sequence", "_deleted")
+
+
+def _filled(states: DataFrame) -> DataFrame:
+    """Gives deletions the content of the state before; one without any never was a row."""
+    content = f.last("_content", ignorenulls=True).over(_history())
+    return states.withColumn("_content", content).where("_content is not null")
+
+
+def _changes(states: DataFrame) -> DataFrame:
+    """Keeps the states that differ from the state before, and are not yet in the table."""
+    state = f.struct("_content", "_deleted")
+    return states.withColumn("_before", f.lag(state).over(_history())).where(
+        (f.col("_sequence") > 0)
+        & ~state.eqNullSafe(f.col("_before"))
+        & ~(f.col("_deleted") & f.col("_before").isNull())
+    )

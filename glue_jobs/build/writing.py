@@ -1,0 +1,99 @@
+"""Writes the new versions of a star table's rows, as one commit."""
+
+from typing import Final
+
+from pyspark.sql import DataFrame
+
+from glue_jobs.build.lake import Applied, LakeTable, TableDesign
+from glue_jobs.build.numbering import numbered, numbered_in_one_partition
+from glue_jobs.build.pending import Pending
+from glue_jobs.build.reading import last_of_each
+from pipeline.errors import SourceSchemaChanged
+from star_schema.tables import ADDED_COLUMNS, StarTable, comments
+
+_INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
+_ABSENT: Final = "absent"
+
+
+class StarWriter:
+    """Writes the rows of one star table.
+
+    Args:
+        star: The star table.
+        table: The star table in the lake.
+        applied: The run of the commit.
+        is_first: Whether the rows replace all that the table holds.
+    """
+
+    def __init__(
+        self, star: StarTable, table: LakeTable, applied: Applied, *, is_first: bool
+    ) -> None:
+        self._star = star
+        self._table = table
+        self._applied = applied
+        self._is_first = is_first
+
+    def write(self, versions: DataFrame, todo: Pending, *, few: bool) -> int:
+        """Commits versions, and returns how many rows were written.
+
+        Args:
+            versions: The result of `new_versions`.
+            todo: The runs that they are of.
+            few: Whether `versions` has one partition.
+        """
+        named = versions.withColumn("run_id", todo.run_ids())
+        if self._star.record_id is None:
+            return self._write_latest(named)
+        give_numbers = numbered_in_one_partition if few else numbered
+        facts = give_numbers(
+            named,
+            key=self._star.natural_key,
+            name=self._star.record_id,
+            start=0 if self._is_first else self._table.greatest(self._star.record_id),
+            of_one_run=len(todo.runs) == 1,
+        )
+        commit = self._table.replace if self._is_first else self._table.append
+        return commit(self._prepared(facts), self._applied)
+
+    def _write_latest(self, versions: DataFrame) -> int:
+        key = self._star.natural_key
+        rows = self._prepared(last_of_each(versions, key, "_sequence", "is_deleted"))
+        if self._is_first:
+            return self._table.replace(rows, self._applied)
+        return self._table.merge(rows, key, self._applied)
+
+    def _prepared(self, rows: DataFrame) -> DataFrame:
+        """Returns rows with `_sequence` last, for a table that is as they need it."""
+        ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
+        _check_types(ordered, self._star)
+        self._table.prepare(ordered, self._design())
+        return ordered
+
+    def _design(self) -> TableDesign:
+        star = self._star
+        keys = (star.natural_key, star.record_id) if star.record_id else (star.natural_key,)
+        return TableDesign(
+            comment=star.comment,
+            comments=comments(star.columns + ADDED_COLUMNS),
+            sort_key=star.natural_key,
+            bounded=(*keys, "_sequence"),
+        )
+
+
+def _check_types(rows: DataFrame, star: StarTable) -> None:
+    """Compares the columns of a table's rows with its declaration.
+
+    Integers keep the width that the source gives them: copies of the source differ in it.
+
+    Raises:
+        SourceSchemaChanged: A column is absent, is not declared, or has another type.
+    """
+    declared = {column.name: column.type for column in star.columns + ADDED_COLUMNS}
+    found = dict(rows.dtypes)
+    for name in sorted(declared.keys() | found.keys()):
+        wanted, given = declared.get(name, _ABSENT), found.get(name, _ABSENT)
+        if wanted != given and not {wanted, given} <= _INTEGERS:
+            raise SourceSchemaChanged(
+                f"{star.name}.{name} is {wanted} in {star.name}.toml and {given} in "
+                f"{star.name}.sql: correct one of the files, or cast the column in the SELECT"
+            )

@@ -1,0 +1,102 @@
+"""What the catalogue says of the star's tables, and their snapshots of themselves."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pyiceberg.catalog import Catalog
+from pyspark.sql import SparkSession
+
+from star_schema import quarantine
+from star_schema.tables import ADDED_COLUMNS, StarColumn, star_table
+from tests.integration.build.world import Business, Star
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
+
+PAYMENT, CURRENCY = star_table("fact_payment"), star_table("dim_currency")
+DECLARED = {
+    "fact_payment": (PAYMENT.comment, PAYMENT.columns + ADDED_COLUMNS),
+    "dim_currency": (CURRENCY.comment, CURRENCY.columns + ADDED_COLUMNS),
+    "quarantine": (quarantine.COMMENT, quarantine.COLUMNS),
+}
+
+
+@pytest.mark.parametrize("table", DECLARED)
+def test_tables_and_columns_are_in_the_catalogue_as_declared(
+    business: Business, star: Star, glue: "GlueClient", table: str
+) -> None:
+    business.run()
+    star.build("fact_payment", "dim_currency")
+
+    entry = glue.get_table(DatabaseName=star.database, Name=table)["Table"]
+
+    columns = entry["StorageDescriptor"]["Columns"]
+    comment, wanted = DECLARED[table]
+    assert entry["Description"] == comment
+    assert [StarColumn(c["Name"], c["Type"], c["Comment"]) for c in columns] == list(wanted)
+
+
+def test_files_are_sorted_by_the_natural_key(
+    business: Business, star: Star, lake_catalog: Catalog
+) -> None:
+    business.run()
+    star.build("fact_payment")
+
+    table = lake_catalog.load_table((star.database, "fact_payment"))
+
+    (field,) = table.sort_order().fields
+    keys = [row["payment_id"] for row in star.rows("fact_payment")]
+    assert table.schema().find_column_name(field.source_id) == "payment_id"
+    assert table.properties["write.metadata.metrics.column.payment_id"] == "full"
+    assert len(star.files("fact_payment")) == 1
+    assert keys == sorted(keys)
+
+
+def test_each_snapshot_says_how_far_it_came_and_by_which_execution(
+    business: Business, star: Star, lake_catalog: Catalog
+) -> None:
+    for run in (1, 2):
+        business.execute("update payment set payment_amount = %s where payment_id = 1", run)
+        business.execute("update currency set currency_code = %s where currency_id = 1", f"XX{run}")
+        business.run()
+        star.build("fact_payment", "dim_currency")
+
+    for name in ("fact_payment", "dim_currency"):
+        snapshots = lake_catalog.load_table((star.database, name)).snapshots()
+        said = [
+            (snapshot.summary["applied-through"], snapshot.summary["run-id"])
+            for snapshot in snapshots
+            if snapshot.summary is not None
+        ]
+        assert said == [("1", "run-1"), ("2", "run-2")]
+
+
+def test_a_table_of_an_earlier_version_becomes_what_is_declared(
+    business: Business,
+    star: Star,
+    spark: SparkSession,
+    glue: "GlueClient",
+    lake_catalog: Catalog,
+) -> None:
+    business.run()
+    star.build("dim_currency")
+    identifier = f"glue_catalog.{star.database}.dim_currency"
+    for change in (
+        "alter column currency_code comment 'another'",
+        "write unordered",
+        "unset tblproperties ('write.metadata.metrics.column.currency_id')",
+    ):
+        spark.sql(f"alter table {identifier} {change}")
+    spark.sql(f"comment on table {identifier} is 'another'")
+    business.execute("update currency set currency_code = 'XXX' where currency_id = 1")
+    business.run()
+
+    star.build("dim_currency")
+
+    entry = glue.get_table(DatabaseName=star.database, Name="dim_currency")["Table"]
+    comments = [column["Comment"] for column in entry["StorageDescriptor"]["Columns"]]
+    table = lake_catalog.load_table((star.database, "dim_currency"))
+    assert entry["Description"] == CURRENCY.comment
+    assert comments == [column.comment for column in CURRENCY.columns + ADDED_COLUMNS]
+    assert len(table.sort_order().fields) == 1
+    assert table.properties["write.metadata.metrics.column.currency_id"] == "full"

@@ -1,0 +1,103 @@
+"""Versions are numbered in the order of runs and keys, by as many tasks as there are."""
+
+import random
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from glue_jobs.build.numbering import in_places, numbered
+from glue_jobs.build.versions import new_versions
+
+KEYS = 500
+PARTITIONS = 7
+
+
+@pytest.fixture
+def many_tasks(spark: SparkSession) -> SparkSession:
+    """A session that leaves even a few rows in many partitions."""
+    session = spark.newSession()
+    session.conf.set("spark.sql.adaptive.coalescePartitions.enabled", "false")
+    session.conf.set("spark.sql.shuffle.partitions", str(PARTITIONS))
+    return session
+
+
+def captured(session: SparkSession, runs: int) -> DataFrame:
+    """Returns what runs captured of keys: in no order, and in most runs not of every key."""
+    draw = random.Random(runs)
+    rows = [
+        (key, draw.choice("ab"), run)
+        for key in draw.sample(range(-KEYS, KEYS), KEYS)
+        for run in range(1, runs + 1)
+        if runs == 1 or draw.random() < 0.7
+    ]
+    draw.shuffle(rows)
+    return session.createDataFrame(rows, "order_id int, content string, _sequence bigint")
+
+
+def present(session: SparkSession, runs: int) -> DataFrame:
+    """Returns the keys that each run found: some of the captured ones had gone."""
+    draw = random.Random(-runs)
+    keys = [(key, run) for key in range(-KEYS, KEYS) for run in range(1, runs + 1)]
+    return session.createDataFrame(
+        [pair for pair in keys if draw.random() < 0.8], "key int, _sequence bigint"
+    )
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("swept", [False, True])
+def test_numbers_follow_run_key_and_deletion_without_a_gap(
+    many_tasks: SparkSession, runs: int, swept: bool
+) -> None:
+    versions = new_versions(
+        captured(many_tasks, runs),
+        key="order_id",
+        known=None,
+        present=present(many_tasks, runs) if swept else None,
+        swept=range(1, runs + 1),
+    )
+
+    rows = numbered(versions, key="order_id", name="record_id", start=1000, of_one_run=runs == 1)
+    numbers = sorted(
+        (row.record_id, row._sequence, row.order_id, row.is_deleted) for row in rows.collect()
+    )
+
+    in_order = sorted((row._sequence, row.order_id, row.is_deleted) for row in versions.collect())
+    assert any(is_deleted for *_, is_deleted in in_order) == swept
+    assert numbers == [(1001 + place, *version) for place, version in enumerate(in_order)]
+
+
+def test_numbering_moves_no_rows_into_one_partition(many_tasks: SparkSession) -> None:
+    versions = new_versions(
+        captured(many_tasks, 3), key="order_id", known=None, present=None, swept=()
+    )
+
+    rows = numbered(versions, key="order_id", name="record_id", start=0, of_one_run=False)
+    partitions = rows.select(f.spark_partition_id()).distinct().count()
+
+    assert partitions == PARTITIONS
+
+
+def test_history_and_numbers_of_one_run_cost_one_shuffle_and_one_sort(
+    many_tasks: SparkSession,
+) -> None:
+    versions = new_versions(
+        captured(many_tasks, 1), key="order_id", known=None, present=None, swept=()
+    )
+
+    rows = in_places(versions, key="order_id", of_one_run=True)
+
+    plan = rows._jdf.queryExecution().executedPlan().toString()
+    assert plan.count("Exchange rangepartitioning") == 1
+    assert "hashpartitioning" not in plan
+    assert plan.count(" Sort [") == 1
+
+
+def test_no_versions_are_no_rows(many_tasks: SparkSession) -> None:
+    versions = new_versions(
+        captured(many_tasks, 1).where("false"), key="order_id", known=None, present=None, swept=()
+    )
+
+    rows = numbered(versions, key="order_id", name="record_id", start=0, of_one_run=True)
+
+    assert rows.collect() == []

@@ -1,0 +1,109 @@
+"""Source rows of which no fact can be made wait in the lake's quarantine, with the reason."""
+
+import json
+import logging
+
+import pytest
+
+from tests.integration.build.world import Business, Star
+
+UNFIT = {
+    "a date in words": ("payment_date", "next week"),
+    "a date of another form": ("payment_date", "17/05/2024"),
+    "a date without leading zeros": ("payment_date", "2024-5-7"),
+    "a day that does not exist": ("payment_date", "2023-02-29"),
+    "a year that does not exist": ("payment_date", "0000-01-01"),
+    "a date with a time": ("payment_date", "2024-05-17 00:00:00"),
+    "a date and a new line": ("payment_date", "2024-05-17\n"),
+    "a null date": ("payment_date", None),
+    "an empty date": ("payment_date", ""),
+    "too many decimal places": ("payment_amount", "0.00000000001"),
+    "too many digits": ("payment_amount", "1" + "0" * 28),
+    "no number": ("payment_amount", "NaN"),
+}
+
+
+@pytest.fixture
+def unfit(business: Business) -> Business:
+    """A business whose first payments have something unfit, each of another kind."""
+    business.execute("alter table payment alter column payment_date drop not null")
+    for key, (column, value) in enumerate(UNFIT.values(), start=1):
+        statement = (
+            "update payment set payment_date = %s where payment_id = %s"
+            if column == "payment_date"
+            else "update payment set payment_amount = %s where payment_id = %s"
+        )
+        business.execute(statement, value, key)
+    return business
+
+
+def test_unfit_rows_wait_with_their_reason_and_all_others_arrive(
+    unfit: Business, star: Star
+) -> None:
+    unfit.run()
+
+    star.build("fact_payment")
+
+    held = {int(row["natural_key"]): row for row in star.rows("quarantine")}
+    assert star.differences("fact_payment") == []
+    assert sorted(held) == list(range(1, len(UNFIT) + 1))
+    for key, (column, value) in enumerate(UNFIT.values(), start=1):
+        assert held[key]["star_table"] == "fact_payment"
+        assert held[key]["run_id"] == "run-1"
+        assert [rule.split(" ")[0] for rule in held[key]["broken_rules"]] == [column]
+        assert held[key]["reason"] is None
+        assert json.loads(held[key]["source_row"])[column] == value
+
+
+def test_the_jobs_output_says_how_many_rows_break_each_rule(
+    unfit: Business, star: Star, caplog: pytest.LogCaptureFixture
+) -> None:
+    unfit.run()
+
+    with caplog.at_level(logging.INFO, logger="glue_jobs"):
+        star.build("fact_payment")
+
+    said = [" ".join(line.split()) for line in caplog.messages]
+    dates = sum(column == "payment_date" for column, _ in UNFIT.values())
+    assert said[:-1] == [
+        f"fact_payment {dates} rows to quarantine: payment_date is a date, YYYY-MM-DD",
+        f"fact_payment {len(UNFIT) - dates} rows to quarantine: "
+        "payment_amount has at most 28 digits before the point and 10 after it",
+    ]
+    assert said[-1].startswith(f"fact_payment {len(star.fact('fact_payment'))} rows ")
+
+
+def test_corrected_rows_arrive(unfit: Business, star: Star) -> None:
+    unfit.run()
+    star.build("fact_payment")
+    unfit.execute("update payment set payment_date = '2024-05-07', payment_amount = 1")
+    unfit.run()
+
+    star.build("fact_payment")
+
+    assert len(star.history("fact_payment", 1)) == 1
+    assert star.differences("fact_payment") == []
+
+
+def test_a_row_that_becomes_unfit_shows_its_last_fit_version(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    star.build("fact_sales_order")
+    business.execute("update sales_order set agreed_payment_date = '' where sales_order_id = 1")
+    business.run()
+
+    assert star.build("fact_sales_order") == {"fact_sales_order": 0}
+    assert [row["natural_key"] for row in star.rows("quarantine")] == ["1"]
+
+
+def test_the_widest_amounts_arrive_exactly(business: Business, star: Star) -> None:
+    widest = f"-{'9' * 28}.{'9' * 10}"
+    business.execute("update payment set payment_amount = %s where payment_id = 1", widest)
+    business.execute("update payment set payment_amount = 1.50000000000000 where payment_id = 2")
+    business.run()
+
+    star.build("fact_payment")
+
+    assert str(star.history("fact_payment", 1)[0]["payment_amount"]) == widest
+    assert star.differences("fact_payment") == []

@@ -1,0 +1,124 @@
+"""A source whose schema changes: what is not needed flows, what is needed stops its table alone."""
+
+import json
+
+import pytest
+
+from pipeline.errors import TableBuildFailed
+from tests.integration.build.world import Business, Star
+
+
+def test_new_columns_of_any_type_flow_through_raw_without_harm(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    star.build("fact_payment", "dim_staff")
+    business.execute("""
+alter table payment
+    add column "odd `name`" varchar default 'x',
+    add column "dotted.name" jsonb default '{}',
+    add column small smallint default 1,
+    add column big bigint default 1,
+    add column single real default 1.5,
+    add column double double precision default 1.5,
+    add column exact numeric(5, 2) default 1.25,
+    add column day date default '2024-02-29',
+    add column instant timestamptz default '2024-02-29 12:00+02',
+    add column bytes bytea default 'x'""")
+    business.execute("alter table department add column floor integer")
+    business.execute("update payment set paid = not paid, small = null where payment_id = 1")
+    business.execute("update payment set payment_date = 'soon' where payment_id = 2")
+    business.run()
+
+    assert star.build("fact_payment", "dim_staff") == {"fact_payment": 1, "dim_staff": 0}
+    assert star.differences("fact_payment", "dim_staff") == []
+    (waiting,) = star.rows("quarantine")
+    assert json.loads(waiting["source_row"])["dotted.name"] == "{}"
+
+
+def test_a_dropped_column_stops_its_tables_and_the_others_go_on(
+    business: Business, star: Star
+) -> None:
+    business.execute("alter table design drop column file_name")
+    business.execute("alter table payment drop column payment_date")
+    business.capture()
+
+    with pytest.raises(TableBuildFailed) as failure:
+        star.build("dim_design", "dim_currency", "fact_payment")
+
+    assert "2 of 3 star tables were not built" in str(failure.value)
+    assert "dim_design: SourceSchemaChanged: " in str(failure.value)
+    assert "fact_payment: SourceSchemaChanged: " in str(failure.value)
+    assert "file_name" in str(failure.value)
+    assert len(star.rows("dim_currency")) == 3
+
+
+def test_a_dropped_column_stops_its_tables_also_where_earlier_runs_had_it(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    business.execute("alter table design drop column file_name")
+    business.execute("alter table payment drop column payment_date")
+    business.execute("alter table department drop column location")
+    business.capture()
+
+    with pytest.raises(TableBuildFailed, match="3 of 3 star tables") as failure:
+        star.build("dim_design", "fact_payment", "dim_staff")
+
+    assert str(failure.value).count("SourceSchemaChanged") == 3
+    assert star.rows("quarantine") == []
+
+
+def test_a_dropped_table_stops_what_reads_it(business: Business, star: Star) -> None:
+    business.execute("drop table payment")
+    business.capture()
+
+    with pytest.raises(TableBuildFailed, match="fact_payment reads payment"):
+        star.build("fact_payment", "dim_currency")
+
+    assert len(star.rows("dim_currency")) == 3
+
+
+def test_a_retyped_column_that_still_casts_flows_on(business: Business, star: Star) -> None:
+    business.run()
+    star.build("fact_sales_order", "fact_payment")
+    business.execute("alter table sales_order alter column unit_price type numeric(12, 4)")
+    business.execute(
+        "alter table payment alter column payment_date type date using payment_date::date"
+    )
+    business.execute("update sales_order set unit_price = 2.0001 where sales_order_id = 1")
+    business.execute("update payment set payment_date = '2024-02-29' where payment_id = 1")
+    business.capture()
+
+    rows = star.build("fact_sales_order", "fact_payment")
+
+    assert rows == {"fact_sales_order": 1, "fact_payment": 1}
+
+
+def test_a_column_of_another_type_than_the_lake_has_stops_its_table(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    star.build("fact_sales_order")
+    business.execute("alter table sales_order alter column units_sold type bigint")
+    business.run()
+
+    with pytest.raises(TableBuildFailed, match=r"units_sold is int in the lake and bigint"):
+        star.build("fact_sales_order")
+
+
+def test_a_raw_file_that_is_missing_stops_its_table_and_the_others_go_on(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    (key,) = business.store.read(1).tables["design"].files
+    held = business.client.get_object(Bucket=business.bucket, Key=key)["Body"].read()
+    business.client.delete_object(Bucket=business.bucket, Key=key)
+
+    with pytest.raises(TableBuildFailed, match=r"1 of 2 star tables were not built \(dim_design: "):
+        star.build("dim_design", "dim_currency")
+
+    assert len(star.rows("dim_currency")) == 3
+    business.client.put_object(Bucket=business.bucket, Key=key, Body=held)
+    star.build("dim_design", "dim_currency")
+    assert star.differences("dim_design", "dim_currency") == []

@@ -1,0 +1,109 @@
+"""What an incremental build reads follows what changed, not what the table holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import LiteralString
+from urllib.parse import urlsplit
+
+import pytest
+from pyspark.sql import SparkSession
+
+from glue_jobs.build import lake
+from glue_jobs.build.key_ranges import RANGES, within_ranges
+from tests.integration.build.world import Business, Star
+
+NEW_ROWS: tuple[LiteralString, ...] = (
+    "insert into transaction (transaction_id, transaction_type, sales_order_id) "
+    "select 9000 + n, 'SALE', 1 from generate_series(1, 3) as n",
+    "insert into payment (payment_id, transaction_id, counterparty_id, payment_amount, "
+    "currency_id, payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number) "
+    "select 9000 + n, 9000 + n, 1, 10, 1, 1, false, '2024-02-03', 1, 1 "
+    "from generate_series(1, 3) as n",
+)
+
+
+@contextmanager
+def without_files(business: Business, locations: set[str]) -> Iterator[None]:
+    """Takes files out of the lake, and puts them back."""
+    client, held = business.client, []
+    for place in map(urlsplit, locations):
+        bucket, key = place.netloc, place.path.lstrip("/")
+        held.append((bucket, key, client.get_object(Bucket=bucket, Key=key)["Body"].read()))
+        client.delete_object(Bucket=bucket, Key=key)
+    try:
+        yield
+    finally:
+        for bucket, key, body in held:
+            client.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+@pytest.mark.parametrize(
+    ("table", "source", "change"),
+    [
+        (
+            "fact_payment",
+            "payment",
+            "update payment set payment_amount = 20 where payment_id = 9001",
+        ),
+        (
+            "dim_transaction",
+            "transaction",
+            "update transaction set transaction_type = 'PURCHASE' where transaction_id = 9001",
+        ),
+    ],
+)
+def test_a_build_reads_no_file_of_keys_that_did_not_change(
+    business: Business,
+    star: Star,
+    table: str,
+    source: str,
+    change: LiteralString,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    business.run()
+    star.build(table)
+    of_other_keys = star.files(table)
+    for statement in NEW_ROWS:
+        business.execute(statement)
+    business.run()
+    star.build(table)
+    business.execute(change)
+    business.run()
+    assert not business.store.read(3).tables[source].keys_swept
+
+    with without_files(business, of_other_keys):
+        rows = star.build(table)
+
+    assert rows == {table: 1}
+    assert of_other_keys < star.files(table)
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("count", [1, RANGES, 50 * RANGES])
+def test_ranges_hold_every_key_and_leave_out_what_is_between(
+    spark: SparkSession, count: int
+) -> None:
+    low, high = range(count // 2), range(1_000_000, 1_000_000 + count - count // 2)
+    keys = spark.createDataFrame([(key,) for key in (*low, *high)], "order_id int")
+
+    condition = within_ranges(keys, "number")
+
+    numbers = spark.range(2_000_000).toDF("number").where(condition)
+    met = {row.number for row in numbers.collect()}
+    assert condition.count("between") <= RANGES
+    assert met >= {*low, *high}
+    assert len(met) <= count + (1_000_000 if count > RANGES else 0)
+
+
+def test_ranges_are_of_any_type(spark: SparkSession) -> None:
+    texts = ["it's", "a\\b", "", "plain"]
+    keys = spark.createDataFrame([(text,) for text in texts], "code string")
+
+    found = keys.where(within_ranges(keys, "code"))
+
+    assert {row.code for row in found.collect()} == set(texts)
+
+
+def test_no_keys_are_in_no_range(spark: SparkSession) -> None:
+    assert within_ranges(spark.createDataFrame([], "order_id int"), "order_id") == "false"

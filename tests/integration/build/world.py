@@ -1,0 +1,197 @@
+"""A business whose runs are captured for real, and the star schemas that are built of them."""
+
+from collections.abc import Callable
+from datetime import time
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyspark.sql import SparkSession
+
+from glue_jobs.build.building import BuildRequest, build_tables
+from lambdas.ingest.ingest import IngestResult, ingest
+from lambdas.load.catalog import read_star_tables
+from lambdas.load.lake import Lake
+from lambdas.load.load import LoadResult, load
+from pipeline.manifest import ManifestStore
+from pipeline.requests import IngestRequest, LoadRequest
+from star_schema.tables import joined_sources, star_tables
+from tests.oracle.comparison import (
+    differences_of,
+    history_differences,
+    wanted_dimension,
+    wanted_fact,
+)
+from tests.oracle.history import HistoryOracle
+from tests.oracle.star import DIMENSION_KEYS, RECORD_IDS, Row, Rows
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+STARS = {star.name: star for star in star_tables()}
+
+
+class Business:
+    """A source and its raw zone.
+
+    Attributes:
+        dsn: The source.
+        bucket: The raw bucket.
+        client: The S3 client.
+        oracle: What the star schema has to hold after the runs so far.
+        runs: The newest run's sequence.
+    """
+
+    def __init__(self, dsn: str, bucket: str, client: "S3Client") -> None:
+        self.dsn = dsn
+        self.bucket = bucket
+        self.client = client
+        self.oracle = HistoryOracle()
+        self.runs = 0
+
+    @property
+    def store(self) -> ManifestStore:
+        """The manifests, as a new job reads them."""
+        return ManifestStore(self.bucket, self.client)
+
+    def execute(self, statement: LiteralString, *parameters: Any) -> None:
+        """Changes the source, in a transaction of its own."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(statement, parameters)
+
+    def run(self, *, full_refresh: bool = False) -> IngestResult:
+        """Captures the source as one run, and has the oracle observe it."""
+        run_id = f"run-{self.runs + 1}"
+        result = self.capture(full_refresh=full_refresh)
+        with psycopg.connect(self.dsn) as connection:
+            self.oracle.observe(connection, run_id)
+        return result
+
+    def capture(self, *, full_refresh: bool = False) -> IngestResult:
+        """Captures the source as one run of which the oracle could make nothing."""
+        result = ingest(
+            IngestRequest(f"run-{self.runs + 1}", full_refresh),
+            connect=lambda: psycopg.connect(self.dsn),
+            bucket=self.bucket,
+            client=self.client,
+            joined=joined_sources(star_tables()),
+            readers=2,
+        )
+        self.runs = result.sequence
+        return result
+
+
+class Star:
+    """A star schema of its own in the lake, built of a business's runs."""
+
+    def __init__(
+        self, spark: SparkSession, catalog: Catalog, database: str, business: Business
+    ) -> None:
+        self._spark = spark
+        self._catalog = catalog
+        self._business = business
+        self.database = database
+
+    def build(
+        self, *tables: str, through: int | None = None, rebuild: bool = False
+    ) -> dict[str, int]:
+        """Builds tables through the newest run or an earlier one; returns the rows of each."""
+        request = BuildRequest(
+            self._business.bucket, self.database, through or self._business.runs, rebuild
+        )
+        stars = [STARS[table] for table in tables]
+        built = build_tables(self._spark, self._business.store, stars, request)
+        return {table.table: table.rows for table in built}
+
+    def rows(self, table: str) -> list[Row]:
+        """Returns a table's rows as the lake has them; none where there is no such table."""
+        try:
+            held = self._catalog.load_table((self.database, table))
+        except NoSuchTableError:
+            return []
+        rows: list[Row] = held.scan().to_arrow().to_pylist()
+        return rows
+
+    def files(self, table: str) -> set[str]:
+        """Returns the locations of the data files that a table has now."""
+        held = self._catalog.load_table((self.database, table))
+        return {task.file.file_path for task in held.scan().plan_files()}
+
+    def fact(self, table: str) -> Rows:
+        """Returns a fact's rows by record id, as the warehouse is to have them."""
+        return {row[RECORD_IDS[table]]: _as_loaded(row) for row in self.rows(table)}
+
+    def history(self, table: str, key: Any) -> list[Row]:
+        """Returns the versions of one key of a fact, the oldest first."""
+        natural_key = f"{table.removeprefix('fact_')}_id"
+        rows = self.fact(table)
+        return [rows[number] for number in sorted(rows) if rows[number][natural_key] == key]
+
+    def dimension(self, table: str) -> Rows:
+        """Returns a dimension's rows by key, as the warehouse is to have them."""
+        return {row[DIMENSION_KEYS[table]]: _as_loaded(row) for row in self.rows(table)}
+
+    def differences(self, *tables: str) -> list[str]:
+        """Compares tables with what the oracle wants of them."""
+        oracle = self._business.oracle
+        found: list[str] = []
+        for table in tables:
+            if table in RECORD_IDS:
+                found += differences_of(table, wanted_fact(oracle, table), self.fact(table))
+            else:
+                wanted = wanted_dimension(oracle, table)
+                found += differences_of(table, wanted, self.dimension(table))
+        return found
+
+
+class Warehouse:
+    """What a star schema is loaded into.
+
+    Attributes:
+        dsn: The warehouse.
+    """
+
+    def __init__(self, dsn: str, lake: Lake, business: Business) -> None:
+        self.dsn = dsn
+        self._lake = lake
+        self._business = business
+
+    def load(
+        self, *, is_rebuild: bool = False, seconds_left: Callable[[], float] = lambda: 600.0
+    ) -> LoadResult:
+        """Loads the star schema through the newest run."""
+        runs = self._business.runs
+        with psycopg.connect(self.dsn, autocommit=True, options="-c timezone=UTC") as connection:
+            return load(
+                connection,
+                self._lake,
+                LoadRequest(f"run-{runs}", runs, is_rebuild),
+                seconds_left=seconds_left,
+            )
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Returns the rows of every star table that has some."""
+        with psycopg.connect(self.dsn) as connection:
+            rows = {
+                table.name: connection.execute(
+                    sql.SQL("select * from {} order by 1").format(sql.Identifier(table.name))
+                ).fetchall()
+                for table in read_star_tables(connection, star_tables())
+            }
+        return {table: found for table, found in rows.items() if found}
+
+    def differences(self) -> list[str]:
+        """Compares every row with what the oracle wants."""
+        with psycopg.connect(self.dsn) as warehouse:
+            return history_differences(self._business.oracle, warehouse)
+
+
+def _as_loaded(row: Row) -> Row:
+    """Returns a row without the lake's own column, with the times that the lake has as text."""
+    return {
+        name: time.fromisoformat(value) if name.endswith("_time") else value
+        for name, value in row.items()
+        if name != "_sequence"
+    }
