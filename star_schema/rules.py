@@ -1,12 +1,14 @@
 """Rules that rows must satisfy: a demand in words, and a condition in Spark SQL.
 
-A declaration lists the columns of the common rules by name (`given`, `dates`, `amounts`) and writes
-any other rule out as `"demand" = "condition"`. A condition that is null counts as broken.
+A declaration lists the columns of the common rules by name (`given`, `dates`, `moments`, `amounts`)
+and writes any other rule as `"demand" = "condition"`. A condition that is null counts as broken.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+from star_schema.calendar import calendar
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,26 @@ class Rules:
         return self.stopping + self.quarantining
 
 
+_DATE: Final = Rule(
+    "{0} is a date, YYYY-MM-DD",
+    "cast(try_cast({0} as date) as string) = {0} and "
+    "try_cast({0} as date) between date'0001-01-01' and date'9999-12-31'",
+)
+# What is no date, or null, breaks the rule above or `given`: one reason is enough.
+_IN_CALENDAR: Final = Rule(
+    "{0} is between {first} and {last}",
+    "coalesce(try_cast({0} as date) between date'{first}' and date'{last}', true)",
+)
+_AMOUNT: Final = Rule(
+    "{0} has at most 28 digits before the point and 10 after it",
+    "cast({0} as string) rlike '^-?[0-9]{{1,28}}([.][0-9]{{0,10}}0*)?$'",
+)
+_GIVEN: Final = Rule("{0} is given", "{0} is not null")
 _VOCABULARY: Final = {
-    "dates": Rule(
-        "{} is a date, YYYY-MM-DD",
-        "cast(try_cast({0} as date) as string) = {0} and "
-        "try_cast({0} as date) between date'0001-01-01' and date'9999-12-31'",
-    ),
-    "amounts": Rule(
-        "{} has at most 28 digits before the point and 10 after it",
-        "cast({} as string) rlike '^-?[0-9]{{1,28}}([.][0-9]{{0,10}}0*)?$'",
-    ),
-    "given": Rule("{} is given", "{} is not null"),
+    "dates": (_DATE, _IN_CALENDAR),
+    "moments": (_IN_CALENDAR,),
+    "amounts": (_AMOUNT,),
+    "given": (_GIVEN,),
 }
 
 
@@ -73,9 +84,11 @@ def _expanded(section: Mapping[str, Any]) -> tuple[Rule, ...]:
         if isinstance(value, str):
             rules.append(Rule(name, value))
             continue
-        pattern = _VOCABULARY[name]
-        rules += (
-            Rule(pattern.demand.format(column), pattern.condition.format(column))
-            for column in value
-        )
+        patterns = _VOCABULARY[name]
+        rules += (_filled(pattern, column) for column in value for pattern in patterns)
     return tuple(rules)
+
+
+def _filled(pattern: Rule, column: str) -> Rule:
+    bounds = asdict(calendar())
+    return Rule(pattern.demand.format(column, **bounds), pattern.condition.format(column, **bounds))

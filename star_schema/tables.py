@@ -136,6 +136,7 @@ def _parsed(name: str, select: str, document: dict[str, Any]) -> StarTable:
         column: StarColumn(column, **entry) for column, entry in declared.pop("columns").items()
     }
     own = declared.pop("own_columns", ())
+    declared.pop("calendar", None)  # star_schema.calendar reads it
     return StarTable(
         name=name,
         kind=Kind(declared.pop("kind")),

@@ -41,6 +41,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
+_FIRST_DAY, _LAST_DAY = date(1900, 1, 1), date(2199, 12, 31)
 _WHOLE_DIGITS = 28
 _DECIMAL_PLACES = 10
 
@@ -249,6 +250,8 @@ def _payment(row: Row) -> Row:
 def _moments(row: Row) -> Row:
     created: datetime = row["created_at"]
     updated: datetime = row["last_updated"]
+    if not all(_FIRST_DAY <= moment.date() <= _LAST_DAY for moment in (created, updated)):
+        raise _MalformedError
     return {
         "created_date": created.date(),
         "created_time": created.time(),
@@ -261,9 +264,12 @@ def _date(text: str | None) -> date:
     if text is None or not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise _MalformedError
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise _MalformedError from error
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise _MalformedError
+    return day
 
 
 def _amount(value: Decimal | None) -> Decimal:

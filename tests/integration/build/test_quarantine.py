@@ -13,6 +13,9 @@ UNFIT = {
     "a date without leading zeros": ("payment_date", "2024-5-7"),
     "a day that does not exist": ("payment_date", "2023-02-29"),
     "a year that does not exist": ("payment_date", "0000-01-01"),
+    "a day before the calendar": ("payment_date", "1899-12-31"),
+    "a day after the calendar": ("payment_date", "2200-01-01"),
+    "the last day of all": ("payment_date", "9999-12-31"),
     "a date with a time": ("payment_date", "2024-05-17 00:00:00"),
     "a date and a new line": ("payment_date", "2024-05-17\n"),
     "a null date": ("payment_date", None),
@@ -50,7 +53,7 @@ def test_unfit_rows_wait_with_their_reason_and_all_others_arrive(
     for key, (column, value) in enumerate(UNFIT.values(), start=1):
         assert held[key]["star_table"] == "fact_payment"
         assert held[key]["run_id"] == "run-1"
-        assert [rule.split(" ")[0] for rule in held[key]["broken_rules"]] == [column]
+        assert {rule.split(" ")[0] for rule in held[key]["broken_rules"]} == {column}
         assert held[key]["reason"] is None
         assert json.loads(held[key]["source_row"])[column] == value
 
@@ -65,8 +68,11 @@ def test_the_jobs_output_says_how_many_rows_break_each_rule(
 
     said = [" ".join(line.split()) for line in caplog.messages]
     dates = sum(column == "payment_date" for column, _ in UNFIT.values())
+    beyond = 4  # three dates, and a year that does not exist
     assert said[:-1] == [
-        f"fact_payment {dates} rows to quarantine: payment_date is a date, YYYY-MM-DD",
+        f"fact_payment {dates - 3} rows to quarantine: payment_date is a date, YYYY-MM-DD",
+        f"fact_payment {beyond} rows to quarantine: "
+        "payment_date is between 1900-01-01 and 2199-12-31",
         f"fact_payment {len(UNFIT) - dates} rows to quarantine: "
         "payment_amount has at most 28 digits before the point and 10 after it",
     ]

@@ -38,10 +38,12 @@ def test_a_source_is_identified_by_its_own_id(source: str) -> None:
 
 
 @of_each_fact
-def test_a_fact_has_rules_for_every_date_and_decimal_that_its_select_casts(fact: StarTable) -> None:
+def test_a_fact_has_rules_for_every_date_moment_and_decimal_that_its_select_casts(
+    fact: StarTable,
+) -> None:
     casts = {cast.this.name for one in selects(fact) for cast in one.find_all(exp.Cast)}
 
-    assert ruled(fact, but=" is given") == casts - {"created_at", "last_updated"}
+    assert ruled(fact, but=" is given") == casts
 
 
 @of_each_fact
@@ -80,6 +82,10 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
     def put(toml: str) -> None:
         (tmp_path / files.SOURCES / "x.toml").write_text(toml)
+        (tmp_path / files.TABLES).mkdir(exist_ok=True)
+        (tmp_path / files.TABLES / "dim_date.toml").write_text(
+            "[calendar]\nfirst = 2001-02-03\nlast = 2004-05-06"
+        )
 
     return put
 
@@ -91,6 +97,7 @@ def test_the_vocabulary_expands_to_conditions_in_the_order_of_the_file(
 natural_key = "x_id"
 [rules]
 dates = ["day"]
+moments = ["made_at"]
 amounts = ["price"]
 "price is positive" = "price > 0"
 given = ["a", "b"]
@@ -105,6 +112,15 @@ given = ["x_id"]
             "day is a date, YYYY-MM-DD",
             "cast(try_cast(day as date) as string) = day and "
             "try_cast(day as date) between date'0001-01-01' and date'9999-12-31'",
+        ),
+        (
+            "day is between 2001-02-03 and 2004-05-06",
+            "coalesce(try_cast(day as date) between date'2001-02-03' and date'2004-05-06', true)",
+        ),
+        (
+            "made_at is between 2001-02-03 and 2004-05-06",
+            "coalesce(try_cast(made_at as date) between date'2001-02-03' and date'2004-05-06', "
+            "true)",
         ),
         (
             "price has at most 28 digits before the point and 10 after it",
