@@ -105,6 +105,26 @@ class Star:
         built = build_tables(self._spark, self._business.store, stars, request)
         return {table.table: table.rows for table in built}
 
+    def snapshots(self, table: str) -> list[int]:
+        """Returns a table's current snapshot and its ancestors, the newest first."""
+        held = self._catalog.load_table((self.database, table)).metadata
+        parents = {one.snapshot_id: one.parent_snapshot_id for one in held.snapshots}
+        found, snapshot = [], held.current_snapshot_id
+        while snapshot is not None:
+            found.append(snapshot)
+            snapshot = parents[snapshot]
+        return found
+
+    def call(self, procedure: str, table: str, *arguments: str) -> None:
+        """Calls a procedure of Iceberg, as another writer does."""
+        given = ", ".join((f"'{self.database}.{table}'", *arguments))
+        self._spark.newSession().sql(f"call glue_catalog.system.{procedure}({given})").collect()
+
+    def alter(self, table: str, change: str) -> None:
+        """Alters a table, as another writer does."""
+        session = self._spark.newSession()
+        session.sql(f"alter table glue_catalog.{self.database}.{table} {change}")
+
     def rows(self, table: str) -> list[Row]:
         """Returns a table's rows as the lake has them; none where there is no such table."""
         try:

@@ -1,0 +1,234 @@
+"""Rollbacks, compactions, branches and commits of others: the build is right, or says why not."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from pyspark.sql import SparkSession
+
+from glue_jobs.build import building
+from glue_jobs.build.lake import LakeTable
+from glue_jobs.build.maintenance import Retention, maintain_tables
+from pipeline.errors import CommitConflict, TableBuildFailed
+from tests.integration.build.world import Business, Star
+
+TABLES = ("fact_payment", "dim_design")
+COMMITS = ("append", "replace", "merge")
+Commit = Callable[..., int]
+
+
+def change(business: Business, run: int) -> None:
+    """Changes a payment and a design, adds a malformed payment, and captures that as a run."""
+    business.execute("update payment set payment_amount = %s where payment_id <= 3", run)
+    business.execute("update payment set payment_date = %s where payment_id = 4", f"day {run}")
+    business.execute("update design set design_name = %s where design_id <= 3", f"design {run}")
+    business.run()
+
+
+@pytest.fixture
+def three_runs(business: Business, star: Star) -> Business:
+    """A business whose three runs have been built one after another."""
+    for run in (1, 2, 3):
+        change(business, run)
+        star.build(*TABLES)
+    return business
+
+
+def before_commit(table_name: str, act: Callable[[], object], *, times: int = 1) -> Any:
+    """Has something happen right before the first commits of a table."""
+    left = iter(range(times))
+
+    def acting(commit: Commit) -> Commit:
+        def wrapper(table: LakeTable, *arguments: Any) -> int:
+            if table.name == table_name and next(left, None) is not None:
+                act()
+            return commit(table, *arguments)
+
+        return wrapper
+
+    replaced: dict[str, Any] = {name: acting(getattr(LakeTable, name)) for name in COMMITS}
+    return patch.multiple(LakeTable, **replaced)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_after_a_rollback_the_skipped_runs_are_applied_with_the_same_record_ids(
+    three_runs: Business, star: Star, table: str
+) -> None:
+    before = star.rows(table)
+    star.call("rollback_to_snapshot", table, str(star.snapshots(table)[-1]))
+
+    star.build(table)
+
+    assert star.differences(table) == []
+    assert sorted(map(str, star.rows(table))) == sorted(map(str, before))
+    change(three_runs, 4)
+    assert star.build(table) == {table: 3}
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_rollback_may_be_taken_back(three_runs: Business, star: Star, table: str) -> None:
+    newest, *_, first = star.snapshots(table)
+    star.call("rollback_to_snapshot", table, str(first))
+    star.call("set_current_snapshot", table, str(newest))
+
+    assert star.build(table) == {table: 0}
+    assert star.differences(table) == []
+
+
+def test_a_cherry_picked_run_is_refused_and_a_rebuild_corrects_it(
+    three_runs: Business, star: Star
+) -> None:
+    newest, *_, first = star.snapshots("fact_payment")
+    star.call("rollback_to_snapshot", "fact_payment", str(first))
+    star.call("cherrypick_snapshot", "fact_payment", str(newest))
+
+    said = (
+        r"fact_payment: LakeTableChanged: fact_payment has rows of run 3, but its snapshots say "
+        r"that it was built through run 1: .*\{\"rebuild\": true\}"
+    )
+    with pytest.raises(TableBuildFailed, match=said):
+        star.build(*TABLES)
+
+    star.build("fact_payment", rebuild=True)
+    assert star.differences(*TABLES) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tags_and_branches_say_nothing_of_the_table(
+    three_runs: Business, star: Star, spark: SparkSession, table: str
+) -> None:
+    first = star.snapshots(table)[-1]
+    star.alter(table, f"create tag kept as of version {first}")
+    star.alter(table, f"create branch others as of version {first}")
+    session = spark.newSession()
+    session.conf.set("spark.sql.iceberg.snapshot-property.applied-through", "9")
+    session.conf.set("spark.sql.iceberg.snapshot-property.run-id", "run-9")
+    name = f"glue_catalog.{star.database}.{table}"
+    session.table(f"{name}.branch_others").limit(1).writeTo(f"{name}.branch_others").append()
+    change(three_runs, 4)
+
+    assert star.build(table) == {table: 3}
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("expired", [False, True], ids=["kept", "expired"])
+def test_others_may_compact_a_table_and_expire_the_snapshots_that_name_the_run(
+    three_runs: Business, star: Star, table: str, expired: bool
+) -> None:
+    files = star.files(table)
+    star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
+    if expired:
+        old = "older_than => timestamp '2999-01-01 00:00:00', retain_last => 1"
+        star.call("expire_snapshots", table, old)
+        assert len(star.snapshots(table)) == 1
+    assert star.files(table) != files
+
+    assert star.build(table) == {table: 0}
+    change(three_runs, 4)
+    assert star.build(table) == {table: 3}
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("runs", [0, 1], ids=["first", "later"])
+def test_two_builds_of_one_run_give_each_row_once(
+    business: Business, star: Star, table: str, runs: int
+) -> None:
+    for run in range(runs):
+        change(business, run)
+        star.build(table)
+    change(business, 7)
+    barrier = threading.Barrier(2)
+
+    with (
+        before_commit(table, lambda: barrier.wait(60), times=2),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        builds = [pool.submit(star.build, table) for _ in range(2)]
+        rows = sorted(build.result()[table] for build in builds)
+
+    assert rows[0] == 0 < rows[1]
+    assert star.differences(table) == []
+    waiting = sorted(row["_sequence"] for row in star.rows("quarantine"))
+    assert waiting == ([*range(1, runs + 2)] if table == "fact_payment" else [])
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_build_and_a_maintenance_at_the_same_time_both_succeed(
+    three_runs: Business, star: Star, spark: SparkSession, table: str
+) -> None:
+    change(three_runs, 4)
+    change(three_runs, 5)
+    week = Retention(snapshot_days=7, snapshots=20, orphan_days=3)
+
+    def maintain() -> None:
+        star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
+        maintain_tables(spark, star.database, [table], week)
+
+    with before_commit(table, maintain):
+        star.build(table)
+
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_maintenance_does_not_take_back_what_a_build_says_meanwhile(
+    three_runs: Business, star: Star, spark: SparkSession, table: str
+) -> None:
+    star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
+    change(three_runs, 4)
+    week = Retention(snapshot_days=7, snapshots=20, orphan_days=3)
+
+    with before_commit(table, lambda: star.build(table)):
+        maintain_tables(spark, star.database, [table], week)
+
+    assert LakeTable(spark.newSession(), star.database, table).read_applied().through == 4
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_build_that_a_rebuild_overtakes_adds_nothing(
+    three_runs: Business, star: Star, table: str
+) -> None:
+    change(three_runs, 4)
+
+    with before_commit(table, lambda: star.build(table, rebuild=True)):
+        assert star.build(table) == {table: 0}
+
+    assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_rebuild_that_a_build_overtakes_is_made_again(
+    three_runs: Business, star: Star, table: str
+) -> None:
+    change(three_runs, 4)
+
+    with before_commit(table, lambda: star.build(table)):
+        star.build(table, rebuild=True)
+
+    assert star.differences(table) == []
+
+
+def test_a_table_that_others_commit_to_at_each_attempt_is_named(
+    three_runs: Business, star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(three_runs, 4)
+    attempts = []
+
+    def conflict(table: LakeTable, *arguments: object) -> int:
+        attempts.append(table.name)
+        raise CommitConflict("another writer committed to it")
+
+    monkeypatch.setattr(LakeTable, "merge", conflict)
+
+    with pytest.raises(TableBuildFailed, match=r"1 of 2 .*\(dim_design: CommitConflict: another"):
+        star.build(*TABLES)
+
+    assert attempts == ["dim_design"] * building.ATTEMPTS
+    assert star.differences("fact_payment") == []
