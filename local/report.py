@@ -18,6 +18,7 @@ from lambdas.load.lake import glue_catalog
 from local.execution import EndedState, EnteredState, Execution
 from local.stack import Stack
 from pipeline.reports import Reports
+from star_schema.tables import star_tables
 
 _SHOWN = ("Task", "Parallel")
 _STAR_TABLES: LiteralString = """
@@ -25,7 +26,7 @@ select relname::text
 from pg_class
 where relkind = 'r'
     and relnamespace = 'public'::regnamespace
-    and (relname like 'dim\\_%' or relname like 'fact\\_%')
+    and relname = any (%s)
 order by relname
 """
 _LOADED_BEFORE: LiteralString = (
@@ -96,6 +97,7 @@ class _StarRows:
     """One star table's rows: in the lake, in the warehouse, and those that came since a run."""
 
     table: str
+    is_fact: bool
     in_lake: int
     in_warehouse: int
     built: int
@@ -103,18 +105,21 @@ class _StarRows:
 
 def _star_rows(stack: Stack, output: dict[str, Any]) -> list[_StarRows]:
     catalog = glue_catalog(boto3.client("s3"))
+    declared = {star.name: star for star in star_tables()}
     with psycopg.connect(stack.warehouse_dsn) as warehouse:
         before = _count(warehouse, _LOADED_BEFORE, [output.get("sequence", 0)])
         found: list[_StarRows] = []
-        for (name,) in warehouse.execute(_STAR_TABLES).fetchall():
+        for (name,) in warehouse.execute(_STAR_TABLES, [[*declared]]).fetchall():
+            is_fact = declared[name].is_fact
             count = sql.SQL("select count(*) from {}").format(sql.Identifier(name))
             try:
                 table = catalog.load_table((stack.glue_database, name))
             except NoSuchTableError:
-                found.append(_StarRows(name, 0, _count(warehouse, count), 0))
+                found.append(_StarRows(name, is_fact, 0, _count(warehouse, count), 0))
                 continue
             built = table.scan(row_filter=f"_sequence > {before}").count()
-            found.append(_StarRows(name, table.scan().count(), _count(warehouse, count), built))
+            rows = table.scan().count()
+            found.append(_StarRows(name, is_fact, rows, _count(warehouse, count), built))
     return found
 
 
@@ -156,8 +161,8 @@ def _stages_table(execution: Execution, stars: list[_StarRows]) -> Table:
         table.add_column(name, justify="right")
     rows = {
         "Ingest": (execution.output.get("ingested") or {}).get("rows", 0),
-        "BuildDimensions": sum(star.built for star in stars if star.table.startswith("dim_")),
-        "BuildFacts": sum(star.built for star in stars if star.table.startswith("fact_")),
+        "BuildDimensions": sum(star.built for star in stars if not star.is_fact),
+        "BuildFacts": sum(star.built for star in stars if star.is_fact),
         "Load": (execution.output.get("loaded") or {}).get("rows", 0),
     }
     for state in execution.states:

@@ -35,6 +35,7 @@ from benchmarks.ingest.course import tell
 from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
 from benchmarks.workshop import workshop
 from pipeline.manifest import Manifest
+from star_schema.tables import star_tables
 
 _SECONDS_OF_A_LAP = 900.0
 _PACKAGES = ("duckdb", "pyspark")
@@ -214,7 +215,7 @@ def _once(course: _Course, contender: Contender, task: Task, limit_s: float) -> 
 
 def _first_run_differences(limit: Star, found: Star) -> tuple[str, ...]:
     """Compares the facts' versions of the first run; dimensions show the latest state alone."""
-    facts = {table: files for table, files in limit.items() if table.startswith("fact_")}
+    facts = {star.name: limit[star.name] for star in star_tables() if star.is_fact}
     return exactness.differences(facts, found, where="_sequence = 1")
 
 

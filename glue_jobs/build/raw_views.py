@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from glue_jobs.build.spark_sql import constant_rows, quoted
-from pipeline.manifest import Column, Manifest, ManifestStore
+from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
 
 _SPARK_TYPES = {
     "int16": "smallint",
@@ -28,6 +28,20 @@ _SPARK_TYPES = {
     "timestamp[us, tz=UTC]": "timestamp",
 }
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+
+
+def shows_all_keys(capture: TableCapture, key: str) -> bool:
+    """Returns whether an absent key has been deleted.
+
+    A sweep shows the columns that identified a row when it was made. Ingest once swept the primary
+    key, whatever its columns; it captures a table whole after it has swept others than now.
+
+    Args:
+        capture: A capture of a table.
+        key: The table's natural key.
+    """
+    swept = capture.natural_key or capture.primary_key
+    return capture.keys_swept and (not capture.key_files or key in swept)
 
 
 class RawViews:
@@ -55,10 +69,10 @@ class RawViews:
         Args:
             source: The source table.
             key: The name of its natural key.
-            runs: The runs. At least one has to have swept; one that swept an empty table has no row
-                here.
+            runs: The runs. The captures of at least one have to show all keys; one that shows an
+                empty table has no row here.
         """
-        swept = [run.tables[source] for run in runs if run.tables[source].keys_swept]
+        swept = [run.tables[source] for run in runs if shows_all_keys(run.tables[source], key)]
         parts = [
             (
                 tuple(column for column in table.columns if column.name == key),
@@ -73,18 +87,18 @@ class RawViews:
 
         The table is one that Ingest captures whole, so a state is one capture.
         """
-        captures = self._states_of(source, sequences)
+        captures = self.states_of(source, sequences)
         runs = {run.sequence: run for run in captures.values()}
         rows = self.captured_rows(source, runs.values(), head)
         return self._as_states(rows, captures)
 
     def state_keys(self, source: str, key: str, sequences: Iterable[int]) -> DataFrame:
         """Returns `key` and `_sequence` of every row that a table had as of each run."""
-        captures = self._states_of(source, sequences)
+        captures = self.states_of(source, sequences)
         runs = {run.sequence: run for run in captures.values()}
         return self._as_states(self.captured_keys(source, key, runs.values()), captures)
 
-    def _states_of(self, source: str, sequences: Iterable[int]) -> dict[int, Manifest]:
+    def states_of(self, source: str, sequences: Iterable[int]) -> dict[int, Manifest]:
         """Returns for each run the run that captured the table's state as of then."""
         newest = (
             (sequence, next(self._store.changes(source, after=0, through=sequence), None))

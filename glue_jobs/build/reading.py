@@ -11,7 +11,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.key_ranges import within_ranges
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.pending import Pending
-from glue_jobs.build.raw_views import RawViews
+from glue_jobs.build.raw_views import RawViews, shows_all_keys
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from glue_jobs.build.versions import touched_keys
 from pipeline.errors import SourceSchemaChanged, first_line
@@ -84,8 +84,11 @@ class StarReader:
         # A row of the first source is present even if a value that the raw zone cannot hold, its
         # own or that of a row that it joins, keeps it out of the SELECT.
         first = self._star.sources[0]
-        keys = self._views.state_keys(first, declared_source(first).natural_key, todo.runs)
-        return Captured(self._select(views, is_first=is_first), keys, tuple(todo.runs))
+        key = declared_source(first).natural_key
+        captures = self._views.states_of(first, todo.runs)
+        swept = tuple(n for n, run in captures.items() if shows_all_keys(run.tables[first], key))
+        keys = self._views.state_keys(first, key, swept) if swept else None
+        return Captured(self._select(views, is_first=is_first), keys, swept)
 
     def changes(self, todo: Pending, fit_rows: dict[str, DataFrame], *, is_first: bool) -> Captured:
         """Returns the rows of a SELECT that reads each source row by itself.
@@ -100,12 +103,12 @@ class StarReader:
             return Captured(rows, None, ())
         (source,) = self._star.sources
         runs = todo.captures[source]
-        swept = tuple(run.sequence for run in runs if run.tables[source].keys_swept)
+        key = declared_source(source).natural_key
+        swept = tuple(run.sequence for run in runs if shows_all_keys(run.tables[source], key))
         # A whole capture alone shows each of its keys: none of them can have gone.
         is_alone = is_first and len(runs) == 1 and not runs[0].tables[source].key_files
         if not swept or is_alone:
             return Captured(rows, None, swept)
-        key = declared_source(source).natural_key
         return Captured(rows, self._views.captured_keys(source, key, runs), swept)
 
     def _select(self, views: dict[str, DataFrame], *, is_first: bool) -> DataFrame:

@@ -11,6 +11,7 @@ import pg8000
 
 from lambdas.publish.s3_upload import s3_upload
 from pipeline.errors import DatabaseRefused, PipelineError, WarehouseUnavailable
+from star_schema.tables import star_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,8 +22,7 @@ _UNAVAILABLE = ("08", "53", "57")
 """Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
 _TABLES = (
     "select table_name from information_schema.tables where table_schema = current_schema() "
-    "and table_type = 'BASE TABLE' and (table_name like 'dim\\_%' or table_name like 'fact\\_%') "
-    "order by table_name"
+    "and table_type = 'BASE TABLE' and table_name = any (%s) order by table_name"
 )
 
 
@@ -82,10 +82,10 @@ def _ssl_context(mode: str) -> ssl.SSLContext | None:
     return context
 
 
-def star_tables(connection: pg8000.Connection) -> list[str]:
-    """Returns the names of the warehouse's star tables."""
+def _tables(connection: pg8000.Connection) -> list[str]:
+    """Returns the names of the star tables that the warehouse has."""
     cursor = connection.cursor()
-    cursor.execute(_TABLES)
+    cursor.execute(_TABLES, ([star.name for star in star_tables()],))
     return [str(row[0]) for row in cursor.fetchall()]
 
 
@@ -99,7 +99,7 @@ def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
         .to_json(orient="records", lines=True, date_format="iso", default_handler=str)
         .strip()
         .splitlines()
-        for table in star_tables(connection)
+        for table in _tables(connection)
     }
 
 
@@ -114,7 +114,7 @@ def write_extracts(connection: pg8000.Connection, bucket: str, client: "S3Client
         ObjectStoreUnavailable: Amazon S3 did not take a file; the one before is still there.
     """
     written: list[str] = []
-    for table in star_tables(connection):
+    for table in _tables(connection):
         key = f"extracts/{table}.csv"
         with s3_upload(bucket, key, client) as upload:
             connection.cursor().execute(

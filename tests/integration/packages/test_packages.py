@@ -157,7 +157,7 @@ def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tm
     assert "pipeline.errors.InvalidSettings: the environment variable" in done.stderr
 
 
-@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_package_has_the_declarations_of_the_star_tables(local_packages, function):
     code = "from star_schema.tables import star_tables; print(len(star_tables()))"
     done = _run(code, [local_packages / function])

@@ -1,14 +1,22 @@
 """Which runs a star table has to apply."""
 
+import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glue_jobs.build.pending import pending
+from glue_jobs.build.raw_views import shows_all_keys
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
 from star_schema.tables import star_table
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 DIM_STAFF = star_table("dim_staff")
 
@@ -26,7 +34,13 @@ def store(moto_aws: None) -> ManifestStore:
     return store
 
 
-def manifest(sequence: int, changed_in: Mapping[str, int]) -> Manifest:
+def manifest(
+    sequence: int,
+    changed_in: Mapping[str, int],
+    *,
+    previous: Mapping[str, int] | None = None,
+    not_taken: Mapping[str, str] | None = None,
+) -> Manifest:
     tables = {
         name: TableCapture(
             capture=Capture.WHOLE if last == sequence else Capture.NONE,
@@ -43,7 +57,8 @@ def manifest(sequence: int, changed_in: Mapping[str, int]) -> Manifest:
             statistics=Statistics(0, 0, 0, 0, None),
             content_digest=None,
             changed_in=last,
-            previous_change=0 if last == 1 else 1,
+            previous_change=(previous or {}).get(name, 0 if last == 1 else 1),
+            not_taken=(not_taken or {}).get(name, ""),
         )
         for name, last in changed_in.items()
     }
@@ -79,3 +94,104 @@ def test_a_source_that_is_gone_is_named(store: ManifestStore) -> None:
 
     with pytest.raises(SourceSchemaChanged, match="dim_staff reads department, which the source"):
         pending(store, DIM_STAFF, after=4, through=5)
+
+
+def test_a_joined_table_waits_for_a_run_that_has_all_its_sources(store: ManifestStore) -> None:
+    store.commit(
+        manifest(
+            5,
+            {"staff": 5, "department": 3},
+            previous={"staff": 4, "department": 1},
+            not_taken={"department": "permission denied"},
+        )
+    )
+
+    waiting = pending(store, DIM_STAFF, after=3, through=5)
+
+    assert (list(waiting.runs), waiting.head) == ([4], store.read(4))
+    assert waiting.waits == "run 5 did not take department: permission denied"
+    assert pending(store, DIM_STAFF, after=4, through=5).runs == {}
+    # Nothing changed in 6, but it has both: the change of 5 shows there.
+    store.commit(manifest(6, {"staff": 5, "department": 3}, previous={"staff": 4, "department": 1}))
+    assert sequences(store, after=4, through=6) == [6]
+    assert pending(store, DIM_STAFF, after=4, through=6).waits == ""
+
+
+def test_a_table_of_one_source_waits_for_no_run(store: ManifestStore) -> None:
+    store.commit(manifest(5, {"payment_type": 2}, not_taken={"payment_type": "locked"}))
+
+    todo = pending(store, star_table("dim_payment_type"), after=2, through=5)
+
+    assert (todo.runs, todo.head, todo.waits) == ({}, store.read(5), "")
+
+
+class Runs(ManifestStore):
+    """Manifests of runs that were drawn: which sources changed in each, and which it lacks."""
+
+    def __init__(self, drawn: list[tuple[set[str], set[str]]]) -> None:
+        super().__init__("raw", cast("S3Client", None))
+        self._runs: dict[int, Manifest] = {}
+        changes = {"staff": 0, "department": 0}
+        for sequence, (changed, lacking) in enumerate(drawn, start=1):
+            taken = changed - lacking
+            before = {
+                name: self._runs[sequence - 1].tables[name].previous_change if sequence > 1 else 0
+                for name in changes
+            }
+            previous = {name: changes[name] if name in taken else before[name] for name in changes}
+            changes |= dict.fromkeys(taken, sequence)
+            self._runs[sequence] = manifest(
+                sequence, changes, previous=previous, not_taken=dict.fromkeys(lacking, "locked")
+            )
+
+    def read(self, sequence: int) -> Manifest:
+        return self._runs[sequence]
+
+
+SOURCES = st.sets(st.sampled_from(["staff", "department"]))
+
+
+@given(
+    drawn=st.lists(st.tuples(SOURCES, SOURCES), min_size=1, max_size=8),
+    stops=st.sets(st.integers(1, 8)),
+)
+def test_however_builds_divide_the_runs_the_same_ones_are_applied(
+    drawn: list[tuple[set[str], set[str]]], stops: set[int]
+) -> None:
+    store, last = Runs(drawn), len(drawn)
+    complete = [n for n, (_, lacking) in enumerate(drawn, start=1) if not lacking]
+    changed = [n for n, (sources, lacking) in enumerate(drawn, start=1) if sources - lacking]
+    newest = max(complete, default=0)
+    wanted = {min(n for n in complete if n >= run) for run in changed if run <= newest}
+
+    applied: list[int] = []
+    after = 0
+    for through in sorted(stop for stop in stops | {last} if stop <= last):
+        todo = pending(store, DIM_STAFF, after=after, through=through)
+        applied += todo.runs
+        after = todo.head.sequence if todo.head else after
+
+    assert applied == sorted(wanted)
+    assert after == newest
+
+
+def capture(**fields: Any) -> TableCapture:
+    (found,) = manifest(1, {"payment": 1}).tables.values()
+    return dataclasses.replace(found, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shows"),
+    [
+        ({"files": ("a",)}, True),
+        ({"files": ("a",), "keys_swept": False}, False),
+        ({"key_files": ("k",), "natural_key": ("payment_id",), "primary_key": ("a", "b")}, True),
+        ({"key_files": ("k",), "primary_key": ("a", "payment_id")}, True),
+        ({"key_files": ("k",), "primary_key": ("a", "b")}, False),
+        ({"key_files": ("k",), "natural_key": ("a",), "primary_key": ("payment_id",)}, False),
+    ],
+)
+def test_a_capture_shows_all_keys_if_it_swept_the_natural_key(
+    fields: dict[str, Any], shows: bool
+) -> None:
+    assert shows_all_keys(capture(**fields), "payment_id") is shows

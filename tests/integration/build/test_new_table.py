@@ -1,0 +1,138 @@
+"""A star table that is added by three files alone flows from the source to the warehouse."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+
+from lambdas.load.migrations import Migration, migrations
+from star_schema import files
+from star_schema.tables import star_table
+from tests.integration.build.world import STARS, Business, Star, Warehouse
+from tests.template import ROOT
+
+DOCUMENTED = dict(
+    re.findall(
+        r"^`(\S[^`]*\.(?:sql|toml))`\n```\w+\n(.*?)^```",
+        (ROOT / "docs" / "adding-a-star-table.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+)
+"""The files of the documented example, by their paths."""
+FACT = {
+    # Neither the natural key nor the record id is where other tables have it.
+    "star_schema/definitions/tables/fact_transaction.sql": """
+select transaction_type, transaction_id, sales_order_id, _sequence from transaction
+""",
+    "star_schema/definitions/tables/fact_transaction.toml": """
+kind = "fact"
+comment = "Every version of every transaction"
+natural_key = "transaction_id"
+record_id = "version_number"
+sources = ["transaction"]
+[columns]
+version_number = { type = "bigint", comment = "Key: the version" }
+transaction_type = { type = "string", comment = "SALE or PURCHASE" }
+transaction_id = { type = "int", comment = "The transaction in the source" }
+sales_order_id = { type = "int", comment = "The sales order, of a sale" }
+""",
+    "lambdas/load/migrations/0099_transaction.sql": """
+create table fact_transaction (
+    version_number bigint primary key,
+    transaction_type varchar not null,
+    transaction_id integer not null,
+    sales_order_id integer,
+    is_deleted boolean not null,
+    run_id varchar not null
+);
+""",
+}
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], None]:
+    """Adds a star table by its files."""
+    folder = tmp_path / "definitions"
+    shutil.copytree(ROOT / "star_schema" / "definitions", folder)
+
+    def put(table: str, given: dict[str, str]) -> None:
+        select, declaration, migration = given.values()
+        (folder / files.TABLES / f"{table}.sql").write_text(select)
+        (folder / files.TABLES / f"{table}.toml").write_text(declaration)
+        step = Migration("0099.sql", migration, "1")
+        monkeypatch.setattr(files, "root", lambda: folder)
+        monkeypatch.setattr("lambdas.load.load.migrations", lambda: (*migrations(), step))
+        monkeypatch.setitem(STARS, table, star_table(table))
+
+    return put
+
+
+def rows(dsn: str, statement: LiteralString) -> list[Any]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_the_page_has_a_select_a_declaration_and_a_migration() -> None:
+    assert [Path(path).suffix for path in DOCUMENTED] == [".sql", ".toml", ".sql"]
+
+
+def test_the_documented_dimension_shows_the_latest_state(
+    business: Business,
+    star: Star,
+    new_warehouse: Callable[[Star, Business], Warehouse],
+    add: Callable[[str, dict[str, str]], None],
+) -> None:
+    warehouse = new_warehouse(star, business)
+    add("dim_department", DOCUMENTED)
+    business.run()
+    star.build("dim_department")
+    warehouse.load()
+    business.execute("update department set location = 'Leeds' where department_id = 2")
+    business.execute("insert into department (department_id, department_name) values (99, 'New')")
+    business.run()
+    star.build("dim_department")
+    warehouse.load()
+    business.execute("delete from department where department_id = 99")
+    business.run()
+    star.build("dim_department")
+    warehouse.load()
+
+    found = rows(
+        warehouse.dsn,
+        "select department_id, department_name, location, is_deleted, run_id from dim_department",
+    )
+    source = rows(business.dsn, "select department_id, department_name, location from department")
+    wanted = {(*row, False, "run-2" if row[0] == 2 else "run-1") for row in source}
+    assert set(found) == wanted | {(99, "New", None, True, "run-3")}
+    assert len(found) == 9
+
+
+def test_a_fact_keeps_every_version_wherever_its_key_stands(
+    business: Business,
+    star: Star,
+    new_warehouse: Callable[[Star, Business], Warehouse],
+    add: Callable[[str, dict[str, str]], None],
+) -> None:
+    warehouse = new_warehouse(star, business)
+    add("fact_transaction", FACT)
+    business.run()
+    star.build("fact_transaction")
+    warehouse.load()
+    business.execute("update transaction set transaction_type = 'X' where transaction_id = 2")
+    business.run()
+    star.build("fact_transaction")
+    warehouse.load()
+
+    count = len(rows(business.dsn, "select from transaction"))
+    assert rows(
+        warehouse.dsn,
+        "select version_number, transaction_type, run_id from fact_transaction "
+        "where transaction_id = 2 order by version_number",
+    )[1:] == [(count + 1, "X", "run-2")]
+    assert rows(warehouse.dsn, "select count(*), max(version_number) from fact_transaction") == [
+        (count + 1, count + 1)
+    ]
