@@ -43,11 +43,13 @@ class Build:
         crash_at: The commit, from 0, at which it crashes, if it does.
         is_committed: Whether that commit is made before the crash.
         is_rebuild: Whether everything is built again from raw.
+        others: What other writers do to each table before: "nothing", "roll back" or "compact".
     """
 
     crash_at: int | None = None
     is_committed: bool = False
     is_rebuild: bool = False
+    others: str = "nothing"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def histories() -> st.SearchStrategy[list[Day]]:
         ["leave", "one", "two", "same", "touch", "renew", "malformed", "delete"]
     )
     design = st.sampled_from(["leave", "one", "two", "delete"])
-    crash = st.builds(Build, crash_at=st.integers(0, 10), is_committed=st.booleans())
-    whole = st.builds(Build, is_rebuild=st.sampled_from([False, False, False, True]))
+    others = st.sampled_from(["nothing", "nothing", "roll back", "compact"])
+    crash = st.builds(Build, crash_at=st.integers(0, 10), is_committed=st.booleans(), others=others)
+    whole = st.builds(Build, is_rebuild=st.sampled_from([False, False, False, True]), others=others)
     builds = st.one_of(
         st.just(()),
         st.tuples(whole),
@@ -168,6 +171,8 @@ def _change_payment(business: Business, key: int, action: str) -> None:
 
 def _build(star: Star, build: Build, tables: Iterable[str]) -> bool:
     """Builds, and returns whether that came to its end."""
+    for table in tables:
+        _disturb(star, table, build.others)
     try:
         with _crash_at_commit(build):
             star.build(*tables, rebuild=build.is_rebuild)
@@ -176,6 +181,15 @@ def _build(star: Star, build: Build, tables: Iterable[str]) -> bool:
             raise
         return False
     return True
+
+
+def _disturb(star: Star, table: str, others: str) -> None:
+    """Has another writer change a table that there is."""
+    snapshots = star.snapshots(table) if star.rows(table) else []
+    if others == "roll back" and len(snapshots) > 1:
+        star.call("rollback_to_snapshot", table, str(snapshots[1]))
+    if others == "compact" and snapshots:
+        star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
 
 
 @contextmanager

@@ -33,7 +33,7 @@ OF_EVERY_KIND = [
     Day(
         payments=["one", "same", "one", "renew", "delete", "malformed"],
         designs=["one", "one"],
-        builds=(Build(crash_at=1, is_committed=True), Build()),
+        builds=(Build(crash_at=1, is_committed=True), Build(others="roll back")),
     ),
     Day(
         payments=["leave", "same", "leave", "touch", "one", "one"],
