@@ -110,7 +110,7 @@ class Star:
         held = self._catalog.load_table((self.database, table)).metadata
         parents = {one.snapshot_id: one.parent_snapshot_id for one in held.snapshots}
         found, snapshot = [], held.current_snapshot_id
-        while snapshot is not None:
+        while snapshot in parents:
             found.append(snapshot)
             snapshot = parents[snapshot]
         return found
