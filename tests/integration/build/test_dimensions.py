@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+from pyspark.sql import SparkSession
 
 from pipeline.errors import TableBuildFailed
 from star_schema.tables import StarColumn
@@ -129,3 +130,40 @@ def test_a_column_that_a_select_gains_arrives_with_a_rebuild(
 
     assert star.build("dim_currency", rebuild=True) == {"dim_currency": 3}
     assert all(row["created_at"] for row in star.rows("dim_currency"))
+
+
+def test_a_rebuild_has_the_years_that_versions_mention_and_no_others(
+    business: Business, star: Star, spark: SparkSession
+) -> None:
+    business.execute("update payment set payment_date = '2150-06-01' where payment_id = 1")
+    business.run()
+    star.build("dim_date")
+    business.execute("update payment set payment_date = '2024-06-01' where payment_id = 1")
+    business.run()
+    # A version of the pipeline without bounds has built such a year.
+    spark.newSession().sql(
+        f"insert into glue_catalog.{star.database}.dim_date select date'2300-12-31', 2300, 12, 31, "
+        "1, 'Monday', 'December', 4, false, 'run-1', 1"
+    )
+    star.build("dim_date")
+    assert max(star.dimension("dim_date")) == date(2300, 12, 31)
+
+    star.build("dim_date", rebuild=True)
+
+    assert max(star.dimension("dim_date")) == date(2150, 12, 31)
+    assert star.differences("dim_date") == []
+
+
+def test_a_date_beyond_the_calendar_makes_no_year(business: Business, star: Star) -> None:
+    business.execute("update payment set payment_date = '9999-12-31' where payment_id = 1")
+    business.execute("update sales_order set created_at = '1899-12-31' where sales_order_id = 1")
+    business.run()
+
+    star.build("dim_date", "fact_payment", "fact_sales_order")
+
+    assert star.differences("dim_date", "fact_payment", "fact_sales_order") == []
+    held = {row["star_table"]: row["broken_rules"] for row in star.rows("quarantine")}
+    assert held == {
+        "fact_payment": ["payment_date is between 1900-01-01 and 2199-12-31"],
+        "fact_sales_order": ["created_at is between 1900-01-01 and 2199-12-31"],
+    }
