@@ -23,7 +23,7 @@ WAITS_IN_RAW_QUARANTINE = "raw_quarantine"
 
 @dataclass(frozen=True)
 class StarFingerprints:
-    """What the source makes of a star table at one instant.
+    """The fingerprints of a star table's rows, computed from the source at one instant.
 
     The files are Parquet with the columns key (the star table's natural key), fingerprint, and
     waits_in: null, or where the source row has to be instead; its fingerprint is null then.
@@ -45,7 +45,7 @@ class StarFingerprints:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """Returns the fingerprints that JSON tells of."""
+        """Reads the fingerprints from JSON."""
         lists = {name: tuple(document[name]) for name in ("columns", "files")}
         return cls(**document | lists)
 

@@ -31,7 +31,7 @@ def in_duckdb(text: str) -> str:
 
 
 def _quick_cast(cast: exp.Cast) -> exp.Expr:
-    """Has a text become a wide decimal by way of a narrow one of as many decimals, if it fits.
+    """Casts a text to a wide decimal through a narrow one of the same scale, if it fits.
 
     DuckDB reads a decimal of more than 18 digits from text a hundred times as slowly.
     """
@@ -46,7 +46,7 @@ def _quick_cast(cast: exp.Cast) -> exp.Expr:
 
 
 def _own_functions(node: exp.Expr) -> exp.Expr:
-    """Replaces what sqlglot hands on by its name, though DuckDB counts and types it otherwise."""
+    """Replaces functions that sqlglot passes on by name but that DuckDB defines differently."""
     if isinstance(node, exp.Anonymous) and node.name.lower() == "weekday":
         return exp.paren(exp.func("isodow", *node.expressions) - 1)
     if isinstance(node, exp.GenerateSeries) and not node.args.get("step"):

@@ -1,4 +1,4 @@
-"""What the Glue jobs do: arguments in, star tables built or maintained, a line a table out."""
+"""The Glue jobs: parse the arguments, then build or maintain the star tables."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ _MAINTENANCE_ARGUMENTS = ["glue_database", "snapshot_days", "snapshots_kept", "o
 
 
 def run_job(arguments: list[str], is_mine: Callable[[StarTable], bool]) -> None:
-    """Builds the star tables that are this job's.
+    """Builds the star tables of this job.
 
     Args:
         arguments: The process's arguments, as AWS Glue passes them.

@@ -1,4 +1,4 @@
-"""A condition on keys that storage can use: few ranges, which file and row group metrics answer.
+"""A condition of a few key ranges, which file and row group metrics can answer.
 
 A semi-join finds the rows of some keys by reading all rows. Where rows are sorted by their key, the
 ranges that the keys lie in let Iceberg leave out the files, and Parquet the row groups, that hold
@@ -13,7 +13,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.spark_sql import literal
 
 RANGES: Final = 32
-"""How many ranges a condition has at most: so many keys, if there are no more, are exact."""
+"""The maximum number of ranges of a condition; no more keys than this are listed one by one."""
 
 
 def within_ranges(keys: DataFrame, column: str) -> str:

@@ -42,7 +42,7 @@ _COMPACTION: Final = {
 
 @dataclass(frozen=True)
 class Retention:
-    """What is kept although no reader of now needs it.
+    """What maintenance keeps although no current reader needs it.
 
     Attributes:
         snapshot_days: How long a snapshot is kept: so far back time travel reaches.
@@ -58,7 +58,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much the newest snapshot of a table has: data files, and their bytes."""
+    """The data files of a table's newest snapshot, and their bytes."""
 
     files: int
     size: int
@@ -66,7 +66,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Maintained:
-    """What became of one table.
+    """The result of one table's maintenance.
 
     Attributes:
         table: Its name.
@@ -97,7 +97,7 @@ class Maintained:
 def maintain_tables(
     spark: SparkSession, database: str, names: Iterable[str], retention: Retention
 ) -> tuple[Maintained, ...]:
-    """Maintains tables, and says of each what became of it.
+    """Maintains tables, and returns the result for each.
 
     A table that no build has made yet is left out. One that fails does not stop the others.
 

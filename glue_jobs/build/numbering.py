@@ -1,4 +1,4 @@
-"""Numbers rows in one order over all partitions, without bringing them together in one.
+"""Numbers rows in one order over all partitions, without one partition for all rows.
 
 Each partition knows the place of its rows; what came before it is a sum of counts. So the numbers
 need one pass over the rows, which are kept as they are, and a second one that adds a constant to
@@ -14,7 +14,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.spark_sql import constant_rows
 
 _PLACE_BITS = 33
-"""What `monotonically_increasing_id` has for a row's place; above them is its partition."""
+"""The bits of `monotonically_increasing_id` for a row's place; its partition is above them."""
 
 _SHIFTS = "_part bigint, _sequence bigint, _shift bigint"
 
@@ -22,7 +22,7 @@ _SHIFTS = "_part bigint, _sequence bigint, _shift bigint"
 def numbered(
     versions: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
 ) -> DataFrame:
-    """Gives versions with their numbers: in the order of `_sequence`, key and `is_deleted`.
+    """Returns versions with numbers in the order of `_sequence`, key and `is_deleted`.
 
     Args:
         versions: Rows of which each partition holds a range of keys, in the partitions' order, as
@@ -51,13 +51,13 @@ def numbered(
 def numbered_in_one_partition(
     versions: DataFrame, *, key: str, name: str, start: int, of_one_run: bool
 ) -> DataFrame:
-    """Does as `numbered` for versions in one partition, where a row's place is its number."""
+    """Numbers versions in one partition, where a row's place is its number."""
     placed = in_places(versions, key=key, of_one_run=of_one_run)
     return placed.select((f.col("_place") + (start + 1)).alias(name), *versions.columns)
 
 
 def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
-    """Returns versions in their order within each partition, with `_place`, which tells it.
+    """Returns versions sorted within each partition, with their order in `_place`.
 
     Args:
         versions: As `numbered` takes them.
@@ -70,7 +70,7 @@ def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
 
 
 def _shifts(placed: DataFrame, start: int) -> list[dict[str, int]]:
-    """Returns for each partition and run what makes the number of a row of its place."""
+    """Returns for each partition and run the difference of a row's number and its place."""
     counts = (
         placed.groupBy(f.shiftright("_place", _PLACE_BITS).alias("part"), "_sequence")
         .agg(f.min("_place").alias("first"), f.count("*").alias("rows"))

@@ -107,7 +107,7 @@ class RawViews:
         return {sequence: run for sequence, run in newest if run is not None}
 
     def _as_states(self, rows: DataFrame, captures: dict[int, Manifest]) -> DataFrame:
-        """Gives each captured row to the runs whose state it belongs to."""
+        """Repeats each captured row for the runs whose state it belongs to."""
         mapping = constant_rows(
             self._spark,
             ({"_sequence": run.sequence, "_state": state} for state, run in captures.items()),
@@ -122,7 +122,7 @@ class RawViews:
     def _read(
         self, parts: list[tuple[tuple[Column, ...], tuple[str, ...]]], columns: tuple[Column, ...]
     ) -> DataFrame:
-        """Reads files whose columns may have changed between runs, in the columns of now.
+        """Reads files whose columns may have changed between runs, in the newest columns.
 
         A column whose type differs between files is read as text, which every type has exactly;
         the SELECT casts it. A column that a file lacks is null there, and one that the source has

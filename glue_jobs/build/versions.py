@@ -29,9 +29,9 @@ def new_versions(
         key: The name of the natural key's column.
         known: The latest version that the table holds of each of the `touched_keys`, or of more
             keys: `key`, the content's columns, `is_deleted`; None for an empty table.
-        present: The keys that a complete look at the source found: `key` (by that name) and
-            `_sequence`; None where no run looked.
-        swept: The sequences of those runs: any key that is not in `present` then had gone.
+        present: Keys found by each sweep: `key` (by that name) and `_sequence`; None if no run
+            swept.
+        swept: The sequences of those runs. A key that is not in `present` had been deleted.
         in_one_partition: Whether to bring all rows into one partition. Otherwise they are
             range-partitioned by key; Spark samples all rows first.
 
@@ -95,7 +95,7 @@ def _states(
 
 
 def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
-    """Returns a deletion for each key and each complete look at the source that missed it."""
+    """Returns a deletion for each key and each sweep that did not find it."""
     return _missed(states.select("_key").distinct(), present, swept).select(
         "_key",
         f.lit(None).cast(states.schema["_content"].dataType).alias("_content"),
@@ -105,7 +105,7 @@ def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> D
 
 
 def _missed(keys: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
-    """Returns `_key` and `_sequence` for each key and each complete look that missed it."""
+    """Returns `_key` and `_sequence` for each key and each sweep that did not find it."""
     looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
     return keys.select("_key", looks.alias("_sequence")).join(
         present.select(f.col("key").alias("_key"), "_sequence"),
@@ -124,7 +124,7 @@ def _history() -> WindowSpec:
 
 
 def _filled(states: DataFrame) -> DataFrame:
-    """Gives deletions the content of the state before; one without any never was a row."""
+    """Copies the content of the state before into deletions; drops those without one."""
     content = f.last("_content", ignorenulls=True).over(_history())
     return states.withColumn("_content", content).where("_content is not null")
 

@@ -1,11 +1,11 @@
-"""Fingerprints of the star rows that the source makes, in the run's own snapshot.
+"""Fingerprints of the star rows, computed from the source in the run's snapshot.
 
-`verify` holds them against the star schema. Every SELECT is run here once more: by DuckDB instead
-of Spark, over the source's own rows instead of the raw zone's history, typed as Ingest captures
-them. Rows that the rules or the raw types keep out are named as what waits.
+`verify` compares them with the star schema. DuckDB runs each SELECT over the source's rows, in the
+types that Ingest captures; Spark runs the same text over the raw zone. A row that a rule or a raw
+type excludes is marked as waiting.
 
-Tables are read chunk by chunk, so that memory and disk stay the same whatever their size. Only
-tables that a SELECT joins, which Ingest takes whole at any change, are held side by side.
+Tables are read in chunks, so that memory and disk do not grow with them. Only tables that a SELECT
+joins are kept until the end.
 """
 
 import tempfile
@@ -51,7 +51,7 @@ def fingerprint_stars(
         seconds_left: How long the caller may still run.
 
     Returns:
-        What there is to compare with, or None where the time does not suffice.
+        The fingerprints; None if the time does not suffice.
 
     Raises:
         PipelineError: The source or Amazon S3 failed.
@@ -76,7 +76,7 @@ def fingerprint_stars(
 
 @dataclass
 class _Star:
-    """What is known of a star table so far."""
+    """The state of one star table's fingerprints."""
 
     table: StarTable
     columns: Columns = ()
@@ -90,13 +90,13 @@ class _Star:
 
     @property
     def is_chunked(self) -> bool:
-        """Whether each chunk of a source gives rows by itself, as long as nothing has failed."""
+        """Whether the SELECT runs on each chunk by itself; not after a failure."""
         return not self.table.joined_sources and not self.failure
 
 
 @contextmanager
 def _noting_failure(*stars: _Star) -> Iterator[None]:
-    """Keeps what a SELECT, or a rule of its source, fails with: the build says so as well."""
+    """Records the error of a SELECT or of a rule: the build reports it as well."""
     try:
         yield
     except (duckdb.Error, SqlglotError) as error:
@@ -105,7 +105,7 @@ def _noting_failure(*stars: _Star) -> Iterator[None]:
 
 
 class _Fingerprinting:
-    """Reads the tables one after another, and has the SELECTs run over what was read."""
+    """Reads the tables one after another, and runs the SELECTs on their chunks."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Fingerprinting:
         self._put = put
 
     def result(self) -> tuple[StarFingerprints, ...]:
-        """Returns what was found of every star table."""
+        """Returns the fingerprints of every star table."""
         return tuple(
             StarFingerprints(
                 table=star.table.name,
@@ -142,7 +142,7 @@ class _Fingerprinting:
         )
 
     def run(self, seconds_left: Callable[[], float]) -> bool:
-        """Goes through all tables, and returns whether the time sufficed."""
+        """Reads all tables; returns whether the time sufficed."""
         self._begin()
         longest = 0.0
         for table in self._sources.values():
@@ -156,7 +156,7 @@ class _Fingerprinting:
         return True
 
     def _begin(self) -> None:
-        """Shows every source without rows, which says what columns the SELECTs give."""
+        """Shows every source without rows, which gives the columns of the SELECTs."""
         for table in self._sources.values():
             nothing = self._nothing_of(table)
             self._reader.take(table, table.columns, sql.SQL("false"), nothing, self._values)
@@ -168,7 +168,7 @@ class _Fingerprinting:
                 star.columns = self._selects.begin(star.table)
 
     def _read(self, table: SourceTable, chunk: Chunk) -> None:
-        """Reads a chunk, and takes what the SELECTs make of it."""
+        """Reads a chunk, and runs the SELECTs on it."""
         reading = [star for star in self._stars if table.name in star.table.sources]
         for taken in self._reader.take_chunk(
             table, table.columns, chunk, sql.SQL("true"), path=self._rows, quarantine=self._values
@@ -187,7 +187,7 @@ class _Fingerprinting:
             self._show_nothing(table.name)
 
     def _add(self, star: _Star, table: SourceTable) -> None:
-        """Takes what a SELECT makes of the rows that have been read of one of its sources."""
+        """Runs a SELECT on a chunk of one of its sources."""
         if star.is_cumulative:
             self._selects.grow(star.table)
             return
@@ -199,7 +199,7 @@ class _Fingerprinting:
             self._keep(star, broken)
 
     def _end(self) -> None:
-        """Takes what could only be known now that all has been read."""
+        """Writes the fingerprints that need all chunks."""
         for star in self._stars:
             if star.failure:
                 continue
@@ -213,7 +213,7 @@ class _Fingerprinting:
                     self._keep(star, lost)
 
     def _keep(self, star: _Star, rows: int) -> None:
-        """Puts the file of fingerprints that was written into the raw bucket, if it has rows."""
+        """Uploads the file of fingerprints, if it has rows."""
         if rows:
             name = f"{star.table.name}-{len(star.files):04d}.parquet"
             star.files.append(self._put(name, self._made))

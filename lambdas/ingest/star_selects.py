@@ -1,4 +1,4 @@
-"""The star tables' SELECTs, run by DuckDB over what was read of the source."""
+"""Runs the star tables' SELECTs in DuckDB over rows of the source."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +24,7 @@ Columns = tuple[tuple[str, str], ...]
 
 
 class StarSelects:
-    """A DuckDB whose views are the source tables, as far as they are shown to it.
+    """A DuckDB database whose views are the source tables.
 
     Args:
         folder: Where it puts what its memory does not hold.
@@ -48,7 +48,7 @@ class StarSelects:
         self._run("create table lost (source varchar, key varchar)")
 
     def close(self) -> None:
-        """Lets DuckDB go."""
+        """Closes the database."""
         self._duckdb.close()
 
     def __enter__(self) -> Self:
@@ -58,22 +58,22 @@ class StarSelects:
         self.close()
 
     def show(self, source: str, rows: Path) -> None:
-        """Shows those rows of a Parquet file that keep the table's rules, and no others of it."""
+        """Makes the rows of a Parquet file that satisfy the table's rules the view's only rows."""
         self._view(source, f"from {_parquet(rows)} where {_keeps_rules(source)}")
 
     def hold(self, source: str, rows: Path) -> None:
-        """Keeps the rows of a Parquet file, for `show_held`."""
+        """Adds the rows of a Parquet file to those of `show_held`."""
         table = f"held.{identifier(source)}"
         self._run(f"create table if not exists {table} as from {_parquet(rows)} limit 0")
         self._run(f"insert into {table} from {_parquet(rows)}")
 
     def show_held(self, sources: Iterable[str]) -> None:
-        """Shows all rows that were kept of some tables, whatever their rules."""
+        """Makes all held rows of some tables the views' rows, whatever their rules."""
         for source in sources:
             self._view(source, f"from held.{identifier(source)}")
 
     def lose(self, source: str, values: Path) -> None:
-        """Keeps the keys of rows that the raw zone cannot hold, from the file of their values."""
+        """Records the keys of rows that the raw zone cannot hold, from the file of their values."""
         name = literal(f'$."{declared_source(source).natural_key}"')
         self._run(
             f"insert into lost select distinct {literal(source)}, "  # noqa: S608  # nosec B608
@@ -100,7 +100,7 @@ class StarSelects:
         return columns
 
     def grow(self, star: StarTable) -> None:
-        """Lets a SELECT that reads its own table add what it makes of the rows that are shown.
+        """Adds the rows of a SELECT that reads its own table.
 
         Raises:
             duckdb.Error: The SELECT fails.
@@ -114,7 +114,7 @@ class StarSelects:
         self._run(f"create or replace table held.{star.name} as from grown")
 
     def write(self, star: StarTable, columns: Columns, path: Path) -> int:
-        """Writes the fingerprints of what a SELECT makes of the rows that are shown.
+        """Writes the fingerprints of a SELECT's rows.
 
         Raises:
             duckdb.Error: The SELECT fails.
@@ -138,7 +138,7 @@ class StarSelects:
         )
 
     def write_lost(self, star: StarTable, columns: Columns, path: Path) -> int:
-        """Writes the keys of rows that are not made, as the raw zone cannot hold what they need."""
+        """Writes the keys of rows that are missing because the raw zone cannot hold a value."""
         lost = f"select key from lost where source = {literal(star.sources[0])}"  # noqa: S608  # nosec B608
         if star.joined_sources:
             key = identifier(declared_source(star.sources[0]).natural_key)
@@ -184,6 +184,6 @@ def _waiting(key: str, star: StarTable, columns: Columns, where: str) -> str:
 
 
 def iso_4217() -> str:
-    """Returns DuckDB's statement that makes the currencies' table, as the SELECTs read it."""
+    """Returns DuckDB's statement that creates the table iso_4217."""
     values = ", ".join(f"({literal(code)}, {literal(name)})" for code, name in currencies())
     return f"create table iso_4217 as from (values {values}) as iso (code, name)"
