@@ -1,12 +1,8 @@
 """Connections to the two databases, and the one place where psycopg's errors are translated.
 
-Credentials are fetched for every connection, since Amazon RDS rotates them. A secret is JSON in
-the form that RDS itself writes (host, port, username, password, dbname; AWS Secrets Manager User
-Guide, "JSON structure of AWS Secrets Manager secrets"); any other keyword that libpq knows is
-handed on as it is.
+Credentials are read for every connection, because Amazon RDS rotates them: pipeline/secret.py.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,32 +10,29 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import errors as postgres
 
 from pipeline.errors import (
     DatabaseRefused,
-    InvalidSettings,
-    ObjectStoreUnavailable,
     PipelineError,
     SourceBusy,
     SourceUnavailable,
     WarehouseBusy,
     WarehouseUnavailable,
+    first_line,
 )
+from pipeline.secret import Login, malformed_secret, read_login
+from pipeline.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-_KEYWORDS = {"username": "user"}
-_NOT_FOR_LIBPQ = ("engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn")
-_CONNECT_SECONDS = 10
 EXACT_TEXT = (
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex "
     "-c extra_float_digits=1"
 )
 """A role or a database can have settings of its own, in which values read otherwise."""
-_WHEREABOUTS = ("host", "hostaddr", "service")
+_CONNECT_SECONDS = 10
 _MALFORMED = "connection is bad: invalid"
 _REFUSALS = (
     "authentication failed",
@@ -49,6 +42,8 @@ _REFUSALS = (
     "permission denied",
     "does not exist",
     "does not support SSL",
+    "certificate verify failed",
+    "server certificate for",
 )
 """What libpq says of a refused connection, of which it gives no error code."""
 
@@ -82,14 +77,12 @@ class Database:
 
     Attributes:
         role: Which one it is, for messages and for the errors' names.
-        secret_arn: The secret with its address and credentials.
-        ssl_mode: libpq's sslmode, unless the secret has its own.
+        settings: What the stack says about it.
         options: Settings of every session, in the form of libpq's `options`.
     """
 
     role: Role
-    secret_arn: str
-    ssl_mode: str
+    settings: DatabaseSettings
     options: str = EXACT_TEXT
 
     def connect(self, client: "SecretsManagerClient") -> psycopg.Connection:
@@ -98,56 +91,45 @@ class Database:
         Raises:
             SourceUnavailable: The source cannot be reached (WarehouseUnavailable likewise).
             DatabaseRefused: It refuses the credentials.
-            InvalidSettings: The secret is missing or is not of the form.
+            InvalidSettings: The secret is missing or malformed.
+            AccessRefused: The function may not read the secret.
         """
-        keywords = self._keywords(self._secret(client))
+        login = read_login(self.role, self.settings, client)
         with translated_errors(self.role):
             try:
-                return psycopg.connect(**keywords)
+                return self._open(login)
             except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
                 if isinstance(error, psycopg.OperationalError) and _MALFORMED not in str(error):
                     raise
-                raise self._malformed(_first_line(error)) from error
+                reason = first_line(error)
+                raise malformed_secret(self.role, self.settings.secret_arn, reason) from error
 
-    def _secret(self, client: "SecretsManagerClient") -> str:
+    def _open(self, login: Login) -> psycopg.Connection:
         try:
-            answer = client.get_secret_value(SecretId=self.secret_arn)
-        except client.exceptions.ResourceNotFoundException as error:
-            raise InvalidSettings(
-                f"there is no secret {self.secret_arn} for the {self.role} database: give the "
-                "stack the ARN of one that exists"
-            ) from error
-        except (BotoCoreError, ClientError) as error:
-            raise ObjectStoreUnavailable(
-                f"could not read the secret of the {self.role} database: {error}"
-            ) from error
-        return answer.get("SecretString", "")
+            return psycopg.connect(**self._keywords(login), password=login.password)
+        except psycopg.Error as error:
+            # The frames of psycopg hold the password.
+            raise error.with_traceback(None) from None
 
-    def _keywords(self, secret: str) -> dict[str, Any]:
-        try:
-            keywords = {
-                _KEYWORDS.get(name, name): value
-                for name, value in json.loads(secret).items()
-                if name not in _NOT_FOR_LIBPQ
-            }
-        except (ValueError, AttributeError) as error:
-            raise self._malformed("it is no JSON object") from error
-        if not any(keywords.get(name) for name in _WHEREABOUTS):
-            raise self._malformed("it names no host")
+    def _keywords(self, login: Login) -> dict[str, Any]:
         return {
-            "sslmode": self.ssl_mode,
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "totesys-pipeline",
             "client_encoding": "utf8",
             "options": self.options,
-            **keywords,
+            **login.keywords,
         }
 
-    def _malformed(self, reason: str) -> InvalidSettings:
-        return InvalidSettings(
-            f"the secret of the {self.role} database is not JSON with host, port, username, "
-            f"password and dbname ({reason}): correct {self.secret_arn}"
-        )
+
+def login_of(connection: psycopg.Connection) -> Login:
+    """Returns how to connect once more to the server of a connection, and to no other server.
+
+    A name may lead to several servers; the address of the connection leads to its own.
+    """
+    info = connection.info
+    server = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+    keywords = info.get_parameters() | {name: value for name, value in server.items() if value}
+    return Login(keywords, info.password or None)
 
 
 @contextmanager
@@ -163,25 +145,25 @@ def translated_errors(role: Role) -> Iterator[None]:
         yield
     except _BUSY[role] as error:
         raise _named(role, SourceBusy, WarehouseBusy)(
-            f"the {role} database gave up: {_first_line(error)}"
+            f"the {role} database gave up: {first_line(error)}"
         ) from error
     except (postgres.InvalidAuthorizationSpecification, postgres.InsufficientPrivilege) as error:
         raise DatabaseRefused(
-            f"the {role} database refused: {_first_line(error)}; grant its role what "
+            f"the {role} database refused: {first_line(error)}; grant its role what "
             "docs/operations.md lists"
         ) from error
     except psycopg.OperationalError as error:
         if any(refusal in str(error) for refusal in _REFUSALS):
             raise DatabaseRefused(
-                f"the {role} database refused the connection: {_first_line(error)}; correct its "
+                f"the {role} database refused the connection: {first_line(error)}; correct its "
                 "secret, or its role's rights"
             ) from error
         raise _named(role, SourceUnavailable, WarehouseUnavailable)(
-            f"the {role} database cannot be reached: {_first_line(error)}"
+            f"the {role} database cannot be reached: {first_line(error)}"
         ) from error
     except psycopg.Error as error:
         raise DatabaseRefused(
-            f"the {role} database rejected a statement: {_first_line(error)}"
+            f"the {role} database rejected a statement: {first_line(error)}"
         ) from error
 
 
@@ -189,8 +171,3 @@ def _named(
     role: Role, source: type[PipelineError], warehouse: type[PipelineError]
 ) -> type[PipelineError]:
     return source if role is Role.SOURCE else warehouse
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

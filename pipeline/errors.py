@@ -117,5 +117,5 @@ class VerificationFailed(PermanentError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns what an error says, without the trace that a driver may have put below it."""
-    return next(iter(str(error).splitlines()), "")
+    """Returns the first line of an error's message, or the error's name if it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

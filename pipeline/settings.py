@@ -1,25 +1,173 @@
-"""Settings of the deployment, read from the environment in one place."""
+"""Settings of the functions. template.yaml sets them as environment variables.
+
+A function reads all its settings at once, by the class that is named after it.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from pipeline.errors import InvalidSettings
 
+PORTS = range(1, 65536)
+_READERS = range(1, 9)
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""The values of libpq's sslmode, from the weakest to the strongest."""
 
-def required(name: str, environment: Mapping[str, str] | None = None) -> str:
-    """Returns the environment variable `name`.
 
-    Args:
-        name: The variable, as template.yaml sets it.
-        environment: Where to look; the process's own environment unless given.
+@dataclass(frozen=True)
+class Environment:
+    """Environment variables. An empty one counts as not set.
 
-    Raises:
-        InvalidSettings: The variable is not set, or is empty.
+    Every method raises InvalidSettings if the variable is malformed, or is not set and has no
+    default.
     """
-    value = (os.environ if environment is None else environment).get(name, "")
-    if not value:
-        raise InvalidSettings(
-            f"the environment variable {name} is not set: template.yaml sets it for every function "
-            "that needs it, so redeploy the stack"
+
+    variables: Mapping[str, str]
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Returns a variable as it is."""
+        value = self.variables.get(name) or default
+        if value is None:
+            raise InvalidSettings(
+                f"the environment variable {name} is not set: template.yaml sets it for every "
+                "function that needs it, so redeploy the stack"
+            )
+        return value
+
+    def choice(self, name: str, allowed: Iterable[str], default: str) -> str:
+        """Returns a variable that has one of some values."""
+        value = self.text(name, default)
+        if value not in allowed:
+            raise _malformed(name, value, f"is none of {', '.join(allowed)}")
+        return value
+
+    def number(self, name: str, allowed: range, default: int) -> int:
+        """Returns a variable that is a whole number in a range."""
+        value = self.text(name, str(default))
+        if not value.isdecimal() or int(value) not in allowed:
+            raise _malformed(
+                name, value, f"is no whole number from {allowed.start} to {allowed.stop - 1}"
+            )
+        return int(value)
+
+
+def _malformed(name: str, value: str, reason: str) -> InvalidSettings:
+    return InvalidSettings(
+        f"the environment variable {name} is {value!r}, which {reason}: correct the stack's "
+        "parameter that sets it"
+    )
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """What the stack says about a database. Its secret takes precedence.
+
+    Attributes:
+        secret_arn: The secret with the credentials.
+        ssl_mode: libpq's sslmode.
+        host: The server's name; empty if the secret has it.
+        port: The server's port, unless the secret has it.
+        name: The database's name; empty if the secret has it.
+    """
+
+    secret_arn: str
+    ssl_mode: str = "verify-full"
+    host: str = ""
+    port: int = 5432
+    name: str = ""
+
+    @classmethod
+    def read(cls, prefix: str, environment: Environment) -> Self:
+        """Reads the settings whose names begin with a prefix, such as `SOURCE`."""
+        return cls(
+            secret_arn=environment.text(f"{prefix}_SECRET_ARN"),
+            ssl_mode=environment.choice("DATABASE_SSL_MODE", SSL_MODES, cls.ssl_mode),
+            host=environment.text(f"{prefix}_HOST", ""),
+            port=environment.number(f"{prefix}_PORT", PORTS, cls.port),
+            name=environment.text(f"{prefix}_DATABASE", ""),
         )
-    return value
+
+
+class _Settings:
+    @classmethod
+    def read(cls, variables: Mapping[str, str] = os.environ) -> Self:
+        """Reads the environment variables.
+
+        Raises:
+            InvalidSettings: A setting is missing or malformed.
+        """
+        return cls._of(Environment(variables))
+
+    @classmethod
+    def _of(cls, environment: Environment) -> Self:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class IngestSettings(_Settings):
+    """Settings of Ingest: the source, the raw bucket, how many connections read at once."""
+
+    source: DatabaseSettings
+    raw_bucket: str
+    readers: int
+    metrics_namespace: str
+
+    @classmethod
+    def _of(cls, environment: Environment) -> Self:
+        return cls(
+            source=DatabaseSettings.read("SOURCE", environment),
+            raw_bucket=environment.text("RAW_BUCKET"),
+            readers=environment.number("READERS", _READERS, 2),
+            metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
+        )
+
+
+@dataclass(frozen=True)
+class LoadSettings(_Settings):
+    """Settings of Load: the warehouse, the raw bucket, the lake's Glue database, the metrics."""
+
+    warehouse: DatabaseSettings
+    raw_bucket: str
+    glue_database: str
+    metrics_namespace: str
+
+    @classmethod
+    def _of(cls, environment: Environment) -> Self:
+        return cls(
+            warehouse=DatabaseSettings.read("WAREHOUSE", environment),
+            raw_bucket=environment.text("RAW_BUCKET"),
+            glue_database=environment.text("GLUE_DATABASE"),
+            metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
+        )
+
+
+@dataclass(frozen=True)
+class PublishSettings(_Settings):
+    """Settings of Publish: the warehouse, the buckets, the raw zone's Glue database."""
+
+    warehouse: DatabaseSettings
+    raw_bucket: str
+    lake_bucket: str
+    raw_glue_database: str
+
+    @classmethod
+    def _of(cls, environment: Environment) -> Self:
+        return cls(
+            warehouse=DatabaseSettings.read("WAREHOUSE", environment),
+            raw_bucket=environment.text("RAW_BUCKET"),
+            lake_bucket=environment.text("LAKE_BUCKET"),
+            raw_glue_database=environment.text("RAW_GLUE_DATABASE"),
+        )
+
+
+@dataclass(frozen=True)
+class GlueCodeSettings(_Settings):
+    """Settings of the custom resource that publishes the jobs' code."""
+
+    artifacts_bucket: str
+
+    @classmethod
+    def _of(cls, environment: Environment) -> Self:
+        return cls(environment.text("ARTIFACTS_BUCKET"))

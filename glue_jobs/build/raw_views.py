@@ -5,7 +5,6 @@ row. For joined tables it is the run whose state the row belongs to: a join that
 `_sequence` therefore joins states of one instant, and one query covers all runs at once.
 """
 
-import re
 from collections.abc import Iterable
 from functools import reduce
 
@@ -14,20 +13,7 @@ from pyspark.sql import functions as f
 
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
-
-_SPARK_TYPES = {
-    "int16": "smallint",
-    "int32": "int",
-    "int64": "bigint",
-    "bool": "boolean",
-    "date32[day]": "date",
-    "float": "float",
-    "double": "double",
-    "string": "string",
-    "timestamp[us]": "timestamp_ntz",
-    "timestamp[us, tz=UTC]": "timestamp",
-}
-_DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+from pipeline.raw_types import spark_type
 
 
 def shows_all_keys(capture: TableCapture, key: str) -> bool:
@@ -164,10 +150,4 @@ class RawViews:
 
 
 def _declare(column: Column) -> str:
-    return f"{quoted(column.name)} {_spark_type(column)}"
-
-
-def _spark_type(column: Column) -> str:
-    if match := _DECIMAL.fullmatch(column.raw_type):
-        return f"decimal({match[1]}, {match[2]})"
-    return _SPARK_TYPES[column.raw_type]
+    return f"{quoted(column.name)} {spark_type(column.raw_type)}"

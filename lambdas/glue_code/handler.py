@@ -15,7 +15,8 @@ from typing import Any
 
 import boto3
 
-from pipeline.settings import required
+from pipeline.object_store import ObjectStore
+from pipeline.settings import GlueCodeSettings
 
 _PACKAGES = ("glue_jobs", "pipeline", "star_schema")
 _ANSWER_SECONDS = 10
@@ -46,7 +47,8 @@ def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
 def _publish(root: Path) -> str:
     content = zip_of(root)
     key = f"glue/{hashlib.sha256(content).hexdigest()}.zip"
-    boto3.client("s3").put_object(Bucket=required("ARTIFACTS_BUCKET"), Key=key, Body=content)
+    bucket = GlueCodeSettings.read().artifacts_bucket
+    ObjectStore(bucket, boto3.client("s3")).put(key, content, "application/zip")
     return key
 
 
@@ -56,7 +58,7 @@ def zip_of(root: Path) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for package in _PACKAGES:
             for file in sorted((root / package).rglob("*")):
-                if file.suffix in (".py", ".sql", ".toml"):
+                if file.suffix in (".py", ".sql", ".toml", ".pem"):
                     entry = zipfile.ZipInfo(str(file.relative_to(root)), _EPOCH)
                     archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

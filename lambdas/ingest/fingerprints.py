@@ -26,6 +26,7 @@ from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.star_selects import Columns, StarSelects
 from lambdas.ingest.taking import SECONDS_TO_END
+from pipeline.errors import first_line
 from pipeline.fingerprints import StarFingerprints
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable
@@ -101,7 +102,7 @@ def _noting_failure(*stars: _Star) -> Iterator[None]:
         yield
     except (duckdb.Error, SqlglotError) as error:
         for star in stars:
-            star.failure = str(error).splitlines()[0]
+            star.failure = first_line(error)
 
 
 class _Fingerprinting:

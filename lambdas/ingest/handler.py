@@ -1,7 +1,6 @@
 """The Ingest function: parses its request, ingests, reports, answers."""
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ from pipeline.answers import IngestAnswer, Names
 from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
-from pipeline.settings import required
+from pipeline.settings import IngestSettings
 from star_schema.tables import StarTable, joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
@@ -38,13 +37,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         An IngestAnswer as JSON. Its report has what IngestResult has.
     """
     request = IngestRequest.from_json(event)
-    source = Database(
-        Role.SOURCE,
-        required("SOURCE_SECRET_ARN"),
-        os.environ.get("DATABASE_SSL_MODE", "require"),
-        f"{EXACT_TEXT} {_GENTLE}",
-    )
-    bucket, client = required("RAW_BUCKET"), boto3.client("s3")
+    settings = IngestSettings.read()
+    source = Database(Role.SOURCE, settings.source, f"{EXACT_TEXT} {_GENTLE}")
+    bucket, client = settings.raw_bucket, boto3.client("s3")
     stars = star_tables()
     secrets = boto3.client("secretsmanager")
     with translated_errors(Role.SOURCE):
@@ -55,14 +50,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             client=client,
             joined=joined_sources(stars),
             stars=stars,
-            readers=int(os.environ.get("READERS", "2")),
+            readers=settings.readers,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     if not result.complete:
         return _answered(answer_of(request, result, stars, report=""))
     report = Reports(bucket, client).write(request.run_id, "ingest", dataclasses.asdict(result))
     answer = answer_of(request, result, stars, report)
-    put_metric(answer.tables_not_taken.count, required("POWERTOOLS_METRICS_NAMESPACE"))
+    put_metric(answer.tables_not_taken.count, settings.metrics_namespace)
     return _answered(answer)
 
 

@@ -16,14 +16,15 @@ from typing import Self
 import duckdb
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.raw_types import RawType, raw_type
 from lambdas.ingest.taken import Taken
+from pipeline.database import login_of
 from pipeline.errors import DatabaseRefused, SourceBusy, SourceUnavailable, ValueNotHeld
 from pipeline.manifest import Column
+from pipeline.secret import Login
 
 _EXTENSION_PACKAGE = "duckdb-extension-postgres-scanner"
 _EXTENSION_FILE = "postgres_scanner.duckdb_extension"
@@ -45,7 +46,7 @@ class SourceReader:
     """A connection to the source, inside a snapshot that another connection exported.
 
     Args:
-        conninfo: A libpq connection string.
+        login: How to connect to the source.
         snapshot: The name that `pg_export_snapshot()` returned.
         folder: A folder for DuckDB's temporary files.
 
@@ -53,7 +54,7 @@ class SourceReader:
         SourceUnavailable: The source cannot be reached, or the snapshot does not exist any more.
     """
 
-    def __init__(self, conninfo: str, snapshot: str, folder: Path) -> None:
+    def __init__(self, login: Login, snapshot: str, folder: Path) -> None:
         self._snapshot = snapshot
         self._has_all_memory = False
         self._duckdb = duckdb.connect(
@@ -69,9 +70,7 @@ class SourceReader:
         try:
             self._duckdb.execute(f"load {literal(str(extension()))}")
             with _translated_errors():
-                self._duckdb.execute(
-                    f"attach {literal(conninfo)} as source (type postgres, read_only)"
-                )
+                self._attach(login)
                 self._join()
         except BaseException:
             self.close()
@@ -80,9 +79,7 @@ class SourceReader:
     @classmethod
     def beside(cls, connection: psycopg.Connection, snapshot: str, folder: Path) -> Self:
         """Returns a reader with the parameters of the connection that exported the snapshot."""
-        info = connection.info
-        conninfo = make_conninfo(**info.get_parameters(), password=info.password)
-        return cls(conninfo, snapshot, folder)
+        return cls(login_of(connection), snapshot, folder)
 
     def close(self) -> None:
         """Ends the transaction and closes the connection, which may be broken."""
@@ -177,6 +174,16 @@ class SourceReader:
             self._join_again()
             held = self._copy(selection.held(), path)
             return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
+
+    def _attach(self, login: Login) -> None:
+        """Attaches the source by a secret: DuckDB shows the string of a failed connection."""
+        names = [*login.keywords, "password"]
+        settings = ", ".join(f"{identifier(name)} ${name}" for name in names)
+        self._duckdb.execute(
+            f"create secret source (type postgres, {settings})",
+            {**login.keywords, "password": login.password or ""},
+        )
+        self._duckdb.execute("attach '' as source (type postgres, secret source, read_only)")
 
     def _allow_all_memory(self, table: str) -> None:
         """Raises the memory limit, for a chunk of one row that exceeds it."""

@@ -1,7 +1,6 @@
 """The Load function: parses its request, loads, verifies if asked, reports, answers."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
 from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
-from pipeline.settings import required
+from pipeline.settings import LoadSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,16 +44,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return context.get_remaining_time_in_millis() / 1000
 
     request = LoadRequest.from_json(event)
-    warehouse = Database(
-        Role.WAREHOUSE,
-        required("WAREHOUSE_SECRET_ARN"),
-        os.environ.get("DATABASE_SSL_MODE", "require"),
-        f"{EXACT_TEXT} {_SOON_GONE}",
-    )
+    settings = LoadSettings.read()
+    warehouse = Database(Role.WAREHOUSE, settings.warehouse, f"{EXACT_TEXT} {_SOON_GONE}")
     session = boto3.Session()
     s3 = session.client("s3")
-    bucket = required("RAW_BUCKET")
-    lake = Lake(glue_catalog(s3, session.get_credentials()), required("GLUE_DATABASE"))
+    bucket = settings.raw_bucket
+    lake = Lake(glue_catalog(s3, session.get_credentials()), settings.glue_database)
     with (
         translated_errors(Role.WAREHOUSE),
         warehouse.connect(session.client("secretsmanager")) as connection,
@@ -75,7 +70,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             if request.verify
             else None
         )
-    put_metrics(found, result.facts_waiting, required("POWERTOOLS_METRICS_NAMESPACE"))
+    put_metrics(found, result.facts_waiting, settings.metrics_namespace)
     report = {
         **dataclasses.asdict(result),
         "quality": dataclasses.asdict(found),

@@ -1,6 +1,5 @@
 """The Publish function: catalogues the raw zone, logs previews, writes extracts if asked."""
 
-import os
 import time
 from typing import Any
 
@@ -8,13 +7,14 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from lambdas.publish.extracts import connect, previews, write_extracts
+from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.raw_catalogue import catalogue_run
+from lambdas.publish.warehouse import connect
 from pipeline.answers import Names, PublishAnswer
 from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from pipeline.requests import PublishRequest
-from pipeline.settings import required
+from pipeline.settings import PublishSettings
 
 _LOGGER = Logger(service="publish")
 
@@ -32,22 +32,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     """
     began = time.monotonic()
     request = PublishRequest.from_json(event)
-    bucket = required("RAW_BUCKET")
+    settings = PublishSettings.read()
+    bucket = settings.raw_bucket
     client = boto3.client("s3")
     store = ManifestStore(bucket, client)
-    catalogued = catalogue_run(store, request.sequence, bucket, required("RAW_GLUE_DATABASE"))
+    catalogued = catalogue_run(store, request.sequence, bucket, settings.raw_glue_database)
     extracts: list[str] = []
     shown: dict[str, list[str]] = {}
     if request.extracts:
-        with connect(
-            required("WAREHOUSE_SECRET_ARN"),
-            os.environ.get("DATABASE_SSL_MODE", "require"),
-            boto3.client("secretsmanager"),
-        ) as connection:
+        with connect(settings.warehouse, boto3.client("secretsmanager")) as connection:
             shown = previews(connection)
             for table, rows in shown.items():
                 _LOGGER.info("preview", extra={"table": table, "rows": rows})
-            extracts = write_extracts(connection, required("LAKE_BUCKET"), client)
+            extracts = write_extracts(connection, settings.lake_bucket, client)
     report = {"catalogued": catalogued, "extracts": extracts, "previews": list(shown)}
     answer = PublishAnswer(
         seconds=round(time.monotonic() - began, 3),

@@ -5,27 +5,15 @@ from collections.abc import Iterable
 
 import awswrangler as wr
 
-from pipeline.errors import ManifestInvalid, SourceSchemaChanged
+from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Manifest, ManifestStore
+from pipeline.raw_types import athena_type
 
-_ATHENA_TYPES = {
-    "int16": "smallint",
-    "int32": "int",
-    "int64": "bigint",
-    "bool": "boolean",
-    "date32[day]": "date",
-    "float": "float",
-    "double": "double",
-    "string": "string",
-    "timestamp[us]": "timestamp",
-    "timestamp[us, tz=UTC]": "timestamp",
-}
 QUARANTINE = "raw_quarantine"
 """The table of the values that the raw zone cannot hold, and their folder in the raw bucket."""
 _QUARANTINE_COLUMNS = dict.fromkeys(
     ("source_table", "primary_key", "column_name", "value", "reason", "source_row"), "string"
 )
-_DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 _PARTITIONS = {"year": "string", "month": "string", "day": "string"}
 _DAY = re.compile(r"(?P<folder>.*/year=(?P<y>\d+)/month=(?P<m>\d+)/day=(?P<d>\d+)/)")
 _CATALOGUED_THROUGH = "catalogued_through"
@@ -47,7 +35,7 @@ def catalogue_run(store: ManifestStore, sequence: int, bucket: str, database: st
         The tables whose entries were written.
 
     Raises:
-        ManifestInvalid: A column has a type that the catalogue has no name for.
+        ManifestInvalid: A column has a raw type that does not exist.
         SourceSchemaChanged: A column has another type than in the catalogue; the other tables'
             entries were written.
     """
@@ -137,20 +125,7 @@ def _folders(bucket: str, files: Iterable[str]) -> dict[str, list[str]]:
 def _athena_types(runs: tuple[Manifest, ...], source: str) -> dict[str, str]:
     """Returns every column that any of the runs has, with the type that the newest one has."""
     return {
-        wr.catalog.sanitize_column_name(column.name): _athena_type(
-            column.raw_type, f"{source}.{column.name}", run.sequence
-        )
+        wr.catalog.sanitize_column_name(column.name): athena_type(column.raw_type)
         for run in reversed(runs)
         for column in run.tables[source].columns
     }
-
-
-def _athena_type(raw_type: str, column: str, sequence: int) -> str:
-    if match := _DECIMAL.fullmatch(raw_type):
-        return f"decimal({match[1]},{match[2]})"
-    if raw_type not in _ATHENA_TYPES:
-        raise ManifestInvalid(
-            f"run {sequence} has {column} as {raw_type}, for which the catalogue has no type: add "
-            "it to lambdas/publish/raw_catalogue.py"
-        )
-    return _ATHENA_TYPES[raw_type]

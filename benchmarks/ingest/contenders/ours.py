@@ -13,6 +13,7 @@ from benchmarks.ingest.contenders.task import TABLE, output_folder, source_url
 from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import read_tables
 from lambdas.ingest.source_reader import SourceReader
+from pipeline.database import login_of
 
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
@@ -31,7 +32,7 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
         assert exported is not None  # noqa: S101 - a SELECT without FROM gives one row
         free: SimpleQueue[SourceReader] = SimpleQueue()
         for _ in range(readers):
-            free.put(SourceReader(url, exported[0], Path(own)))
+            free.put(SourceReader(login_of(connection), exported[0], Path(own)))
 
         def take(chunk: Chunk) -> None:
             number, reader = next(numbers), free.get()

@@ -21,6 +21,7 @@ from local.source.generate import create_and_fill
 from pipeline.database import Database, Role, translated_errors
 from pipeline.errors import DatabaseRefused, InvalidSettings, SourceBusy, SourceUnavailable
 from pipeline.manifest import Capture
+from pipeline.settings import DatabaseSettings
 from tests.integration.ingest.ingestion import Ingestion, captures
 
 Invoke = Callable[..., dict[str, Any]]
@@ -228,7 +229,7 @@ def test_values_read_the_same_whatever_the_databases_own_settings_are(
             )
         connection.execute("create table a (at timestamp, span interval, bytes bytea, ratio float)")
         connection.execute(r"insert into a values ('2024-03-01 05:06:07.8', '1 day', '\x00', 0.1)")
-    options = Database(Role.SOURCE, "", "").options
+    options = Database(Role.SOURCE, DatabaseSettings("")).options
 
     ingestion.run(connect=lambda: psycopg.connect(ingestion.dsn, options=options))
 

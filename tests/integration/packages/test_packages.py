@@ -183,6 +183,7 @@ def test_an_ingest_s_package_reads_a_source_and_writes_parquet_by_itself(
         "import psycopg, pathlib; from psycopg import sql\n"
         "from lambdas.ingest.discovery import read_tables\n"
         "from lambdas.ingest.source_reader import SourceReader\n"
+        "from pipeline.database import login_of\n"
         f"folder = pathlib.Path({str(tmp_path)!r}); dsn = {source_dsn!r}\n"
         "source = psycopg.connect(dsn, autocommit=True)\n"
         "source.execute('create table a (id integer, price numeric)')\n"
@@ -190,7 +191,7 @@ def test_an_ingest_s_package_reads_a_source_and_writes_parquet_by_itself(
         "source.execute('begin isolation level repeatable read')\n"
         "snapshot, = source.execute('select pg_export_snapshot()').fetchone()\n"
         "(table,) = read_tables(source)\n"
-        "with SourceReader(dsn, snapshot, folder) as reader:\n"
+        "with SourceReader(login_of(source), snapshot, folder) as reader:\n"
         "    print(reader.take(table, table.columns, sql.SQL('true'), folder / 'a', folder / 'b'))"
     )
     path = [local_packages / "IngestFunction", _linked(tmp_path / "runtime", RUNTIME)]

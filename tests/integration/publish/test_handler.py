@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,12 @@ from psycopg.conninfo import make_conninfo
 
 from lambdas.load.migrations import migrate, migrations
 from lambdas.publish import s3_upload
-from lambdas.publish.extracts import connect, previews, write_extracts
+from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.handler import handler
+from lambdas.publish.warehouse import connect
 from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
 from pipeline.reports import Reports
+from pipeline.settings import PublishSettings
 from tests.fixtures.lake import STAR
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
@@ -219,7 +220,7 @@ def test_an_extract_that_breaks_off_leaves_the_one_before_and_no_parts(
     secrets = boto3.client("secretsmanager")
     with (
         pytest.raises(WarehouseUnavailable),
-        connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", secrets) as connection,
+        connect(PublishSettings.read().warehouse, secrets) as connection,
     ):
         write_extracts(connection, lake_bucket, client)
 
@@ -239,7 +240,7 @@ def test_an_object_store_that_fails_in_the_middle_of_an_extract_is_worth_a_retry
     secrets = boto3.client("secretsmanager")
     with (
         pytest.raises(ObjectStoreUnavailable, match="could not write s3://"),
-        connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", secrets) as connection,
+        connect(PublishSettings.read().warehouse, secrets) as connection,
     ):
         write_extracts(connection, lake_bucket, client)
 
@@ -287,9 +288,8 @@ def test_credentials_that_are_refused_are_for_somebody_to_correct(
 def test_extracts_are_of_one_instant_whatever_is_loaded_meanwhile(
     deployed: RawZone, warehouse_dsn: str
 ) -> None:
-    with connect(
-        os.environ["WAREHOUSE_SECRET_ARN"], "disable", boto3.client("secretsmanager")
-    ) as connection:
+    secrets = boto3.client("secretsmanager")
+    with connect(PublishSettings.read().warehouse, secrets) as connection:
         before = previews(connection)
         with psycopg.connect(warehouse_dsn, autocommit=True) as loading:
             loading.execute("update dim_staff set first_name = 'another'")
@@ -303,7 +303,7 @@ def test_a_warehouse_that_drops_the_connection_is_worth_a_retry(
     def read_from_a_terminated_backend() -> None:
         client = boto3.client("secretsmanager")
         with (
-            connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", client) as connection,
+            connect(PublishSettings.read().warehouse, client) as connection,
             psycopg.connect(warehouse_dsn, autocommit=True) as other,
         ):
             other.execute(
@@ -319,7 +319,7 @@ def test_a_warehouse_that_drops_the_connection_is_worth_a_retry(
 def test_a_warehouse_that_has_too_many_connections_is_worth_a_retry(deployed: RawZone) -> None:
     def be_refused() -> None:
         client = boto3.client("secretsmanager")
-        with connect(os.environ["WAREHOUSE_SECRET_ARN"], "disable", client) as connection:
+        with connect(PublishSettings.read().warehouse, client) as connection:
             connection.cursor().execute(
                 "do $$ begin raise 'too many' using errcode = 'too_many_connections'; end $$"
             )

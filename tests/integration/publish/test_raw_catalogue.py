@@ -42,12 +42,12 @@ def test_every_type_of_the_raw_zone_has_its_type_in_the_catalogue(raw_zone: RawZ
     assert list(raw_zone.columns("design").values()) == list(types.values())
 
 
-def test_a_type_that_the_catalogue_has_no_name_for_is_named_with_its_column(
+def test_a_type_that_the_catalogue_has_no_name_for_is_named(
     raw_zone: RawZone,
 ) -> None:
     sequence = raw_zone.commit(design=(Column("size", "interval", "duration[us]"),))
 
-    with pytest.raises(ManifestInvalid, match=r"run 1 has design\.size as duration\[us\]"):
+    with pytest.raises(ManifestInvalid, match=r"duration\[us\]"):
         raw_zone.catalogue(sequence)
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
 )
+from pipeline.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -44,7 +45,7 @@ def database_of(
     secrets: "SecretsManagerClient", secret: str, ssl_mode: str = "require"
 ) -> Database:
     arn = secrets.create_secret(Name="source", SecretString=secret)["ARN"]
-    return Database(Role.SOURCE, arn, ssl_mode)
+    return Database(Role.SOURCE, DatabaseSettings(arn, ssl_mode))
 
 
 def test_a_secret_of_amazon_rds_is_libpqs_address(
@@ -64,7 +65,9 @@ def test_tls_is_as_the_stack_says_unless_the_secret_says_otherwise(
     database = database_of(secrets, json.dumps(ADDRESS), "verify-full")
     used = []
     for secret in (ADDRESS, {**ADDRESS, "sslmode": "disable"}):
-        secrets.put_secret_value(SecretId=database.secret_arn, SecretString=json.dumps(secret))
+        secrets.put_secret_value(
+            SecretId=database.settings.secret_arn, SecretString=json.dumps(secret)
+        )
 
         database.connect(secrets)
 
@@ -79,7 +82,8 @@ def test_credentials_are_fetched_for_every_connection(
     database = database_of(secrets, json.dumps(ADDRESS))
     database.connect(secrets)
     secrets.put_secret_value(
-        SecretId=database.secret_arn, SecretString=json.dumps({**ADDRESS, "password": "rotated"})
+        SecretId=database.settings.secret_arn,
+        SecretString=json.dumps({**ADDRESS, "password": "rotated"}),
     )
 
     database.connect(secrets)
@@ -107,7 +111,7 @@ def test_a_malformed_secret_is_refused_with_its_arn_and_without_its_content(
     with pytest.raises(InvalidSettings, match="not JSON with host") as refused:
         database.connect(secrets)
 
-    assert database.secret_arn in str(refused.value)
+    assert database.settings.secret_arn in str(refused.value)
     assert "reader" not in str(refused.value)
 
 
@@ -115,14 +119,14 @@ def test_a_binary_secret_is_refused(secrets: "SecretsManagerClient") -> None:
     arn = secrets.create_secret(Name="source", SecretBinary=b"{}")["ARN"]
 
     with pytest.raises(InvalidSettings, match="no JSON"):
-        Database(Role.WAREHOUSE, arn, "require").connect(secrets)
+        Database(Role.WAREHOUSE, DatabaseSettings(arn)).connect(secrets)
 
 
 def test_a_secret_that_does_not_exist_is_a_matter_of_settings(
     secrets: "SecretsManagerClient",
 ) -> None:
     with pytest.raises(InvalidSettings, match="there is no secret nowhere"):
-        Database(Role.SOURCE, "nowhere", "require").connect(secrets)
+        Database(Role.SOURCE, DatabaseSettings("nowhere")).connect(secrets)
 
 
 def test_a_secrets_manager_that_refuses_for_now_is_worth_a_retry(
@@ -132,14 +136,14 @@ def test_a_secrets_manager_that_refuses_for_now_is_worth_a_retry(
     secrets.delete_secret(SecretId=arn)
 
     with pytest.raises(ObjectStoreUnavailable, match="secret of the source"):
-        Database(Role.SOURCE, arn, "require").connect(secrets)
+        Database(Role.SOURCE, DatabaseSettings(arn)).connect(secrets)
 
 
 def test_a_secrets_manager_out_of_reach_is_worth_a_retry(
     unreachable_secrets: "SecretsManagerClient",
 ) -> None:
     with pytest.raises(ObjectStoreUnavailable, match="secret of the source"):
-        Database(Role.SOURCE, "any", "require").connect(unreachable_secrets)
+        Database(Role.SOURCE, DatabaseSettings("any")).connect(unreachable_secrets)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""Connections to the warehouse by pg8000, the driver that AWS SDK for pandas works with."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import pg8000
+
+from pipeline.errors import DatabaseRefused, InvalidSettings, PipelineError, WarehouseUnavailable
+from pipeline.secret import Login, read_login
+from pipeline.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+_CONNECT_SECONDS = 10
+_UNAVAILABLE = ("08", "53", "57")
+"""Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
+_KNOWN = frozenset(
+    {"application_name", "connect_timeout", "dbname", "host", "hostaddr", "options", "port"}
+    | {"sslcert", "sslkey", "sslmode", "sslrootcert", "user"}
+)
+"""libpq's keywords that mean the same here."""
+
+
+@contextmanager
+def connect(
+    settings: DatabaseSettings, client: "SecretsManagerClient"
+) -> Iterator[pg8000.Connection]:
+    """Opens a connection to the warehouse.
+
+    All that it reads is of one instant, whatever is loaded meanwhile.
+
+    Raises:
+        WarehouseUnavailable: The warehouse cannot be reached, or dropped the connection.
+        DatabaseRefused: It refuses the credentials or a statement.
+        InvalidSettings: The secret is missing or malformed.
+    """
+    login = read_login("warehouse", settings, client)
+    if unknown := sorted(login.keywords.keys() - _KNOWN):
+        raise InvalidSettings(
+            f"extracts cannot be made: pg8000 does not know {', '.join(unknown)} of the "
+            f"warehouse's secret; remove it from {settings.secret_arn}"
+        )
+    try:
+        with _open(login) as connection:
+            connection.cursor().execute(
+                "set transaction isolation level repeatable read, read only"
+            )
+            yield connection
+    except pg8000.Error as error:
+        raise _translated(error) from error
+    except ssl.SSLCertVerificationError as error:
+        raise DatabaseRefused(
+            f"the warehouse's certificate was refused: {error.verify_message}; correct sslrootcert "
+            f"or host in {settings.secret_arn}"
+        ) from error
+    except OSError as error:
+        raise WarehouseUnavailable(f"the warehouse database cannot be reached: {error}") from error
+
+
+def _open(login: Login) -> pg8000.Connection:
+    try:
+        connected = _socket(login)
+        try:
+            return pg8000.connect(
+                user=login.keywords["user"],
+                password=login.password,
+                database=login.keywords.get("dbname"),
+                host=login.host,
+                sock=connected,
+                ssl_context=_ssl_context(login),
+                application_name=login.keywords.get("application_name", "totesys-pipeline"),
+                startup_params={"options": login.keywords.get("options", "")},
+            )
+        except BaseException:
+            connected.close()
+            raise
+    except (pg8000.Error, OSError) as error:
+        # The frames of pg8000 hold the password.
+        raise error.with_traceback(None) from None
+
+
+def _socket(login: Login) -> socket.socket:
+    """Returns a connected socket: pg8000's own limit on time would hold for the reads as well."""
+    keywords = login.keywords
+    seconds = int(keywords.get("connect_timeout", _CONNECT_SECONDS)) or None
+    if login.host.startswith("/"):
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(f"{login.host}/.s.PGSQL.{keywords['port']}")
+    else:
+        address = (keywords.get("hostaddr") or login.host, int(keywords["port"]))
+        connected = socket.create_connection(address, timeout=seconds)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connected.settimeout(None)
+    return connected
+
+
+def _ssl_context(login: Login) -> "ssl.SSLContext | Literal[False] | None":
+    """Returns what libpq's keywords mean: False is no TLS; None is TLS if the server has it.
+
+    Source: PostgreSQL documentation, "SSL Support" of libpq: with certificate authorities,
+    `require` verifies as `verify-ca` does.
+    """
+    mode, authorities = login.keywords["sslmode"], login.keywords.get("sslrootcert")
+    if mode == "disable" or login.host.startswith("/"):
+        return False
+    if mode in ("allow", "prefer"):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if authorities else ssl.CERT_NONE
+    if authorities == "system":
+        context.load_default_certs()
+    elif authorities:
+        context.load_verify_locations(authorities)
+    if "sslcert" in login.keywords:
+        context.load_cert_chain(login.keywords["sslcert"], login.keywords.get("sslkey"))
+    return context
+
+
+def _translated(error: pg8000.Error) -> PipelineError:
+    """Returns the pipeline's error for one of pg8000's, which hold PostgreSQL's own fields."""
+    fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    reason = fields.get("M", str(error))
+    if not fields or fields["C"].startswith(_UNAVAILABLE):
+        return WarehouseUnavailable(f"the warehouse database cannot be reached: {reason}")
+    return DatabaseRefused(f"the warehouse database refused: {reason}")
