@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import pg8000
+from scramp import ScramException
 
 from pipeline.errors import DatabaseRefused, InvalidSettings, PipelineError, WarehouseUnavailable
 from pipeline.secret import Login, read_login
@@ -57,6 +58,11 @@ def connect(
             f"the warehouse's certificate was refused: {error.verify_message}; correct sslrootcert "
             f"or host in {settings.secret_arn}"
         ) from error
+    except ScramException as error:
+        raise DatabaseRefused(
+            f"pg8000 cannot use the warehouse's password ({error}): give the role another one, "
+            "without control characters"
+        ) from error
     except OSError as error:
         raise WarehouseUnavailable(f"the warehouse database cannot be reached: {error}") from error
 
@@ -65,7 +71,7 @@ def _open(login: Login) -> pg8000.Connection:
     try:
         connected = _socket(login)
         try:
-            return pg8000.connect(
+            return pg8000.Connection(
                 user=login.keywords["user"],
                 password=login.password,
                 database=login.keywords.get("dbname"),
@@ -73,12 +79,14 @@ def _open(login: Login) -> pg8000.Connection:
                 sock=connected,
                 ssl_context=_ssl_context(login),
                 application_name=login.keywords.get("application_name", "totesys-pipeline"),
-                startup_params={"options": login.keywords.get("options", "")},
+                startup_params={
+                    name: value for name, value in login.keywords.items() if name == "options"
+                },
             )
         except BaseException:
             connected.close()
             raise
-    except (pg8000.Error, OSError) as error:
+    except (pg8000.Error, OSError, ScramException) as error:
         # The frames of pg8000 hold the password.
         raise error.with_traceback(None) from None
 
@@ -88,13 +96,21 @@ def _socket(login: Login) -> socket.socket:
     keywords = login.keywords
     seconds = int(keywords.get("connect_timeout", _CONNECT_SECONDS)) or None
     if login.host.startswith("/"):
-        connected = socket.socket(socket.AF_UNIX)
-        connected.connect(f"{login.host}/.s.PGSQL.{keywords['port']}")
-    else:
-        address = (keywords.get("hostaddr") or login.host, int(keywords["port"]))
-        connected = socket.create_connection(address, timeout=seconds)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connected.settimeout(None)
+        return _unix_socket(f"{login.host}/.s.PGSQL.{keywords['port']}")
+    address = (keywords.get("hostaddr") or login.host, int(keywords["port"]))
+    connected = socket.create_connection(address, timeout=seconds)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.settimeout(None)
+    return connected
+
+
+def _unix_socket(path: str) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.connect(path)
+    except OSError:
+        connected.close()
+        raise
     return connected
 
 

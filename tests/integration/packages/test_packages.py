@@ -17,14 +17,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[3]
 LIMIT = 262_144_000
 """Bytes of a function and its layers, unpacked (AWS Lambda Developer Guide, "Lambda quotas")."""
-LAYER_SIZE = 204 * 1024 * 1024
-"""The AWS SDK for pandas layer 3.16.1 for Python 3.13, unpacked: the largest so far, as its users
-measured (aws/aws-sdk-pandas issue 3331); 3.16.0 had 167 MiB."""
 FUNCTIONS = {"IngestFunction": "ingest", "LoadFunction": "load", "PublishFunction": "publish"}
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "urllib3", "six")
 """What Lambda's Python runtimes bring (AWS Lambda Developer Guide, "Runtime-included SDK")."""
-LAYER = ("awswrangler", "pg8000")
-"""What the AWS SDK for pandas layer brings: it is built with the postgres extra."""
 
 
 def _size(folder: Path) -> int:
@@ -117,16 +112,12 @@ def _run(code: str, path: list[Path], **environment: str) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction", "GlueCodeFunction"])
+@pytest.mark.parametrize("function", [*FUNCTIONS, "GlueCodeFunction"])
 def test_a_package_is_within_lambda_s_limit(arm_packages, function):
     assert 0 < _size(arm_packages / function) <= LIMIT
 
 
-def test_publish_is_within_the_limit_together_with_the_managed_layer(arm_packages):
-    assert 0 < _size(arm_packages / "PublishFunction") + LAYER_SIZE <= LIMIT
-
-
-@pytest.mark.parametrize("function", ["IngestFunction", "LoadFunction"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_package_is_built_for_lambda_s_processor_and_python(arm_packages, function):
     extensions = {file.name for file in (arm_packages / function).rglob("*.cpython-*.so")}
     assert extensions
@@ -144,8 +135,6 @@ def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tm
     name = FUNCTIONS[function]
     request = {"run_id": "r"} if name == "ingest" else {"run_id": "r", "sequence": 1}
     path = [local_packages / function, _linked(tmp_path / "runtime", RUNTIME)]
-    if function == "PublishFunction":
-        path.append(_linked(tmp_path / "layer", LAYER))
     code = (
         f"from lambdas.{name}.handler import handler\n"
         "from types import SimpleNamespace as S\n"

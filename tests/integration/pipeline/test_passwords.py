@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING
 
 import boto3
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 from aws_lambda_powertools import Logger
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.publish.warehouse import connect as connect_pg8000
-from pipeline.database import Database, Role
+from pipeline.database import Database, Role, translated_errors
 from pipeline.errors import (
     DatabaseRefused,
     PipelineError,
     SourceUnavailable,
     WarehouseUnavailable,
 )
+from pipeline.manifest import Column
 from pipeline.secret import read_login
 from pipeline.settings import DatabaseSettings
 from tests.fixtures.proxy import Direction, Proxy
@@ -44,9 +47,20 @@ PASSWORDS = [
     "{braces} $1 $name ${name}",
     "a=b&c;d--e/*f*/",
     "Ж€𝄞 ﬁ é",
-    "line\nbreak\ttab",
     "'; select pg_sleep(9) --",
 ]
+
+WHO_I_AM = SourceTable(
+    oid=0,
+    name="who_i_am",
+    bytes=0,
+    pages=0,
+    total_bytes=0,
+    is_partitioned=False,
+    primary_key=(),
+    columns=(Column("name", "text", "string"),),
+)
+"""A view of the source, as if it were a table."""
 
 Secret = dict[str, object]
 Use = Callable[[Secret], str]
@@ -59,7 +73,10 @@ def secrets(moto_aws: None) -> "SecretsManagerClient":
 
 @pytest.fixture
 def secret(source_dsn: str) -> Secret:
-    """How to reach an empty database, in the form that Amazon RDS writes."""
+    """How to reach a database, in the form that Amazon RDS writes."""
+    with psycopg.connect(source_dsn) as connection:
+        connection.execute("create view who_i_am as select current_user::text as name")
+        connection.execute("grant select on who_i_am to public")
     address = dict(conninfo_to_dict(source_dsn))
     return {"username": address.pop("user"), "sslmode": "disable", **address}
 
@@ -78,15 +95,18 @@ def use(
         return DatabaseSettings(arn)
 
     def by_psycopg(secret: Secret) -> str:
-        with Database(Role.SOURCE, settings(secret)).connect(secrets) as connection:
-            row = connection.execute("select current_user::text").fetchone()
+        with (
+            translated_errors(Role.SOURCE),
+            Database(Role.SOURCE, settings(secret)).connect(secrets) as connection,
+        ):
+            row = connection.execute("select name from who_i_am").fetchone()
             assert row is not None
             return str(row[0])
 
     def by_pg8000(secret: Secret) -> str:
         with connect_pg8000(settings(secret), secrets) as connection:
             cursor = connection.cursor()
-            cursor.execute("select current_user::text")
+            cursor.execute("select name from who_i_am")
             return str(cursor.fetchone()[0])
 
     def by_duckdb(secret: Secret) -> str:
@@ -95,10 +115,10 @@ def use(
             connection.execute("set transaction isolation level repeatable read")
             row = connection.execute("select pg_export_snapshot()").fetchone()
             assert row is not None
+            rows, values = tmp_path / "rows", tmp_path / "values"
             with SourceReader(login, row[0], tmp_path) as reader:
-                query = "from postgres_query('source', 'select current_user::text')"
-                (found,) = reader._duckdb.execute(query).fetchall()
-                return str(found[0])
+                reader.take(WHO_I_AM, WHO_I_AM.columns, sql.SQL("true"), rows, values)
+            return str(pq.read_table(rows).column("name")[0])
 
     uses: dict[str, Use] = {"psycopg": by_psycopg, "pg8000": by_pg8000, "duckdb": by_duckdb}
     return uses[request.param]
@@ -140,6 +160,26 @@ def test_a_password_may_hold_any_character(
         )
 
     assert use({**secret, "username": role, "password": password}) == role
+
+
+def test_a_password_that_pg8000_does_not_take_is_refused_with_words(
+    secrets: "SecretsManagerClient", secret: Secret, role: str, source_dsn: str
+) -> None:
+    password = "two\nlines"
+    with psycopg.connect(source_dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+    own = {**secret, "username": role, "password": password}
+    arn = secrets.create_secret(Name="own", SecretString=json.dumps(own))["ARN"]
+
+    with (
+        pytest.raises(DatabaseRefused, match="without control characters") as refused,
+        connect_pg8000(DatabaseSettings(arn), secrets),
+    ):
+        pass
+
+    assert password not in shown(refused.value)
 
 
 @pytest.mark.parametrize(
