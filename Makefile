@@ -14,12 +14,12 @@ help: ## Show what there is
 
 .PHONY: prerequisites
 prerequisites:
-	@$(PYTHON) local/prerequisites.py
+	@"$(PYTHON)" local/prerequisites.py
 
 # One environment for the pipeline and the local cloud, and one of its own for each tool whose
 # requirements would not fit beside them. The pins are complete: pip need not resolve (--no-deps).
 define install
-	$(PYTHON) -m venv $(@D)
+	"$(PYTHON)" -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	@touch $@
 endef

@@ -116,8 +116,10 @@ def test_make_refuses_an_unusable_folder_before_it_does_anything(tmp_path):
     for name in ("Makefile", "make", "requirements", "local/prerequisites.py"):
         (folder / name).symlink_to(ROOT / name)
 
+    python = tmp_path / "ada's python 3"
+    python.symlink_to(sys.executable)
     done = subprocess.run(
-        ["make", "run", f"PYTHON={sys.executable}"],
+        ["make", "run", f"PYTHON={python}"],
         cwd=folder,
         capture_output=True,
         text=True,
