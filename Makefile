@@ -1,4 +1,4 @@
-# `make help` is the map.
+# `make help` lists the commands.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,18 +9,20 @@ BIN := .venv/bin
 export LC_ALL := C.UTF-8
 
 .PHONY: help
-help: ## Show what there is
+help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 .PHONY: prerequisites
 prerequisites:
 	@"$(PYTHON)" local/prerequisites.py
 
-# One environment for the pipeline and the local cloud, and one of its own for each tool whose
-# requirements would not fit beside them. The pins are complete: pip need not resolve (--no-deps).
+# One environment for the pipeline and the local cloud, and one for each tool whose requirements
+# conflict with it. The pins are complete, so pip does not resolve (--no-deps). AWS publishes awsglue
+# for Glue's own Python versions only, 3.11 and 3.13: on 3.12 its limit is ignored.
 define install
 	"$(PYTHON)" -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--ignore-requires-python --requirement $<
 	@touch $@
 endef
 .venv/.installed: requirements/dev.txt | prerequisites
@@ -33,7 +35,7 @@ endef
 	$(install)
 
 .PHONY: setup
-setup: .venv/.installed .venv-sam/.installed ## Install all that the other commands need
+setup: .venv/.installed .venv-sam/.installed ## Install what the other commands need
 
 .PHONY: run
 run: setup ## Start everything, deploy, fill the warehouse (SOURCE_DSN=, SCALE=, SEED=)
@@ -44,15 +46,15 @@ execute: setup ## Execute the state machine once more (INPUT='{"verify": true}')
 	@$(BIN)/python -m local execute --input '$(or $(INPUT),{})'
 
 .PHONY: activity
-activity: setup ## Let a stretch of business happen in the source
+activity: setup ## Change the source: new orders, edits, deletions
 	@$(BIN)/python -m local activity
 
 .PHONY: maintain
-maintain: setup ## Compact the lake's tables, expire old snapshots, remove orphans
+maintain: setup ## Compact the lake's tables, expire snapshots, remove orphan files
 	@$(BIN)/python -m local maintain
 
 .PHONY: status
-status: setup ## Show what is up (JSON=1: as one JSON object)
+status: setup ## Show the running stack (JSON=1: as one JSON object)
 	@$(BIN)/python -m local status $(if $(JSON),--json)
 
 .PHONY: psql
@@ -60,15 +62,15 @@ psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 	@$(BIN)/python -m local psql $(or $(DB),warehouse)
 
 .PHONY: logs
-logs: setup ## Print the newest log lines of every part
+logs: setup ## Print the newest log lines of each part
 	@$(BIN)/python -m local logs
 
 .PHONY: down
-down: setup ## Stop everything; the state stays
+down: setup ## Stop everything, keep the state
 	@$(BIN)/python -m local down
 
 .PHONY: clean
-clean: setup ## Stop everything and forget its state
+clean: setup ## Stop everything and delete the state
 	@$(BIN)/python -m local clean
 
 .PHONY: deploy
@@ -120,7 +122,7 @@ pictures: setup ## Draw the pictures of the documentation
 
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
 .PHONY: lock
-lock: setup ## Pin the requirements anew, with hashes
+lock: setup ## Pin the requirements with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --universal --python-version 3.11 requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --universal --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt

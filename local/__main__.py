@@ -1,4 +1,4 @@
-"""The local commands: `python -m local run|execute|…`; `make help` shows them all."""
+"""The local commands: `python -m local run|execute|…`. `make help` lists them."""
 
 import argparse
 import json
@@ -21,14 +21,14 @@ from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
 
 _NEXT = """
 What to try next:
-  make activity      a stretch of business in the source, then `make execute`
-  make execute INPUT='{"verify": true}'     prove that the warehouse equals the source
-  make psql          look at the warehouse: select * from current_sales_order limit 5;
-  make down          stop everything; `make run` goes on where it was"""
+  make activity      change the source, then `make execute`
+  make execute INPUT='{"verify": true}'     compare warehouse and source, row for row
+  make psql          query the warehouse: select * from current_sales_order limit 5;
+  make down          stop everything; `make run` continues from the same state"""
 
 
 def main() -> int:
-    """Runs one command, and returns the process's exit code."""
+    """Runs one command and returns the exit code."""
     options = _parser().parse_args()
     commands: dict[str, Callable[[argparse.Namespace, LocalStack, Report], int]] = {
         "run": _run,
@@ -52,20 +52,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="start everything, deploy, execute once")
-    run.add_argument("--source-dsn", default="", help="a PostgreSQL as the source")
+    run.add_argument("--source-dsn", default="", help="a PostgreSQL database as the source")
     run.add_argument("--scale", type=float, default=1.0, help="size of the generated source")
     run.add_argument("--seed", type=int, default=1, help="seed of the generated source")
     one = commands.add_parser("execute", help="execute the state machine once")
     one.add_argument("--input", default="{}", help="the execution's input, JSON")
-    commands.add_parser("activity", help="let a stretch of business happen in the source")
-    commands.add_parser("maintain", help="compact the lake's tables, expire what is old")
-    status = commands.add_parser("status", help="show what is up")
+    commands.add_parser("activity", help="change the source: new orders, edits, deletions")
+    commands.add_parser("maintain", help="compact the lake's tables, expire old snapshots")
+    status = commands.add_parser("status", help="show the running stack")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     shell = commands.add_parser("psql", help="open a SQL shell")
     shell.add_argument("database", choices=["warehouse", "source"], default="warehouse", nargs="?")
     commands.add_parser("logs", help="print the newest log lines of every part")
-    commands.add_parser("down", help="stop everything; the state stays")
-    commands.add_parser("clean", help="stop everything and forget its state")
+    commands.add_parser("down", help="stop everything, keep the state")
+    commands.add_parser("clean", help="stop everything and delete the state")
     return parser
 
 
@@ -110,7 +110,7 @@ def _maintain(_options: argparse.Namespace, local: LocalStack, report: Report) -
 
 
 def _executed(state_machine_arn: str, document: str, report: Report) -> Execution | None:
-    """Executes a state machine, and says why if it does not succeed."""
+    """Executes a state machine, and prints the cause if it does not succeed."""
     with report.execution() as live:
         execution = execute(state_machine_arn, document, on_progress=live.progress)
     if execution.status == "SUCCEEDED":
@@ -123,11 +123,11 @@ def _activity(_options: argparse.Namespace, local: LocalStack, report: Report) -
     stack = local.current()
     if not local.has_generated_source:
         raise SourceRefused(
-            "the source is your own: `make activity` writes to the generated one only"
+            "the source is not the generated one, and `make activity` writes to no other"
         )
     for name, rows in run_activity(stack.source_dsn).rows.items():
         report.line(f"  {name.replace('_', ' '):24} {rows:5}")
-    report.line("now `make execute` brings it to the warehouse")
+    report.line("`make execute` brings these changes to the warehouse")
     return 0
 
 

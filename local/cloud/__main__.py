@@ -10,10 +10,10 @@ MINISTACK = "1.5.33"
 
 
 def main() -> None:
-    """Mends MiniStack in this process, and serves until it is told to stop.
+    """Patches MiniStack in this process, and serves until the process is stopped.
 
     Raises:
-        SystemExit: MiniStack is of another version than the mends were made for.
+        SystemExit: The installed MiniStack is not the version that the patches are for.
     """
     parser = argparse.ArgumentParser(prog="python -m local.cloud")
     parser.add_argument("--port", type=int, required=True)
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--jars", type=Path, required=True)
     options = parser.parse_args()
     if metadata.version("ministack") != MINISTACK:
-        raise SystemExit(f"the local cloud needs ministack {MINISTACK}: run make setup")
+        raise SystemExit(f"the local cloud requires ministack {MINISTACK}: run `make setup`")
     state = options.state.resolve()
     for folder in ("state", "s3", "jobs"):
         (state / folder).mkdir(parents=True, exist_ok=True)
@@ -36,13 +36,13 @@ def main() -> None:
         "S3_DATA_DIR": str(state / "s3"),
         "IOT_MTLS_ENABLED": "0",
     }
-    # MiniStack reads its settings when it is imported.
+    # MiniStack reads its settings at import.
     from local.cloud import glue_catalog, glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
 
-    glue_jobs.mend(f"http://127.0.0.1:{options.port}", options.jars.absolute(), state / "jobs")
-    glue_catalog.mend()
-    lambda_errors.mend()
-    step_functions.mend()
+    glue_jobs.patch(f"http://127.0.0.1:{options.port}", options.jars.absolute(), state / "jobs")
+    glue_catalog.patch()
+    lambda_errors.patch()
+    step_functions.patch()
 
     from ministack.app import main as serve  # noqa: PLC0415
 

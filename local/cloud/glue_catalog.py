@@ -1,7 +1,7 @@
-"""A Glue table has no owner unless it was given one, as on AWS.
+"""A Glue table has an owner only if the request named one, as on AWS.
 
-AWS Glue Web API Reference, "Table": Owner has at least one character. MiniStack answers with an
-empty one, which a client that sends the table back for an update may not hand on.
+AWS Glue Web API Reference, "Table": Owner has at least one character. MiniStack returns an empty
+Owner, and a client that sends the table back in an update is refused.
 """
 
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 from ministack.services import glue
 
 
-def mend() -> None:
-    """Replaces the making of a table by one that leaves out what was not given."""
+def patch() -> None:
+    """Replaces MiniStack's CreateTable by one that omits an empty Owner."""
     create = glue._create_table
 
     def create_table(data: dict[str, Any]) -> Any:

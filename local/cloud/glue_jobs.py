@@ -1,4 +1,4 @@
-"""Glue jobs run with real Spark, in a process of their own.
+"""Glue jobs run on Spark, each in a process of its own.
 
 MiniStack runs a Spark job in a container or marks it as succeeded; here the job's script runs as
 it is, with the job's own `--conf`, and with what AWS Glue has built in: the Iceberg and S3
@@ -30,8 +30,8 @@ _NAMED_ERROR = re.compile(
 _BAD_REQUEST = 400
 _STOPPED = "STOPPED"
 _POLL_SECONDS = 0.1
-# Small data on a laptop: what the second compiler would gain, its own work costs. A code cache that
-# is full ends all compilation, and without that compiler Java makes it small.
+# The data is small: the second compiler costs more than it gains. Without it Java reserves a small
+# code cache, and a full code cache ends all compilation.
 _JAVA_OPTIONS = (
     "-XX:TieredStopAtLevel=1",
     "-XX:ReservedCodeCacheSize=256m",
@@ -47,7 +47,7 @@ _EVENT_CHARACTERS = 50_000
 
 class _Images:
     def get(self, name: str) -> str:
-        """Says that every image is there: no container is started."""
+        """Returns the name of any image: no container is started."""
         return name
 
 
@@ -55,8 +55,8 @@ class _NoContainers:
     images = _Images()
 
 
-def mend(endpoint: str, jars: Path, logs: Path) -> None:
-    """Replaces MiniStack's way to run a Spark job.
+def patch(endpoint: str, jars: Path, logs: Path) -> None:
+    """Replaces how MiniStack runs a Spark job.
 
     Args:
         endpoint: The local cloud's URL.
@@ -110,7 +110,7 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
         return start(data)
 
     resolve = glue._resolve_script
-    # A script that is not there would otherwise be taken for a job that succeeded.
+    # MiniStack reports a job without a script as succeeded.
     glue._resolve_script = lambda location: resolve(location) or location
     glue._get_docker = _NoContainers
     glue._execute_spark_docker = execute
@@ -118,7 +118,7 @@ def mend(endpoint: str, jars: Path, logs: Path) -> None:
 
 
 def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
-    """Returns the settings that stand for what AWS Glue has built in."""
+    """Returns the Spark settings for what AWS Glue has built in."""
     catalog = "spark.sql.catalog.glue_catalog"
     return {
         "spark.master": "local[2]",
@@ -142,7 +142,7 @@ def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
 
 
 def settings_of(conf: str) -> dict[str, str]:
-    """Returns the Spark settings of a job's `--conf`: several are joined by ` --conf `."""
+    """Returns the Spark settings of a job's `--conf`, which separates them by ` --conf `."""
     pairs = (setting.strip().partition("=") for setting in conf.split(" --conf "))
     return {name: value for name, _, value in pairs if name}
 
@@ -196,7 +196,7 @@ def _run(
 
 
 def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:
-    """Puts a run's output into the job's log group."""
+    """Writes a run's output to the job's log group."""
     client = boto3.client("logs", endpoint_url=endpoint)
     group = f"{prefix}/output"
     with contextlib.suppress(client.exceptions.ResourceAlreadyExistsException):
@@ -225,7 +225,7 @@ def _download(uri: str, folder: Path, endpoint: str) -> str:
 
 
 def _error_message(log: Path) -> str:
-    """Returns the last line that names an error and says what happened."""
+    """Returns the last line that has an error's class name and message."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     named = [line for line in lines if _NAMED_ERROR.match(line)]
     return (named or lines or ["the job printed nothing"])[-1]

@@ -1,4 +1,4 @@
-"""The local cloud as a background process that outlives the command that started it."""
+"""The local cloud: a background process that outlives the command that started it."""
 
 import http.client
 import os
@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.1
 
 
 class LocalCloud:
-    """One local cloud, whose state lives in a folder.
+    """One local cloud, with its state in a folder.
 
     Args:
         folder: Its state, its log, its process id and its port.
@@ -39,7 +39,7 @@ class LocalCloud:
         return f"http://127.0.0.1:{(self._folder / 'port').read_text()}"
 
     def environment(self) -> dict[str, str]:
-        """Returns the AWS SDK's own settings for this cloud."""
+        """Returns the environment variables that direct the AWS SDKs to this cloud."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -49,7 +49,7 @@ class LocalCloud:
         }
 
     def is_running(self) -> bool:
-        """Returns whether it answers."""
+        """Returns whether it accepts requests."""
         port = self._folder / "port"
         if not port.exists():
             return False
@@ -65,7 +65,7 @@ class LocalCloud:
             connection.close()
 
     def start(self) -> None:
-        """Starts it unless it is running, and waits until it answers.
+        """Starts it unless it is running, and waits until it accepts requests.
 
         Raises:
             RuntimeError: It did not answer in time; the message names its log.
@@ -75,7 +75,7 @@ class LocalCloud:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not (self._folder / "port").exists():
             (self._folder / "port").write_text(str(_free_port()))
-        # MiniStack leaves its functions' folders behind: they go when it stops.
+        # MiniStack does not remove its functions' folders: `stop` does.
         self._temporary.mkdir(exist_ok=True)
         environment = os.environ | self.environment() | {"TMPDIR": str(self._temporary)}
         del environment["AWS_ENDPOINT_URL"]

@@ -54,7 +54,7 @@ _BRANCHES: ContextVar[_Branches | None] = ContextVar("branches", default=None)
 """The branches that a thread belongs to: MiniStack hands its context on to every thread."""
 
 
-def mend() -> None:
+def patch() -> None:
     """Replaces what differs, and registers the integration with AWS Glue."""
     stepfunctions._SERVICE_DISPATCH[_STARTED_JOB] = _start_job_run
     stepfunctions._apply_state_assign = _with_values_on_entry(stepfunctions._apply_state_assign)

@@ -1,4 +1,4 @@
-"""A stretch of business in the source: what a day brings, and what hands do behind its back."""
+"""Changes in the source: new orders, payments, corrections, silent edits and deletions."""
 
 from dataclasses import dataclass
 
@@ -60,13 +60,13 @@ select 'Tote "' || count(*) || '"', '/usr/local/src', 'tote-' || count(*) || '.j
 
 @dataclass(frozen=True)
 class ActivitySummary:
-    """How many rows each kind of business touched."""
+    """The number of rows that each kind of change affected."""
 
     rows: dict[str, int]
 
 
 def run_activity(dsn: str) -> ActivitySummary:
-    """Does one stretch of business, each kind in a transaction of its own."""
+    """Makes one set of changes, each kind in its own transaction."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         return ActivitySummary(
             {name: connection.execute(step.encode()).rowcount for name, step in _STEPS.items()}

@@ -1,7 +1,7 @@
-"""Makes the source database: its tables, and rows that look like a real business's.
+"""Creates the source database: its tables, and rows like those of the real business.
 
-Rows are made at the server, set by set, from a hash of the seed and the row's number: the same
-seed and scale give the same rows, whatever the clock says.
+The server generates the rows, table by table, from a hash of the seed and the row's number. The
+same seed and scale give the same rows at any time.
 """
 
 from importlib import resources
@@ -28,7 +28,7 @@ _PURCHASE_ORDERS = 2200
 
 
 def create_and_fill(dsn: str, *, scale: float = 1.0, seed: int = 1) -> None:
-    """Creates the source's tables in an empty database, and fills them.
+    """Creates the source's tables in an empty database and fills them.
 
     Args:
         dsn: The database.

@@ -1,4 +1,4 @@
--- The source as docs/data.md describes it.
+-- The source: the tables that the star schema reads, and one that is never ingested.
 create table _prisma_migrations (id varchar primary key, migration_name varchar not null);
 
 create table department (

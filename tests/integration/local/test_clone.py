@@ -62,4 +62,4 @@ def test_the_commands_know_their_folder(clone: Path) -> None:
         text=True,
     )
 
-    assert done.stderr == "the local cloud is not up: `make run` starts it\n"
+    assert done.stderr == "the local cloud is not running: start it with `make run`\n"

@@ -52,7 +52,7 @@ def test_an_input_that_is_no_json_is_refused_whatever_is_up(command, capsys, tex
 )
 def test_what_needs_the_stack_says_that_it_is_not_up(command, capsys, arguments):
     assert command(*arguments) == 1
-    assert capsys.readouterr() == ("", "the local cloud is not up: `make run` starts it\n")
+    assert capsys.readouterr() == ("", "the local cloud is not running: start it with `make run`\n")
 
 
 @pytest.mark.parametrize("name", ["down", "clean"])
@@ -76,7 +76,7 @@ def test_an_unknown_command_or_argument_is_a_usage_error(command, arguments):
 @pytest.mark.usefixtures("stack_file")
 def test_business_does_not_happen_in_somebody_s_own_source(command, capsys):
     assert command("activity") == 1
-    assert "the source is your own" in capsys.readouterr().err
+    assert "the source is not the generated one" in capsys.readouterr().err
 
 
 def test_the_status_is_one_json_object_on_request(command, capsys, stack_file):

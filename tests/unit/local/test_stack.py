@@ -51,7 +51,7 @@ def remember(folder: Path, **known: Any) -> None:
 )
 def test_another_source_is_refused_before_anything_starts(tmp_path, other):
     remember(tmp_path, source_dsn=SOURCE)
-    with pytest.raises(SourceRefused, match="filled from another source: `make clean` forgets it"):
+    with pytest.raises(SourceRefused, match="delete it with `make clean`"):
         LocalStack(tmp_path).up(step, source_dsn=other)
 
 
