@@ -87,7 +87,7 @@ def test_a_source_that_cannot_be_reached_is_refused_with_the_reason(tmp_path, kn
 
 
 def test_a_stack_that_was_never_up_is_not_up(tmp_path):
-    with pytest.raises(NotUp, match="`make run` starts it"):
+    with pytest.raises(NotUp, match="start it with `make run`"):
         LocalStack(tmp_path).current()
 
 
