@@ -1,1 +1,1 @@
-"""Benchmarks: every stage beside its limit and its peers, in one interleaved run."""
+"""Benchmarks: each stage compared with its limit and its peers, in interleaved runs."""

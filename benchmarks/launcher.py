@@ -1,7 +1,7 @@
-"""Runs a command and writes down what it used: `python -I -S launcher.py REPORT COMMAND…`.
+"""Runs a command and writes a report of its resources: `python -I -S launcher.py REPORT COMMAND…`.
 
-It is small on purpose. Linux counts towards a process's peak the memory of the process that it
-was forked from, so that the peak of whatever is started from here is its own.
+It is small for a reason. Linux includes in a process's peak the memory of the process that it was
+forked from, so a command that is started from here has its own peak.
 """
 
 import json

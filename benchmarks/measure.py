@@ -1,4 +1,4 @@
-"""What every benchmark measures by: fresh processes, taken in turns, beside a stated limit."""
+"""Measurement for all benchmarks: new processes, in turns, compared with a stated limit."""
 
 import contextlib
 import json
@@ -25,17 +25,17 @@ _LINES_OF_LOG = 3
 
 
 class CommandFailed(Exception):
-    """A measured command did not do what it was to do."""
+    """A measured command failed."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one run of a command used.
+    """The resources that one run of a command used.
 
     Attributes:
         wall_s: Seconds from its start to its end.
         cpu_s: User and system seconds of the process and of the children it waited for.
-        peak_mb: The most memory (10^6 bytes) that its largest single process held at a time.
+        peak_mb: The peak memory (10^6 bytes) of its largest single process.
     """
 
     wall_s: float
@@ -45,12 +45,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work, as a command.
+    """A way to do the work: a command.
 
     Attributes:
-        name: What the table calls it.
+        name: Its name in the table.
         command: The program and its arguments.
-        prepare: A command that is run before it, and is not measured.
+        prepare: A command that runs before it and is not measured.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Laps:
     """A contender's runs.
 
     Attributes:
-        usages: What each run used.
+        usages: The resources of each run.
         ratios: Each run's wall time as a multiple of the limit's in the same round.
-        error: Why there are no more of them, if it failed.
+        error: Why the runs ended early, if one failed.
     """
 
     usages: list[Usage] = field(default_factory=list)
@@ -79,15 +79,15 @@ class Result:
 
     Attributes:
         name: The contender.
-        rounds: How often it ran.
+        rounds: The number of runs.
         wall_s: Seconds.
         rows_per_s: Rows a second.
         rows_per_cpu_s: Rows a second of the client's CPU time.
         cpu_s: Seconds of the client's CPU time.
         peak_mb: The largest peak of any round.
         ratio_to_limit: The median of the rounds' ratios of its wall time to the limit's.
-        exact: Whether its outcome is what it should be, value by value; None for the limit.
-        note: Why it is not, or would not be with other values.
+        exact: Whether its output is correct, value by value; None for the limit.
+        note: Why it is not correct, or would not be with other values.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """The line of a contender that could not run."""
+    """The line of a contender that failed."""
 
     name: str
     error: str
@@ -113,16 +113,16 @@ class Failure:
 def run(
     command: Sequence[str], *, environment: Mapping[str, str], folder: Path, timeout_s: float
 ) -> Usage:
-    """Runs a command in a process of its own from the repository's root, and measures it.
+    """Runs a command in a new process from the repository's root, and measures it.
 
     Args:
         command: The program and its arguments.
-        environment: Variables beside those of this process.
-        folder: Where its output and its report go.
-        timeout_s: How long it may take.
+        environment: Environment variables in addition to those of this process.
+        folder: The folder for its output and its report.
+        timeout_s: The time limit.
 
     Raises:
-        CommandFailed: It failed, took too long, or brought the machine to the end of its memory.
+        CommandFailed: The command failed, exceeded the time limit, or exhausted the memory.
     """
     report, log = folder / "report.json", folder / "log"
     with log.open("wb") as output:
@@ -138,7 +138,7 @@ def run(
     try:
         _wait(process, timeout_s)
     finally:
-        # The session is the command's alone: what it left behind ends with it.
+        # The session belongs to the command: processes that it left end with it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -173,17 +173,17 @@ def race(
     rounds: int = 3,
     slow: float = 6.0,
 ) -> dict[str, Laps]:
-    """Runs contenders in turns, so that what slows the machine for a while slows all alike.
+    """Runs contenders in turns, so that a slow phase of the machine affects all of them.
 
     Args:
-        limit: What the others are compared with; it begins each round.
-        others: The others.
+        limit: The contender that the others are compared with. It runs first in each round.
+        others: The other contenders.
         lap: Runs a contender once.
-        rounds: How many rounds.
-        slow: Whoever took this many times the limit's time does not run again.
+        rounds: The number of rounds.
+        slow: A contender that took this multiple of the limit's time does not run again.
 
     Returns:
-        Every contender's runs by its name, the limit's first.
+        Each contender's runs by its name, the limit first.
 
     Raises:
         CommandFailed: The limit failed.
@@ -215,9 +215,9 @@ def summary(
     Args:
         name: The contender.
         laps: Its runs.
-        rows: How many rows each run moved.
-        exact: Whether its outcome is what it should be; None where it has none.
-        note: What to know of its outcome.
+        rows: The number of rows of each run.
+        exact: Whether its output is correct; None if it has none.
+        note: A note on its output.
     """
     if laps.error is not None:
         return Failure(name, laps.error)
@@ -238,7 +238,7 @@ def summary(
 
 
 def results_table(results: Sequence[Result | Failure]) -> str:
-    """Returns the contenders' lines for people, the fastest first, failures last."""
+    """Returns the table of contenders: the fastest first, failures last."""
     done = sorted(
         (line for line in results if isinstance(line, Result)),
         key=lambda line: line.ratio_to_limit,
@@ -265,7 +265,7 @@ def results_table(results: Sequence[Result | Failure]) -> str:
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Sequence[int] = (0,)
 ) -> str:
-    """Returns rows under their head, those columns to the left that are texts."""
+    """Returns a table of rows with a header. Columns of text are left-aligned."""
     lines = [tuple(head), *(tuple(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
@@ -278,7 +278,7 @@ def table(
 
 
 def json_line(benchmark: str, results: Sequence[Result | Failure], **facts: Any) -> str:
-    """Returns a benchmark's outcome as one line of JSON, with the machine it was taken on."""
+    """Returns a benchmark's results as one line of JSON, with a description of the machine."""
     return json.dumps(
         {
             "benchmark": benchmark,
@@ -307,7 +307,7 @@ def versions(names: Sequence[str], environment: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Makes SIGTERM unwind the stack as Ctrl-C does, so that what was started is stopped."""
+    """Makes SIGTERM unwind the stack as Ctrl-C does, so that started processes are stopped."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""DuckDB with its PostgreSQL scanner, as who measures it would use it: two threads."""
+"""DuckDB with its PostgreSQL scanner and two threads."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import duckdb_extension_postgres_scanner
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """Returns a DuckDB that has loaded the scanner."""
+    """Returns a DuckDB connection with the scanner loaded."""
     package = Path(duckdb_extension_postgres_scanner.__file__).parent
     extension = next(package.glob("extensions/*/postgres_scanner.duckdb_extension"))
     connection = duckdb.connect(config={"threads": 2})

@@ -6,7 +6,7 @@ from pyspark.sql import SparkSession
 def end(spark: SparkSession) -> None:
     """Stops a session and waits for its JVM.
 
-    Only a child that is waited for is counted: Spark itself leaves its JVM to end alone.
+    Only a child that is waited for is counted, and Spark does not wait for its JVM.
     """
     gateway = spark.sparkContext._gateway
     assert gateway is not None  # noqa: S101 - a session has its JVM

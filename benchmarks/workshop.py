@@ -1,4 +1,4 @@
-"""Where a benchmark works: a folder of its own, of which nothing is left at the end."""
+"""The temporary folder of a benchmark."""
 
 import shutil
 import sys
@@ -17,10 +17,10 @@ _STATE: Final = measure.ROOT / ".local"
 
 @contextmanager
 def workshop(benchmark: str) -> Iterator[Path]:
-    """Gives an empty folder, and removes it at the end, also after Ctrl-C.
+    """Yields an empty folder, and removes it in any case, also after Ctrl-C.
 
     Raises:
-        SystemExit: The benchmark was interrupted, or could not run; the message says which.
+        SystemExit: The benchmark was interrupted or could not run. The message says which.
     """
     _STATE.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"benchmark-{benchmark}-", dir=_STATE))

@@ -1,1 +1,1 @@
-"""Build beside its limit and a peer."""
+"""Build, compared with its limit and a peer."""

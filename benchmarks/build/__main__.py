@@ -1,4 +1,4 @@
-"""`python -m benchmarks.build --rows N`: prints a table and, last of all, one line of JSON."""
+"""`python -m benchmarks.build --rows N`: prints tables, then one line of JSON."""
 
 import argparse
 import os
@@ -55,7 +55,7 @@ _OVERWRITE: Final = _script("plain Spark, overwrite of Parquet", "spark_overwrit
 
 @dataclass
 class _Course:
-    """Where contenders run, and what they left to be compared."""
+    """The place where contenders run, and their output."""
 
     business: Business
     folder: Path
@@ -64,7 +64,7 @@ class _Course:
     databases: int = 0
 
     def lap(self, contender: Contender) -> Usage:
-        """Runs a contender once; our first build into a database of its own."""
+        """Runs a contender once. Our first build writes to a new database."""
         if contender is _FIRST:
             self.databases += 1
             database = f"star_{self.databases}"
@@ -91,13 +91,13 @@ class _Course:
         return usage
 
     def output(self, contender: Contender) -> Path:
-        """Returns the folder of a contender's newest run."""
+        """Returns the output folder of a contender's newest run."""
         return self.folder / contender.command[-1]
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """What was measured with so many orders."""
+    """The measurements at one number of orders."""
 
     orders: int
     results: list[Result | Failure]
@@ -105,7 +105,7 @@ class _Scale:
 
 
 def main() -> None:
-    """Measures every scale and prints."""
+    """Measures each scale and prints the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build")
     parser.add_argument("--rows", type=int, default=10_000_000, help="orders at the largest scale")
     parser.add_argument("--rounds", type=int, default=1, help="of the first build")
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def _measured(orders: int, rounds: int) -> _Scale:
-    """Measures one scale, prints its tables, and leaves nothing behind."""
+    """Measures one scale, prints its tables, and removes its files."""
     with workshop("build") as folder:
         tell(f"making {orders:,} orders")
         with business(folder, orders, os.environ.update) as made:
@@ -177,7 +177,7 @@ def _benchmark(made: Business, folder: Path, orders: int, rounds: int) -> _Scale
 
 
 def _first_tasks(made: Business, run: Manifest, folder: Path) -> dict[str, Task]:
-    """Returns what each contender of the first build has to do."""
+    """Returns the task of each contender of the first build."""
     files = {
         source: [_download(made, key, folder / "raw") for key in capture.files]
         for source, capture in run.tables.items()
@@ -200,7 +200,7 @@ def _download(made: Business, key: str, folder: Path) -> Path:
 
 
 def _once(course: _Course, contender: Contender, task: Task, limit_s: float) -> Laps:
-    """Runs once what cannot be repeated, beside the limit's time for the whole."""
+    """Runs once what cannot be repeated, and compares it with the limit's time for the whole."""
     course.tasks[contender.name] = task
     laps = Laps()
     try:
@@ -214,7 +214,7 @@ def _once(course: _Course, contender: Contender, task: Task, limit_s: float) -> 
 
 
 def _first_run_differences(limit: Star, found: Star) -> tuple[str, ...]:
-    """Compares the facts' versions of the first run; dimensions show the latest state alone."""
+    """Compares the versions of the first run. Dimensions have the latest state only."""
     facts = {star.name: limit[star.name] for star in star_tables() if star.is_fact}
     return exactness.differences(facts, found, where="_sequence = 1")
 

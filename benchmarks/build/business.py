@@ -1,4 +1,4 @@
-"""A business of many orders, its raw zone, and what changes between runs."""
+"""A source with many orders, its raw zone, and the changes between runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,12 +52,12 @@ _SCATTERED: tuple[LiteralString, ...] = (
 
 @dataclass(frozen=True)
 class Business:
-    """A source, and a raw zone and a lake in a local cloud.
+    """A source, with a raw zone and a lake in a local cloud.
 
     Attributes:
         dsn: The source.
-        cloud: The local cloud, which this process's AWS settings name too.
-        client: Amazon S3 there.
+        cloud: The local cloud. The AWS settings of this process refer to it.
+        client: Amazon S3 of the local cloud.
     """
 
     dsn: str
@@ -91,7 +91,7 @@ class Business:
 
 
 def _trust_references(dsn: str) -> None:
-    """Has sessions to come check no foreign key: what is generated keeps them, at any scale."""
+    """Disables foreign key checks in later sessions. Generated rows satisfy them at any scale."""
     with psycopg.connect(dsn) as connection:
         name = sql.Identifier(connection.info.dbname)
         connection.execute(
@@ -103,12 +103,12 @@ def _trust_references(dsn: str) -> None:
 def business(
     folder: Path, orders: int, use: Callable[[dict[str, str]], None]
 ) -> Iterator[Business]:
-    """Gives a business of so many orders, of which no run has been captured yet.
+    """Yields a source with a number of orders, of which nothing has been captured.
 
     Args:
-        folder: Where all of it lives.
-        orders: How many there are, with as many transactions and payments.
-        use: Sets this process to the local cloud, by the AWS SDK's own variables.
+        folder: The folder of the databases and the local cloud.
+        orders: The number of orders. There are as many transactions and payments.
+        use: Sets the AWS SDK's variables of this process to the local cloud.
     """
     cloud = LocalCloud(folder / "cloud", JARS)
     with server(folder) as source:

@@ -1,4 +1,4 @@
-"""Whether two star schemas hold the same rows, value by value."""
+"""Compares two star schemas, value by value."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ Star = Mapping[str, list[Path]]
 
 
 def iceberg_star(client: "S3Client", database: str, folder: Path) -> Star:
-    """Fetches the data files that the tables of a Glue database have now."""
+    """Fetches the current data files of the tables of a Glue database."""
     catalog = glue_catalog(client)
     return {
         star.name: [
@@ -30,7 +30,7 @@ def iceberg_star(client: "S3Client", database: str, folder: Path) -> Star:
 
 
 def parquet_star(client: "S3Client", bucket: str, prefix: str, folder: Path) -> Star:
-    """Fetches the files of folders of Parquet files, one a star table."""
+    """Fetches folders of Parquet files, one for each star table."""
     return {
         star.name: [
             _fetched(client, f"s3://{bucket}/{entry['Key']}", folder / star.name)
@@ -45,17 +45,17 @@ def parquet_star(client: "S3Client", bucket: str, prefix: str, folder: Path) -> 
 
 
 def local_star(folder: Path) -> Star:
-    """Returns the files that DuckDB wrote, one a star table."""
+    """Returns the files that DuckDB wrote, one for each star table."""
     return {star.name: [folder / f"{star.name}.parquet"] for star in star_tables()}
 
 
 def differences(wanted: Star, found: Star, *, where: str = "true") -> tuple[str, ...]:
-    """Returns for each table that differs how many rows only one of the two has.
+    """Returns, for each table that differs, the number of rows that only one star schema has.
 
     Args:
-        wanted: One star schema, whose columns are compared.
+        wanted: One star schema. Its columns are compared.
         found: The other.
-        where: Which rows of the other to compare.
+        where: The condition on the other's rows.
     """
     said = []
     with duckdb.connect() as connection:
@@ -77,7 +77,7 @@ def differences(wanted: Star, found: Star, *, where: str = "true") -> tuple[str,
 
 
 def _digest(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[object, ...] | None:
-    """Returns how many rows there are, and what the hashes of all of them add up to."""
+    """Returns the number of rows and the sum of their hashes."""
     query = f"select count(*), sum(hash(made)::hugeint) from ({select}) as made"  # noqa: S608
     return connection.sql(query).fetchone()
 

@@ -1,4 +1,4 @@
-"""The Spark settings of the Glue jobs, as the local cloud gives them to a job."""
+"""The Spark settings of the Glue jobs, as the local cloud passes them to a job."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from local.stack import JARS
 
 
 def write_defaults(folder: Path, endpoint: str, lake_bucket: str) -> None:
-    """Writes spark-defaults.conf with the template's `--conf` of the facts' job."""
+    """Writes spark-defaults.conf with the `--conf` that the template gives to the facts' job."""
     template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     job = template["Resources"]["BuildFactsJob"]["Properties"]
     conf = job["DefaultArguments"]["--conf"]["Fn::Sub"].replace("${LakeBucket}", lake_bucket)
     settings = spark_settings(endpoint, JARS) | settings_of(conf)
-    # The local cloud's own are for small data on a laptop.
+    # The local cloud's JVM options are for small data.
     del settings["spark.driver.extraJavaOptions"]
     (folder / "spark-defaults.conf").write_text(
         "".join(f"{name} {value}\n" for name, value in settings.items())

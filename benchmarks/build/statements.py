@@ -1,4 +1,4 @@
-"""The star schema as DuckDB's SQL: what the limit runs, transpiled from the SELECTs that we run."""
+"""The star schema in DuckDB's SQL, for the limit: our SELECTs, transpiled."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from star_schema.tables import StarTable, star_tables
 
 
 def statements(files: Mapping[str, list[Path]]) -> str:
-    """Returns statements that write `<star table>.parquet` for every star table.
+    """Returns statements that write `<star table>.parquet` for each star table.
 
     Args:
-        files: The Parquet files of each source table, of one run.
+        files: The Parquet files of one run by source table.
     """
     made = [
         iso_4217(),

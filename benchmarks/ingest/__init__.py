@@ -1,1 +1,1 @@
-"""Ingest beside its peers: one PostgreSQL table into zstd Parquet."""
+"""Ingest, compared with its peers: one PostgreSQL table to zstd Parquet."""

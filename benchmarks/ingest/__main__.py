@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ingest --rows N`: prints a table and, last of all, one line of JSON."""
+"""`python -m benchmarks.ingest --rows N`: prints tables, then one line of JSON."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, 
 from benchmarks.workshop import workshop
 
 _PART = 10
-# What needs more than this, beside the seconds that a JVM takes to start, need not end.
+# The time-out as a multiple of the limit, in addition to the start of a JVM.
 _TIMES_THE_LIMIT = 40
 _SECONDS_TO_START = 120.0
 _SECONDS_OF_OURS = 3600.0
@@ -27,7 +27,7 @@ _SECONDS_OF_OURS = 3600.0
 
 @dataclass(frozen=True)
 class Peak:
-    """The most memory that a contender held, at a part of the rows and at all of them."""
+    """A contender's peak memory, with a part of the rows and with all rows."""
 
     name: str
     part_mb: int
@@ -35,7 +35,7 @@ class Peak:
 
 
 def main() -> None:
-    """Measures, prints, and leaves nothing behind but Spark's JDBC driver."""
+    """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest")
     parser.add_argument("--rows", type=int, default=10_000_000, help="the size of the table")
     rows: int = parser.parse_args().rows
@@ -90,10 +90,10 @@ def _benchmark(rows: int, folder: Path) -> None:
 
 
 def _race(url: str, folder: Path) -> tuple[dict[str, Laps], dict[str, Comparison]]:
-    """Returns every contender's runs, and how what each wrote compares with the source."""
+    """Returns each contender's runs, and the comparison of its output with the source."""
     tell("taking the reference")
     reference = exactness.take_reference(url, TABLE, KEY, folder)
-    # The first one to read a new table would warm the server's memory for the others.
+    # Otherwise the first contender would warm the server's cache for the others.
     warming = Course(url, folder, _SECONDS_OF_OURS).run(LIMIT)
     course = Course(url, folder, _SECONDS_TO_START + _TIMES_THE_LIMIT * warming.wall_s)
     comparisons: dict[str, Comparison] = {}
@@ -119,7 +119,7 @@ def _result(name: str, laps: Laps, rows: int, comparison: Comparison | None) -> 
 
 
 def _peaks(part_url: str, folder: Path, laps: Mapping[str, Laps]) -> list[Peak | Failure]:
-    """Returns the peaks of ours at a part of the rows beside those at all of them."""
+    """Returns our peaks with a part of the rows and with all rows."""
     course = Course(part_url, folder, _SECONDS_OF_OURS)
     return [_peak(contender, course, laps[contender.name]) for contender in OURS]
 

@@ -1,4 +1,4 @@
-"""One source, against which every run has a fresh process and an empty folder of its own."""
+"""One source. Each run has a new process and an empty folder."""
 
 import sys
 import tempfile
@@ -14,13 +14,13 @@ from benchmarks.measure import Contender, Usage
 
 @dataclass(frozen=True)
 class Course:
-    """Where contenders run.
+    """The place where contenders run.
 
     Attributes:
         url: The source database.
-        folder: Where the runs' folders are made, and removed after each.
-        timeout_s: How long a run may take.
-        variables: What else a contender finds in its environment.
+        folder: The parent of the runs' folders, which are removed after each run.
+        timeout_s: The time limit of a run.
+        variables: Additional environment variables of a contender.
     """
 
     url: str
@@ -32,11 +32,11 @@ class Course:
         """Runs a contender once.
 
         Args:
-            contender: Who runs.
-            keep: Is shown the folder that the contender wrote to, before that is removed.
+            contender: The contender.
+            keep: Called with the contender's output folder before the folder is removed.
 
         Raises:
-            CommandFailed: It failed.
+            CommandFailed: The contender failed.
         """
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             folder = Path(name)
@@ -68,5 +68,5 @@ class Course:
 
 
 def tell(what: str) -> None:
-    """Prints how far the benchmark is."""
+    """Prints the benchmark's progress."""
     print(what, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Who takes part: the limit, ours, and the peers."""
+"""The contenders: the limit, ours, and the peers."""
 
 import sys
 from typing import Final
@@ -43,7 +43,7 @@ PEERS: Final = (
     Contender("ADBC", _script("adbc")),
     Contender("DuckDB postgres scanner, 2 threads", _script("duckdb")),
     Contender("polars.read_database_uri", _script("polars")),
-    # The pipeline's own PySpark: the build's version is the one to know of.
+    # The pipeline's PySpark: the version of the build is of interest.
     Contender(
         "Spark JDBC, 2 partitions",
         _script("spark_jdbc", python=sys.executable),

@@ -1,7 +1,7 @@
-"""Whether a contender's Parquet files hold what the source holds, value by value.
+"""Compares a contender's Parquet files with the source, value by value.
 
-The reference is what psql prints. Both sides are brought to one text for each value: numerics and
-timestamps without the zeros at their ends, so that they compare by value and to the microsecond.
+The reference is psql's output. Both sides are converted to one text for each value. Numerics and
+timestamps lose trailing zeros, so they are compared by value and to the microsecond.
 """
 
 import os
@@ -26,7 +26,7 @@ _EXAMPLE_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Reference:
-    """What the source holds.
+    """The source's rows.
 
     Attributes:
         path: A Parquet file of texts, sorted by the key.
@@ -41,11 +41,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How Parquet files compare with the reference.
+    """The result of a comparison with the reference.
 
     Attributes:
-        differences: Where they differ: nothing, if they are exact.
-        narrower: Columns of a type that other values of the source's type would not fit.
+        differences: The differences; none if the files are exact.
+        narrower: Columns whose type cannot hold every value of the source's type.
     """
 
     differences: tuple[str, ...]
@@ -53,13 +53,13 @@ class Comparison:
 
 
 def take_reference(url: str, table: str, key: str, folder: Path) -> Reference:
-    """Takes the reference from psql's own CSV.
+    """Creates the reference from psql's CSV output.
 
     Args:
         url: The source database.
         table: The table.
-        key: Its key, an integer.
-        folder: Where the reference is kept.
+        key: The key's column, an integer.
+        folder: The folder for the reference.
     """
     with psycopg.connect(url) as connection:
         types: dict[str, str] = dict(
@@ -102,14 +102,14 @@ def _keep(printed: Path, types: dict[str, str], path: Path) -> None:
 
 
 def canonical(values: Any, source_type: str) -> Any:
-    """Returns a column's values as texts that are equal where the values are.
+    """Returns a column's values as texts. Equal values have equal texts.
 
     Args:
-        values: An Arrow array, chunked or not, of any type but floating point.
+        values: An Arrow array, chunked or not, of any type except floating point.
         source_type: The PostgreSQL type.
 
     Raises:
-        pa.ArrowInvalid: A value is finer than the microsecond.
+        pa.ArrowInvalid: A value has digits below the microsecond.
     """
     if isinstance(values.type, pa.BaseExtensionType):
         values = values.cast(values.type.storage_type)
@@ -133,8 +133,8 @@ def compare(reference: Reference, folder: Path) -> Comparison:
     """Compares Parquet files with the reference.
 
     Args:
-        reference: What the source holds.
-        folder: The folder with the files, at any depth; folders that begin with `_` are left out.
+        reference: The source's rows.
+        folder: The folder with the files, at any depth. Folders that begin with `_` are skipped.
     """
     files = [
         pq.ParquetFile(path)
@@ -175,7 +175,7 @@ def _column(files: list[Any], name: str) -> Any:
 
 
 def _order(keys: Any) -> Any | None:
-    """Returns the positions of the rows by their keys; None where they are in order already."""
+    """Returns the positions of the rows in key order, or None if the rows are sorted."""
     keys = keys.cast(pa.int64()).combine_chunks()
     return None if pc.all(pc.less(keys[:-1], keys[1:])).as_py() else pc.sort_indices(keys)
 

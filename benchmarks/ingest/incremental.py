@@ -1,6 +1,6 @@
-"""What a little-changed large table costs Ingest: seconds, and bytes at the source.
+"""The cost of a large table with few changes: seconds, and bytes read at the source.
 
-It runs in a process of its own, against a local cloud that `measure` starts and stops.
+It runs in its own process, with a local cloud that `measure` starts and stops.
 """
 
 import json
@@ -57,19 +57,19 @@ select exists (
 
 
 class SourceDidNotSettle(Exception):
-    """A connection to the source stayed open, so that its counters are not complete."""
+    """A connection to the source stayed open, so its counters are incomplete."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Ingests after the same number of changes.
+    """The ingests after the same number of changes.
 
     Attributes:
-        changed: How many rows had changed; None for the first ingest, of the whole table.
-        rows: How many rows the ingest took.
-        wall_s: Seconds, the median.
-        bytes_read: Bytes of the table and its index that the source's server looked at, in its
-            own memory or on disk; the most of any round.
+        changed: The number of changed rows; None for the first ingest, of the whole table.
+        rows: The number of rows captured.
+        wall_s: The median in seconds.
+        bytes_read: Bytes of the table and its index that the source's server read, from its cache
+            or from disk; the maximum of the rounds.
     """
 
     changed: int | None
@@ -79,11 +79,11 @@ class Step:
 
 
 def measure(url: str, folder: Path) -> tuple[Step, ...]:
-    """Ingests a filled source once whole, and then after changes.
+    """Ingests a filled source: the whole table once, then changes.
 
     Args:
-        url: The source; its rows are changed.
-        folder: Where the local cloud keeps its state.
+        url: The source. Its rows are changed.
+        folder: The folder of the local cloud's state.
 
     Raises:
         CommandFailed: An ingest failed.
@@ -105,7 +105,7 @@ def measure(url: str, folder: Path) -> tuple[Step, ...]:
 
 
 def steps_table(steps: Sequence[Step]) -> str:
-    """Returns the steps for people."""
+    """Returns the steps as a table."""
     rows = [
         (
             "nothing before it" if step.changed is None else f"{step.changed:,} changed rows",
@@ -119,7 +119,7 @@ def steps_table(steps: Sequence[Step]) -> str:
 
 
 def main() -> None:
-    """Ingests after every number of changes, in turns, and writes the steps down."""
+    """Ingests after each number of changes, in turns, and writes the steps."""
     url, s3 = source_url(), boto3.client("s3")
     s3.create_bucket(Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     whole = _ingest(url, s3, None)
@@ -152,10 +152,10 @@ def _ingest(url: str, s3: "S3Client", changed: int | None) -> Step:
 
 
 def _bytes_read(url: str) -> int:
-    """Returns how much of the table has been looked at, when all of it has been counted.
+    """Returns the bytes of the table that were read, once the counters are complete.
 
-    A connection's counts are complete once it has left `pg_stat_activity`: PostgreSQL's
-    pgstat_shutdown_hook hands them in before.
+    A connection's counters are complete once it has left `pg_stat_activity`: PostgreSQL's
+    pgstat_shutdown_hook reports them before.
     """
     deadline = time.monotonic() + _SETTLED_SECONDS
     with psycopg.connect(url, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""The benchmark's source: a PostgreSQL server of its own with one table of orders."""
+"""The benchmark's source: a PostgreSQL server with one table of orders."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from benchmarks.ingest.contenders.task import TABLE
 from local.postgres import BINARIES, PostgresServer
 
 PSQL: Final = str(BINARIES / "psql")
-# Nothing but the contenders is to work while they are measured, and nothing has to outlive them.
+# Only the contenders must work while they are measured, and nothing must survive a crash.
 _SETTINGS = {
     "autovacuum": "off",
     "fsync": "off",
@@ -64,7 +64,7 @@ cross join lateral (
 
 @contextmanager
 def server(folder: Path) -> Iterator[PostgresServer]:
-    """Gives a server that is stopped and removed at the end, however that comes."""
+    """Yields a server, and stops and removes it in any case."""
     made = PostgresServer(folder / "postgres", _SETTINGS)
     try:
         made.start()
@@ -75,7 +75,7 @@ def server(folder: Path) -> Iterator[PostgresServer]:
 
 
 def fill(url: str, rows: int) -> None:
-    """Makes the table, fills it at the server, and leaves it as a vacuum does."""
+    """Creates the table, fills it at the server, and vacuums it."""
     table = sql.Identifier(TABLE)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL(_TABLE).format(table=table))
@@ -85,7 +85,7 @@ def fill(url: str, rows: int) -> None:
 
 
 def libpq_environment(url: str) -> dict[str, str]:
-    """Returns a database's address as the variables that psql takes it from."""
+    """Returns the environment variables from which psql takes a database's address."""
     names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD"}
     address = conninfo_to_dict(url)
     return {f"PG{name}": str(address[key]) for key, name in names.items()} | {

@@ -1,1 +1,1 @@
-"""Load beside its peers: facts of a star schema into PostgreSQL, under all its constraints."""
+"""Load, compared with its peers: facts of a star schema to PostgreSQL, with all constraints."""

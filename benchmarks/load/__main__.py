@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load --rows N`: prints a table and, last of all, one line of JSON."""
+"""`python -m benchmarks.load --rows N`: prints tables, then one line of JSON."""
 
 import argparse
 import sys
@@ -37,11 +37,11 @@ from local.stack import JARS
 _CHANGED_ROWS = 20_000
 _TIMES_AS_MANY = 5
 """How many times the first facts all of them are. The peers load the first ones only."""
-# What needs more than this, beside the seconds that a JVM takes to start, need not end.
+# The time-out as a multiple of the limit, in addition to the start of a JVM.
 _TIMES_THE_LIMIT = 3
 _SECONDS_TO_START = 60.0
 _SECONDS_OF_OURS = 3600.0
-# A large race is run once, a small one thrice: noise is small beside what takes long.
+# A large race is run once, a small one three times: noise matters less in a long run.
 _ROWS_OF_A_SHORT_RACE = 200_000
 _ROUNDS = 3
 _EMPTY, _FILLED, _AWAITING = "empty", "filled", "awaiting"
@@ -49,15 +49,15 @@ _EMPTY, _FILLED, _AWAITING = "empty", "filled", "awaiting"
 
 @dataclass(frozen=True)
 class _Race:
-    """What is loaded, and into what.
+    """The input and output of a race.
 
     Attributes:
         what: Its name.
-        base: The database that every contender gets a copy of.
-        facts: The files of the facts, without the suffix.
-        first: The first record's number.
-        rows: How many records.
-        others: Who takes part beside the limit.
+        base: The database that is copied for each contender.
+        facts: The path of the facts' files, without the suffix.
+        first: The number of the first record.
+        rows: The number of records.
+        others: The contenders other than the limit.
     """
 
     what: str
@@ -70,20 +70,20 @@ class _Race:
 
 @dataclass(frozen=True)
 class _Track:
-    """Where the races are run."""
+    """The place where races are run."""
 
     server: PostgresServer
     cloud: LocalCloud
     folder: Path
 
     def course(self, url: str, facts: Path, timeout_s: float = _SECONDS_OF_OURS) -> Course:
-        """Returns how a command gets at a warehouse, the facts, and the local cloud."""
+        """Returns the environment of a command: the warehouse, the facts, the local cloud."""
         variables = {**self.cloud.environment(), FACTS_VARIABLE: str(facts)}
         return Course(url, self.folder, timeout_s, variables)
 
 
 def main() -> None:
-    """Measures, prints, and leaves nothing behind but Spark's JDBC driver."""
+    """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
     parser.add_argument("--rows", type=int, default=10_000_000, help="how many facts there are")
     rows: int = parser.parse_args().rows
@@ -140,7 +140,7 @@ def _race_of_all(facts: Path, what: str, rows: int) -> _Race:
 
 
 def _races_of_changes(facts: Path, rows: int) -> tuple[_Race, _Race]:
-    """Returns the same changes into a table that has all facts, and into an empty one."""
+    """Returns two races with the same changes: to a table with all facts, and to an empty one."""
     into, alone = f"{_CHANGED_ROWS:,} into {rows:,}", f"{_CHANGED_ROWS:,} into none"
     mine = ours(into, prepare.CHANGED), ours(alone, prepare.CHANGED)
     return (
@@ -150,7 +150,7 @@ def _races_of_changes(facts: Path, rows: int) -> tuple[_Race, _Race]:
 
 
 def _prepare(track: _Track, rows: int) -> None:
-    """Makes the lake, the files, and a warehouse that has the dimensions."""
+    """Creates the lake, the files, and a warehouse with the dimensions."""
     url = track.server.create_database(_EMPTY)
     command = (sys.executable, "-m", "benchmarks.load.prepare")
     numbers = (rows // _TIMES_AS_MANY, rows, _CHANGED_ROWS)
@@ -160,7 +160,7 @@ def _prepare(track: _Track, rows: int) -> None:
 
 
 def _fill(track: _Track) -> None:
-    """Makes a warehouse that has all facts, and one that awaits the changes but has none."""
+    """Creates a warehouse with all facts, and one without facts that expects the changes."""
     url = copy_database(track.server, _EMPTY, _FILLED)
     track.course(url, track.folder).run(ours("to go on from", prepare.ALL))
     settle(url)
@@ -168,7 +168,7 @@ def _fill(track: _Track) -> None:
 
 
 def _run(track: _Track, race: _Race) -> list[Result | Failure]:
-    """Returns the lines of all who take part in a race."""
+    """Returns the lines of a race's contenders."""
     of_limit = limit(race.facts, race.what)
     found: dict[str, Digest] = {}
     timeout_s = _SECONDS_OF_OURS
@@ -200,7 +200,7 @@ def _run(track: _Track, race: _Race) -> list[Result | Failure]:
 
 
 def _what_ours_promises(results: Sequence[Result | Failure]) -> str:
-    """Returns the peaks of ours, and how its two loads of the same changes compare."""
+    """Returns our peaks, and the comparison of the two loads of the same changes."""
     mine = [one for one in results if isinstance(one, Result) and one.name.startswith("ours")]
     seconds = {one.name: one.wall_s for one in mine}
     lines = ["peak memory", *(f"{one.name}: {one.peak_mb:.0f} MB" for one in mine)]

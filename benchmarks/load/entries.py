@@ -1,4 +1,4 @@
-"""Who takes part: the limit, ours, and the peers."""
+"""The contenders: the limit, ours, and the peers."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ _PEERS_PYTHON = str(PEERS_ENVIRONMENT / "bin" / "python")
 
 
 def limit(facts: Path, what: str) -> Contender:
-    """Returns the limit: psql copies a file of CSV that is there already."""
+    """Returns the limit: psql copies an existing CSV file."""
     return _psql(f"limit: psql \\copy of CSV ({what})", facts.with_suffix(".csv"), "csv")
 
 
@@ -32,9 +32,9 @@ def ours(what: str, sequence: int, *, in_steps: bool = False) -> Contender:
     """Returns ours.
 
     Args:
-        what: What is loaded, for the name.
+        what: The name of what is loaded.
         sequence: The run to load.
-        in_steps: Whether to go about it as if it did not fit into one invocation.
+        in_steps: Whether to load in steps, as if one invocation did not suffice.
     """
     arguments = (str(sequence), "in-steps") if in_steps else (str(sequence),)
     return Contender(
@@ -47,8 +47,8 @@ def peers(facts: Path, what: str) -> tuple[Contender, ...]:
     """Returns the peers.
 
     Args:
-        facts: The files of the facts, without the suffix.
-        what: What is loaded, for the names.
+        facts: The path of the facts' files, without the suffix.
+        what: The name of what is loaded.
     """
     return (
         _psql(f"psql \\copy of a binary file ({what})", facts.with_suffix(".binary"), "binary"),
@@ -69,7 +69,7 @@ def peers(facts: Path, what: str) -> tuple[Contender, ...]:
 
 
 def write_binary(facts: Path, first: int) -> Contender:
-    """Returns what writes the binary file, from a warehouse that the facts have been copied to."""
+    """Returns the command that writes the binary file, from a warehouse that has the facts."""
     rows = f"(select * from {TABLE} where {KEY} >= {first})"  # noqa: S608
     return Contender(
         "psql writing the binary file",

@@ -1,7 +1,7 @@
-"""Makes what is loaded: Iceberg tables in the local cloud, files for the peers, a warehouse.
+"""Creates the input: Iceberg tables in the local cloud, files for the peers, a warehouse.
 
-It runs in a process of its own, with the local cloud's environment; the arguments are the numbers
-of the first facts, of all facts and of changed ones, and the folder of the files.
+It runs in its own process, with the local cloud's environment. The arguments are the numbers of the
+first facts, of all facts and of changed facts, and the folder of the files.
 """
 
 import sys
@@ -40,7 +40,7 @@ _ROWS_A_LAKE_FILE = 2_000_000
 
 
 def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> None:
-    """Prepares all of it, and loads the dimensions."""
+    """Creates the input and loads the dimensions."""
     session = boto3.Session()
     session.client("s3").create_bucket(
         Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}

@@ -1,4 +1,4 @@
-"""A star schema to load: its dimensions and sales orders, by number, for any number of them."""
+"""A star schema to load: dimensions and sales orders, generated from their numbers."""
 
 import datetime
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def lake_schema(table: WarehouseTable) -> pa.Schema:
 
 
 def dimension(table: WarehouseTable) -> pa.Table:
-    """Returns a dimension's rows, which run 1 brought."""
+    """Returns a dimension's rows, of run 1."""
     numbers = range(1, DIMENSION_ROWS[table.name] + 1)
     values = {
         "boolean": [False for _ in numbers],
@@ -61,12 +61,12 @@ def dimension(table: WarehouseTable) -> pa.Table:
 
 
 def sales_orders(first: int, rows: int, orders: int) -> Iterator[pa.Table]:
-    """Yields sales orders in the warehouse's columns, with times of day as such.
+    """Yields sales orders in the warehouse's columns, with times of day as their type.
 
     Args:
-        first: The first record's number.
-        rows: How many records.
-        orders: How many orders they are versions of.
+        first: The number of the first record.
+        rows: The number of records.
+        orders: The number of orders that the records are versions of.
     """
     for start in range(first, first + rows, ROWS_AT_A_TIME):
         n = np.arange(start, min(start + ROWS_AT_A_TIME, first + rows), dtype=np.int64)
@@ -95,7 +95,7 @@ def sales_orders(first: int, rows: int, orders: int) -> Iterator[pa.Table]:
 
 
 def as_in_the_lake(rows: pa.Table, table: WarehouseTable, sequence: int) -> pa.Table:
-    """Returns facts as the lake has them: with times as text, and the run that brought them."""
+    """Returns facts as in the lake: with times as text, and with their run."""
     sequences = pa.array(np.full(len(rows), sequence, np.int64))
     return rows.append_column("_sequence", sequences).cast(lake_schema(table))
 
@@ -113,7 +113,7 @@ def _time(microseconds: np.ndarray) -> pa.Array:
 
 
 def _decimal(unscaled: np.ndarray) -> pa.Array:
-    """Returns decimals of ten places: 128 bits each, the lower half first."""
+    """Returns decimals with ten decimal places: 128 bits each, the lower half first."""
     halves = np.stack([unscaled, unscaled >> 63], axis=1)
     return pa.Array.from_buffers(
         pa.decimal128(38, 10), len(unscaled), [None, pa.py_buffer(halves.tobytes())]

@@ -1,4 +1,4 @@
-"""Warehouses that begin alike, and what tells whether they end alike."""
+"""Copies of a warehouse, and a digest to compare them after a load."""
 
 from dataclasses import dataclass
 from typing import LiteralString
@@ -24,12 +24,12 @@ where conrelid = %s::regclass and convalidated and contype in ('f', 'p', 'n')
 
 @dataclass(frozen=True)
 class Digest:
-    """What a warehouse's facts come to.
+    """A digest of a warehouse's facts.
 
     Attributes:
-        rows: How many there are.
-        hashes: The sum of the hashes of those that were loaded; numerics count by their value.
-        rules: How many of their table's constraints are there and hold.
+        rows: The number of rows.
+        hashes: The sum of the hashes of the loaded rows. Numerics are hashed by value.
+        rules: The number of the table's constraints that exist and are valid.
     """
 
     rows: int
@@ -38,7 +38,7 @@ class Digest:
 
 
 def copy_database(server: PostgresServer, template: str, name: str) -> str:
-    """Makes a database that is as another, and returns its URL."""
+    """Copies a database, and returns the URL of the copy."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(
             sql.SQL("create database {} template {} strategy file_copy").format(
@@ -50,13 +50,13 @@ def copy_database(server: PostgresServer, template: str, name: str) -> str:
 
 
 def settle(url: str) -> None:
-    """Leaves a warehouse as a vacuum does."""
+    """Vacuums a warehouse."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum (analyze)")
 
 
 def await_run(url: str, sequence: int) -> None:
-    """Has a warehouse believe that it shows all runs before one."""
+    """Records in a warehouse that it shows all runs before one."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "insert into pipeline_run (sequence, run_id, tables) values (%s, 'benchmark', '{}')",
@@ -65,7 +65,7 @@ def await_run(url: str, sequence: int) -> None:
 
 
 def take_digest(url: str, first: int) -> Digest:
-    """Returns what the facts of a warehouse come to, of which some were there before the first."""
+    """Returns the digest of a warehouse's facts, without those before the first one."""
     with psycopg.connect(url) as connection:
         columns: list[tuple[str, str]] = connection.execute(
             "select attname::text, format_type(atttypid, atttypmod) from pg_attribute "

@@ -1,1 +1,1 @@
-"""Who builds the star schema: one script each."""
+"""The contenders that build the star schema: one script each."""

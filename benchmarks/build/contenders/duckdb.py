@@ -1,4 +1,4 @@
-"""DuckDB: the same star schema from the same files, on the machine's own disk."""
+"""DuckDB: the same star schema from the same files, on the local disk."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.build.contenders.task import output_folder, task
 
 
 def main() -> None:
-    """Runs the statements, which write a Parquet file a star table into the current folder."""
+    """Runs the statements, which write one Parquet file for each star table."""
     statements = Path(task().statements).read_text()
     os.chdir(output_folder())
     with duckdb.connect(config={"threads": 2}) as connection:

@@ -1,4 +1,4 @@
-"""The build stage: all star tables on one session."""
+"""The build stage: all star tables in one session."""
 
 import boto3
 from pyspark.sql import SparkSession
@@ -11,7 +11,7 @@ from star_schema.tables import star_tables
 
 
 def build(spark: SparkSession) -> int:
-    """Builds what the task's runs brought."""
+    """Builds the star schema through the task's run."""
     todo = task()
     request = BuildRequest(todo.raw_bucket, todo.database, todo.through, todo.rebuild)
     store = ManifestStore(todo.raw_bucket, boto3.client("s3"))

@@ -1,4 +1,4 @@
-"""A Spark session whose time and bytes are told."""
+"""A Spark session that reports its time and bytes."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from benchmarks.build.contenders.task import Report, write_report
 
 
 def reported(build: Callable[[SparkSession], int]) -> None:
-    """Starts a session, has it build a star schema, and reports how that went.
+    """Starts a session, builds a star schema in it, and writes the report.
 
     Args:
-        build: Builds, and returns how many rows it wrote.
+        build: Builds the star schema and returns the number of rows written.
     """
     began = time.monotonic()
     spark = SparkSession.builder.getOrCreate()
@@ -26,7 +26,7 @@ def reported(build: Callable[[SparkSession], int]) -> None:
 
 
 def _bytes(spark: SparkSession) -> tuple[int, int]:
-    """Returns what was read and written by object stores' clients.
+    """Returns the bytes that the object store clients read and wrote.
 
     Both S3A and Iceberg's S3FileIO count in Hadoop's statistics (HadoopMetricsContext).
     """

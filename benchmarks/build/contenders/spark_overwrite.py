@@ -1,4 +1,4 @@
-"""Plain Spark: the same SELECTs over the files of one run, written as Parquet by overwrite."""
+"""Plain Spark: the same SELECTs on the files of one run, written as Parquet in overwrite mode."""
 
 import boto3
 from pyspark.sql import SparkSession, Window
@@ -14,7 +14,7 @@ from star_schema.tables import star_tables
 
 
 def build(spark: SparkSession) -> int:
-    """Writes a folder of Parquet files a star table; numbers facts by a window over all rows."""
+    """Writes a folder of Parquet files for each star table; a window numbers the facts."""
     todo = task()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     run = ManifestStore(todo.raw_bucket, boto3.client("s3")).read(todo.through)

@@ -1,4 +1,4 @@
-"""What a contender has to do, as it finds it in its environment, and what it says of itself."""
+"""A contender's task, passed in its environment, and its report."""
 
 import json
 import os
@@ -14,15 +14,15 @@ RUN_ID: Final = "benchmark"
 
 @dataclass(frozen=True)
 class Task:
-    """What to build, and from what.
+    """The input and output of a build.
 
     Attributes:
         raw_bucket: The bucket of the raw zone.
-        database: The Glue database, where the star schema is one of ours.
+        database: The Glue database of our star schema.
         through: The newest run.
-        rebuild: Whether to build everything again from raw.
-        statements: The file of SQL statements, where the star schema is DuckDB's.
-        target: The URI of the folder, where the star schema is one of plain Parquet files.
+        rebuild: Whether to build everything again from the raw zone.
+        statements: The file of DuckDB's SQL statements.
+        target: The URI of the folder of plain Parquet files.
     """
 
     raw_bucket: str = ""
@@ -33,20 +33,20 @@ class Task:
     target: str = ""
 
     def to_json(self) -> str:
-        """Returns the task as `task` reads it."""
+        """Returns the task in the form that `task` reads."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a contender with a session says of its run.
+    """The report of a contender with a Spark session.
 
     Attributes:
-        session_s: Seconds from its first line to a session.
-        build_s: Seconds from there until the star schema was there.
-        rows: Rows that it wrote.
-        bytes_read: Bytes that it read of the raw zone and the lake.
-        bytes_written: Bytes that it wrote.
+        session_s: Seconds until the session was ready.
+        build_s: Seconds from then until the star schema was written.
+        rows: Rows written.
+        bytes_read: Bytes read from the raw zone and the lake.
+        bytes_written: Bytes written.
     """
 
     session_s: float
@@ -57,21 +57,21 @@ class Report:
 
 
 def task() -> Task:
-    """Returns what to do."""
+    """Returns the task."""
     return Task(**json.loads(os.environ[TASK_VARIABLE]))
 
 
 def output_folder() -> Path:
-    """Returns the empty folder of this run."""
+    """Returns the empty output folder of this run."""
     return Path(os.environ[FOLDER_VARIABLE])
 
 
 def write_report(report: Report) -> None:
-    """Leaves the report in the run's folder."""
+    """Writes the report to the run's folder."""
     (output_folder() / _REPORT).write_text(json.dumps(asdict(report)))
 
 
 def read_report(folder: Path) -> Report | None:
-    """Returns the report that a run left, if it did."""
+    """Returns the report of a run, or None if the run wrote none."""
     path = folder / _REPORT
     return Report(**json.loads(path.read_text())) if path.exists() else None

@@ -1,1 +1,1 @@
-"""Ways from a PostgreSQL table to Parquet: each a script, run in a fresh process of its own."""
+"""Contenders that copy a PostgreSQL table to Parquet: one script each, run in a new process."""

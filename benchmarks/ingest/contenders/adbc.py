@@ -1,4 +1,4 @@
-"""ADBC's PostgreSQL driver (binary COPY) as it comes: record batches into Parquet."""
+"""ADBC's PostgreSQL driver (binary COPY) with default settings: record batches to Parquet."""
 
 import adbc_driver_postgresql.dbapi
 import pyarrow.parquet as pq

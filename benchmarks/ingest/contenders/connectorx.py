@@ -1,4 +1,4 @@
-"""connectorx into Arrow, pyarrow into Parquet; the argument is the number of partitions."""
+"""connectorx to Arrow, pyarrow to Parquet. The argument is the number of partitions."""
 
 import sys
 
@@ -9,7 +9,7 @@ from benchmarks.ingest.contenders.task import KEY, TABLE, output_folder, source_
 
 
 def main(partitions: int) -> None:
-    """Reads the table by ranges of its key, if more than one."""
+    """Reads the table, by ranges of its key if there are several partitions."""
     rows = connectorx.read_sql(
         source_url(),
         f"select * from {TABLE}",  # noqa: S608

@@ -1,4 +1,4 @@
-"""dlt's sql_table into Parquet files of a local folder; the argument is its back end."""
+"""dlt's sql_table to Parquet files in a local folder. The argument is its back end."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from benchmarks.ingest.contenders.task import TABLE, output_folder, source_url
 
 
 def main(backend: str) -> None:
-    """Runs a pipeline of one table, whose own state is thrown away."""
+    """Runs a pipeline of one table, and discards its state."""
     os.environ |= {
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         "NORMALIZE__DATA_WRITER__COMPRESSION": "zstd",

@@ -1,4 +1,4 @@
-"""Ingest's own reading and writing; the argument is the number of readers."""
+"""The reader and writer of Ingest. The argument is the number of readers."""
 
 import sys
 import tempfile
@@ -17,12 +17,12 @@ from pipeline.database import login_of
 
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
-    """Writes the table to Parquet files, one a chunk, as a run does before it uploads them.
+    """Writes the table to Parquet files, one for each chunk, as a run does before the upload.
 
     Args:
         url: The source database.
-        folder: Where the files go.
-        readers: How many connections read at the same time, all in one snapshot.
+        folder: The output folder.
+        readers: The number of concurrent connections, which share one snapshot.
     """
     numbers = count()
     with psycopg.connect(url, autocommit=True) as connection, tempfile.TemporaryDirectory() as own:

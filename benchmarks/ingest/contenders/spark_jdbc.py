@@ -1,4 +1,4 @@
-"""Spark's JDBC source in two partitions, its start included; `fetch` only gets the driver."""
+"""Spark's JDBC source with two partitions, start-up included. `fetch` fetches the driver only."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ _BOUNDS = f"select min({KEY}), max({KEY}) from {TABLE}"  # noqa: S608
 
 
 def fetch() -> None:
-    """Fetches PostgreSQL's JDBC driver from Maven Central, unless it is there."""
+    """Fetches PostgreSQL's JDBC driver from Maven Central, unless it exists."""
     if JARS.exists():
         return
     cache = JARS.with_name(JARS.name + "-fetching")
@@ -67,7 +67,7 @@ def _source(spark: SparkSession) -> DataFrameReader:
 
 
 def session() -> SparkSession.Builder:
-    """Returns how a session of two threads begins."""
+    """Returns the builder of a session with two threads."""
     return (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.host", "127.0.0.1")

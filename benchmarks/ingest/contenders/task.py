@@ -1,4 +1,4 @@
-"""What a contender has to do; the source's address is no argument, as those are there to see."""
+"""A contender's task. Arguments are visible to others, so the source's address is no argument."""
 
 import os
 from pathlib import Path
@@ -16,5 +16,5 @@ def source_url() -> str:
 
 
 def output_folder() -> Path:
-    """Returns the empty folder that the Parquet files go to."""
+    """Returns the empty output folder."""
     return Path(os.environ[FOLDER_VARIABLE])

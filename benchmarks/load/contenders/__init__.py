@@ -1,1 +1,1 @@
-"""The ways to do it: each a program of its own."""
+"""The contenders: one program each."""

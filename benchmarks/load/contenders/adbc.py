@@ -1,4 +1,4 @@
-"""ADBC's bulk ingestion (binary COPY) into the table."""
+"""ADBC's bulk ingestion (binary COPY) to the table."""
 
 import adbc_driver_postgresql.dbapi
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Ours with what the function's package holds: Arrow imports pandas wherever it finds it."""
+"""Ours without pandas, as in the function's package: Arrow imports pandas if it is installed."""
 
 import runpy
 import sys
@@ -17,7 +17,7 @@ class _WithoutPandas(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """Refuses one name, and leaves all others to the next finder."""
+        """Refuses one name, and passes all others to the next finder."""
         if fullname == "pandas":
             raise ModuleNotFoundError(fullname, name=fullname)
         return None

@@ -1,4 +1,4 @@
-"""awswrangler.postgresql.to_sql, a chunk of the file at a time: it takes frames."""
+"""awswrangler.postgresql.to_sql, which takes frames: one for each chunk of the file."""
 
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ _ROWS_A_STATEMENT = 1000
 
 
 def main() -> None:
-    """Inserts one frame after another, in one transaction each."""
+    """Inserts one frame after another, each in a transaction."""
     place = urlsplit(warehouse_url())
     connection = pg8000.connect(
         user=place.username,

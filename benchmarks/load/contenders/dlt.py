@@ -1,4 +1,4 @@
-"""dlt appending record batches to the table, through CSV files and COPY."""
+"""dlt, which appends record batches to the table by CSV files and COPY."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.load.contenders.task import TABLE, batches, warehouse_url
 
 
 def main() -> None:
-    """Runs a pipeline of one table, whose own state is thrown away."""
+    """Runs a pipeline of one table, and discards its state."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     pipeline = dlt.pipeline(
         "benchmark",

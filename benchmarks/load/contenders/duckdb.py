@@ -1,4 +1,4 @@
-"""DuckDB inserting into the attached warehouse, with two threads."""
+"""DuckDB, which inserts into the attached warehouse with two threads."""
 
 from benchmarks import postgres_scanner
 from benchmarks.load.contenders.task import TABLE, parquet, warehouse_url

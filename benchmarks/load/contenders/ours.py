@@ -1,4 +1,4 @@
-"""Load itself, from the Iceberg tables of the local cloud.
+"""Load, from the Iceberg tables of the local cloud.
 
 The arguments are the run to load and, for a load in steps, `in-steps`.
 """
@@ -19,7 +19,7 @@ _SECONDS_OF_AN_INVOCATION = 900.0
 
 
 def main(sequence: int, *, in_steps: bool = False) -> None:
-    """Loads what the warehouse lacks up to a run, in as many invocations as that takes."""
+    """Loads the warehouse through a run, in as many invocations as necessary."""
     session = boto3.Session()
     catalog = glue_catalog(session.client("s3"), session.get_credentials())
     is_complete = False

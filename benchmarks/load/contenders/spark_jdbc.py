@@ -1,4 +1,4 @@
-"""Spark's JDBC writer from the Parquet file, its start included."""
+"""Spark's JDBC writer from the Parquet file, start-up included."""
 
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ from benchmarks.load.contenders.task import TABLE, parquet_of_texts, warehouse_u
 
 
 def main() -> None:
-    """Appends in two partitions; the server makes times of day from text."""
+    """Appends in two partitions. The server converts text to times of day."""
     spark = (
         session()
         .config("spark.driver.memory", "1g")

@@ -1,4 +1,4 @@
-"""What a contender has to do: bring the facts of some files into a warehouse's table."""
+"""A contender's task: load the facts of some files into a warehouse's table."""
 
 import os
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ _ROWS_AT_A_TIME = 65_536
 
 
 def warehouse_url() -> str:
-    """Returns the URL of the warehouse; it is no argument, as those are there to see."""
+    """Returns the URL of the warehouse. Arguments are visible to others, so it is no argument."""
     return source_url()
 
 
 def parquet() -> Path:
-    """Returns the facts as Parquet, with the types that PostgreSQL has."""
+    """Returns the Parquet file of the facts, with PostgreSQL's types."""
     return Path(os.environ[FACTS_VARIABLE]).with_suffix(".parquet")
 
 
 def parquet_of_texts() -> Path:
-    """Returns the same with the times of day as text, for who has no such type."""
+    """Returns the same file with the times of day as text, for contenders without that type."""
     return Path(os.environ[FACTS_VARIABLE]).with_suffix(".texts.parquet")
 
 
