@@ -1,13 +1,14 @@
-"""Puts the Glue jobs' packages into the artifacts bucket, under the hash of their content.
+"""Puts the Glue jobs' scripts and packages into the artifacts bucket, under a hash of the content.
 
-AWS SAM uploads a job's script but not what it imports. This custom resource carries the packages
-inside its own and hands the zip's key to the jobs (AWS CloudFormation User Guide, "Custom
-resource request and response objects").
+AWS SAM uploads a job's script but not what it imports. This custom resource carries both inside
+its own package, and hands their keys to the jobs and to the state machines (AWS CloudFormation
+User Guide, "Custom resource request and response objects").
 """
 
 import hashlib
 import io
 import json
+import re
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 
 import boto3
 
+from pipeline.errors import InvalidSettings
 from pipeline.object_store import ObjectStore
 from pipeline.settings import GlueCodeSettings
 
 _PACKAGES = ("glue_jobs", "pipeline", "star_schema")
 _ANSWER_SECONDS = 10
+_DATABASE = re.compile(r"[a-z0-9_]{1,255}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -34,7 +37,8 @@ def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
     }
     try:
         if event["RequestType"] != "Delete":
-            answer["Data"] = {"Key": _publish(Path(__file__).parents[2])}
+            _refuse_names(event.get("ResourceProperties", {}).get("Databases", []))
+            answer["Data"] = _publish(Path(__file__).parents[2])
     except Exception as error:  # unanswered, CloudFormation would wait for ServiceTimeout
         answer |= {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1024]}
     request = urllib.request.Request(  # noqa: S310
@@ -44,12 +48,25 @@ def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
         pass
 
 
-def _publish(root: Path) -> str:
+def _refuse_names(databases: list[str]) -> None:
+    """Refuses names that Iceberg's Glue catalog does not take; they come from the stack's name."""
+    if refused := [name for name in databases if not _DATABASE.fullmatch(name)]:
+        raise InvalidSettings(
+            f"{', '.join(refused)}: Iceberg takes lower-case letters, digits and underscores in a "
+            "database's name; deploy under a stack name of lower-case letters, digits and hyphens"
+        )
+
+
+def _publish(root: Path) -> dict[str, str]:
+    """Puts the zip and the scripts, and returns the zip's key and the scripts' folder."""
     content = zip_of(root)
-    key = f"glue/{hashlib.sha256(content).hexdigest()}.zip"
-    bucket = GlueCodeSettings.read().artifacts_bucket
-    ObjectStore(bucket, boto3.client("s3")).put(key, content, "application/zip")
-    return key
+    folder = f"glue/{hashlib.sha256(content).hexdigest()}"
+    scripts = {script.name: script.read_bytes() for script in (root / "glue_jobs").glob("[!_]*.py")}
+    store = ObjectStore(GlueCodeSettings.read().artifacts_bucket, boto3.client("s3"))
+    store.put(f"{folder}.zip", content, "application/zip")
+    for name, script in scripts.items():
+        store.put(f"{folder}/{name}", script, "text/x-python")
+    return {"Key": f"{folder}.zip", "Folder": folder}
 
 
 def zip_of(root: Path) -> bytes:

@@ -139,11 +139,11 @@ def test_the_declarations_are_read_from_the_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Create", "Update"])
-def test_the_zip_is_put_under_its_hash_and_the_key_is_handed_on(
+def test_the_zip_and_the_scripts_are_put_under_a_hash_and_their_keys_are_handed_on(
     artifacts: Any, cloudformation: CloudFormation, kind: str
 ) -> None:
     content = zip_of(ROOT)
-    key = f"glue/{hashlib.sha256(content).hexdigest()}.zip"
+    folder = f"glue/{hashlib.sha256(content).hexdigest()}"
 
     handler(cloudformation.request(kind), object())
 
@@ -154,14 +154,32 @@ def test_the_zip_is_put_under_its_hash_and_the_key_is_handed_on(
             "StackId": "stack",
             "RequestId": "request",
             "LogicalResourceId": "GlueCode",
-            "Data": {"Key": key},
+            "Data": {"Key": f"{folder}.zip", "Folder": folder},
         }
     ]
-    assert [entry.key for entry in artifacts.objects.all()] == [key]
-    assert artifacts.Object(key).get()["Body"].read() == content
+    scripts = sorted((ROOT / "glue_jobs").glob("[!_]*.py"))
+    stored = {entry.key: entry.get()["Body"].read() for entry in artifacts.objects.all()}
+    assert len(scripts) > 2
+    assert stored == {
+        f"{folder}.zip": content,
+        **{f"{folder}/{script.name}": script.read_bytes() for script in scripts},
+    }
 
 
-def test_a_delete_is_answered_and_leaves_the_zips(
+@pytest.mark.parametrize("name", ["Totesys_star", "tote.sys_star"])
+def test_a_stack_name_that_iceberg_would_refuse_is_refused_at_the_deployment(
+    artifacts: Any, cloudformation: CloudFormation, name: str
+) -> None:
+    properties = {"Databases": [name, "totesys_raw"]}
+
+    handler({**cloudformation.request("Create"), "ResourceProperties": properties}, object())
+
+    (answer,) = cloudformation.answers
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith(f"InvalidSettings: {name}: ")
+
+
+def test_a_delete_is_answered_and_leaves_the_code(
     artifacts: Any, cloudformation: CloudFormation
 ) -> None:
     handler(cloudformation.request("Create"), object())
@@ -170,7 +188,7 @@ def test_a_delete_is_answered_and_leaves_the_zips(
 
     assert cloudformation.answers[1]["Status"] == "SUCCESS"
     assert "Data" not in cloudformation.answers[1]
-    assert len(list(artifacts.objects.all())) == 1
+    assert len(list(artifacts.objects.all())) > 1
 
 
 def test_a_failure_is_answered_with_its_reason_so_that_the_stack_does_not_wait(

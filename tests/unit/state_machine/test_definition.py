@@ -264,3 +264,14 @@ def test_every_substitution_is_one_that_the_template_makes(machine):
         if properties["DefinitionUri"].endswith(PATHS[machine].name)
     )
     assert substitutions == set(made)
+
+
+@pytest.mark.parametrize("machine", DEFINITIONS)
+def test_no_variable_hides_a_function(machine):
+    assigned: set[str] = set()
+    for _, state in all_states(DEFINITIONS[machine]["States"]):
+        for part in (state, *state.get("Choices", ()), *state.get("Catch", ())):
+            assigned |= part.get("Assign", {}).keys()
+    called = {name for text in expressions() for name in re.findall(r"\$(\w+)\(", text)}
+    assert called
+    assert not assigned & called

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonata.jexception import JException
 
 from pipeline.answers import Failure, IngestAnswer, LoadAnswer, Names, PublishAnswer
 from pipeline.requests import IngestRequest, LoadRequest, PublishRequest
@@ -359,7 +360,7 @@ def test_an_answer_s_failure_fails_the_execution_after_everything_else(state):
     variables = {**held(), **evaluate(STATES[state]["Assign"], held(), answered)}
     assert chosen("HasAnythingFailed", failures=[]) == "Summarize"
     assert walk(STATES, "HasAnythingFailed", variables)[0] == "Notify"
-    assert variables["error"] == "TablesNotTaken"
+    assert variables["firstError"] == "TablesNotTaken"
     assert variables["message"] == f"{state} failed with TablesNotTaken: a: no right. "
 
 
@@ -367,6 +368,21 @@ def test_nothing_is_proved_where_a_table_was_not_taken():
     not_taken = dataclasses.replace(INGESTED, tables_not_taken=Names.of(["a"])).to_json()
     assert payload("Load", verify=True)["verify"] is True
     assert payload("Load", verify=True, ingested=not_taken)["verify"] is False
+
+
+@pytest.mark.parametrize("redrives", [1, 2])
+def test_a_redriven_execution_does_nothing_that_needs_the_lock(redrives):
+    redriven = {**CONTEXT["Execution"], "RedriveCount": redrives}
+    context = {"Execution": redriven, "State": {"Name": "x", "RetryCount": 0}}
+    build = STATES["Build"]["Branches"]
+    for state in (
+        STATES["Ingest"],
+        STATES["Load"],
+        MAINTENANCE["Maintain"],
+        *(state for branch in build for state in branch["States"].values()),
+    ):
+        with pytest.raises(JException, match="does not hold the lock; start a new one"):
+            evaluate(state["Arguments"], held(), {"context": context})
 
 
 def test_every_failure_is_told_and_the_first_names_the_execution_s_error():

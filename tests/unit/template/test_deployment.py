@@ -17,6 +17,7 @@ from tests.unit.template.resources import (
 
 PARAMETERS = TEMPLATE["Parameters"]
 CONFIGURATION = tomllib.loads((ROOT / "samconfig.toml").read_text())
+NETWORK = ("VpcSubnetIds", "VpcSecurityGroupIds")
 SECRETS = {"SourceSecretArn", "WarehouseSecretArn"}
 DEPLOYED = ("template.yaml", "state_machine", "lambdas", "glue_jobs", "pipeline", "star_schema")
 LOCAL_TRACES = re.compile(
@@ -45,6 +46,30 @@ def test_a_state_machine_starts_by_itself_only_when_told_to(machine, prefix, whe
     assert schedule["Schedule"] == {"Ref": f"{prefix}ScheduleExpression"}
     assert PARAMETERS[f"{prefix}ScheduleState"]["Default"] == "DISABLED"
     assert PARAMETERS[f"{prefix}ScheduleExpression"]["Default"] == when
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_is_named_by_its_arn_in_any_partition(name):
+    pattern = PARAMETERS[name]["AllowedPattern"]
+    for partition, region in (("aws", "eu-west-2"), ("aws-us-gov", "us-gov-west-1")):
+        assert re.fullmatch(
+            pattern, f"arn:{partition}:secretsmanager:{region}:123456789012:secret:totesys-AbC123"
+        )
+    for other in ("totesys", "arn:aws:rds:eu-west-2:123456789012:db:totesys", ""):
+        assert not re.fullmatch(pattern, other)
+    assert PARAMETERS[name]["ConstraintDescription"]
+
+
+def test_subnets_without_security_groups_are_refused():
+    rule = TEMPLATE["Rules"]["NetworkIsWhole"]
+    empty = {name: {"Fn::EachMemberEquals": [{"Ref": name}, ""]} for name in NETWORK}
+    assert rule["RuleCondition"] == {"Fn::Not": [empty["VpcSubnetIds"]]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [empty["VpcSecurityGroupIds"]]}
+
+
+def test_no_arn_is_of_one_partition_alone():
+    for path in ("template.yaml", "state_machine/pipeline.asl.json"):
+        assert not re.findall(r"arn:aws:(?!\$)", (ROOT / path).read_text())
 
 
 def test_secrets_are_named_by_parameters_without_a_default():

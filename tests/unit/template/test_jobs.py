@@ -7,7 +7,7 @@ import pytest
 from local.cloud.glue_jobs import settings_of
 from tests.template import ROOT, TEMPLATE, plain
 from tests.unit.state_machine.definition import tasks
-from tests.unit.template.resources import FUNCTION, JOB, of_type
+from tests.unit.template.resources import FUNCTION, JOB, STATE_MACHINE, of_type
 
 JOBS = of_type(JOB)
 PARAMETERS = TEMPLATE["Parameters"]
@@ -36,7 +36,9 @@ def test_a_job_ends_no_later_than_the_state_that_waits_for_it(name):
 def test_a_job_runs_a_script_of_the_repository_on_spark_with_iceberg(name):
     command, arguments = JOBS[name]["Command"], JOBS[name]["DefaultArguments"]
     assert command["Name"] == "glueetl"
-    assert (ROOT / command["ScriptLocation"]).is_file()
+    folder, script = command["ScriptLocation"]["Fn::Sub"].rsplit("/", 1)
+    assert folder == "s3://${ArtifactsBucket}/${GlueCode.Folder}"
+    assert (ROOT / "glue_jobs" / script).is_file()
     assert arguments["--datalake-formats"] == "iceberg"
 
 
@@ -64,6 +66,30 @@ def test_a_job_installs_the_pycountry_that_the_tests_run_with(name):
         r"^(pycountry==[\w.]+)", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE
     )
     assert [installed] == pinned
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_run_brings_the_script_and_the_code_of_its_definition(name):
+    (machine, state) = next(
+        (machine, state)
+        for (machine, _), state in tasks().items()
+        if state["Arguments"].get("JobName") == f"${{{name}}}"
+    )
+    (made,) = (
+        properties["DefinitionSubstitutions"]
+        for properties in of_type(STATE_MACHINE).values()
+        if properties["DefinitionUri"].endswith(f"/{machine}.asl.json")
+    )
+    arguments = state["Arguments"]["Arguments"]
+    script = arguments["--scriptLocation"].removeprefix("${").removesuffix("}")
+    assert made[script] == JOBS[name]["Command"]["ScriptLocation"]
+    assert "'${JobCode}'" in arguments["--extra-py-files"]
+    assert made["JobCode"] == JOBS[name]["DefaultArguments"]["--extra-py-files"]
+
+
+def test_the_versions_of_glue_are_those_that_bring_spark_4():
+    # AWS Glue Developer Guide, "AWS Glue versions": 5.1 has Spark 3.5.
+    assert PARAMETERS["GlueVersion"]["AllowedValues"] == ["6.0"]
 
 
 def test_maintenance_is_told_what_to_keep_and_never_less_than_a_reader_needs():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.template import TEMPLATE
+from tests.template import TEMPLATE, plain
+from tests.unit.state_machine.definition import STATES
 from tests.unit.template.resources import FUNCTION, JOB, RESOURCES, STATE_MACHINE, of_type
 
 LOG_GROUPS = of_type("AWS::Logs::LogGroup")
@@ -61,8 +62,68 @@ def test_quarantined_rows_alarm_by_the_metric_that_load_puts():
 
 
 def test_missing_success_alarms_only_while_the_pipeline_is_scheduled():
-    assert ALARMS["NoSuccessAlarm"]["ActionsEnabled"] == {"Fn::If": ["IsScheduled", True, False]}
-    assert ALARMS["NoSuccessAlarm"]["TreatMissingData"] == "breaching"
+    alarm = ALARMS["NoSuccessAlarm"]
+    assert alarm["ActionsEnabled"] == {"Fn::If": ["IsScheduled", True, False]}
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["EvaluationPeriods"] == {"Ref": "HoursWithoutSuccess"}
+    # CloudWatch evaluates seven days at the most (CloudWatch API Reference, "PutMetricAlarm").
+    longest = TEMPLATE["Parameters"]["HoursWithoutSuccess"]["MaxValue"] * alarm["Period"]
+    assert longest <= 7 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("alarm", "state"), [("NoSuccessAlarm", "Succeed"), ("HeldLockAlarm", "Skipped")]
+)
+def test_a_skipped_execution_is_no_success(alarm, state):
+    counted = {
+        transformation["MetricName"]: plain(properties["FilterPattern"])
+        for properties in of_type("AWS::Logs::MetricFilter").values()
+        for transformation in properties["MetricTransformations"]
+    }
+    pattern = counted[ALARMS[alarm]["MetricName"]]
+    assert f'$.details.name = "{state}"' in pattern
+    assert STATES[state]["Type"] == "Succeed"
+    assert f'$.type = "{STATES[state]["Type"]}StateEntered"' in pattern
+
+
+@pytest.mark.parametrize("machine", of_type(STATE_MACHINE))
+@pytest.mark.parametrize("metric", ["ExecutionsFailed", "ExecutionsTimedOut"])
+def test_every_way_of_a_state_machine_to_fail_alarms(machine, metric):
+    dimensions = [{"Name": "StateMachineArn", "Value": {"Ref": machine}}]
+    assert [
+        name
+        for name, alarm in ALARMS.items()
+        if (alarm["MetricName"], alarm.get("Dimensions")) == (metric, dimensions)
+    ]
+
+
+def test_what_eventbridge_cannot_deliver_is_kept_and_alarms():
+    queue = {"Fn::GetAtt": ["UndeliveredEvents", "Arn"]}
+    (rule,) = of_type("AWS::Events::Rule").values()
+    kept = [target["DeadLetterConfig"]["Arn"] for target in rule["Targets"]]
+    kept += [
+        machine["Events"]["Schedule"]["Properties"]["DeadLetterConfig"]["Arn"]
+        for machine in of_type(STATE_MACHINE).values()
+    ]
+    assert kept == [queue] * 3
+    (policy,) = of_type("AWS::SQS::QueuePolicy").values()
+    allowed = policy["PolicyDocument"]["Statement"][0]
+    assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+    assert plain(allowed["Condition"]["ArnLike"]["aws:SourceArn"]).endswith("${AWS::StackName}-*")
+    alarm = ALARMS["UndeliveredEventsAlarm"]
+    assert alarm["Dimensions"][0]["Value"] == {"Fn::GetAtt": ["UndeliveredEvents", "QueueName"]}
+
+
+def test_a_notification_that_reaches_no_subscriber_alarms():
+    alarm = ALARMS["UndeliveredNotificationsAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SNS", "NumberOfNotificationsFailed")
+
+
+def test_a_schedule_without_maintenance_is_warned_of_at_the_deployment():
+    assert TEMPLATE["Outputs"]["Warning"]["Condition"] == "IsWithoutMaintenance"
+    scheduled, maintained = TEMPLATE["Conditions"]["IsWithoutMaintenance"]["Fn::And"]
+    assert scheduled == {"Condition": "IsScheduled"}
+    assert maintained == {"Fn::Equals": [{"Ref": "MaintenanceScheduleState"}, "DISABLED"]}
 
 
 def test_notifications_are_encrypted_by_a_key_that_rotates():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.template import TEMPLATE
 from tests.unit.template.resources import (
     FUNCTION,
     JOB,
@@ -110,8 +111,35 @@ def test_nobody_deletes_from_the_raw_zone():
                 assert "RawBucket" not in str(statement["Resource"])
 
 
-def test_only_the_services_of_this_account_publish_notifications():
-    (policy,) = of_type("AWS::SNS::TopicPolicy").values()
-    for statement in policy["PolicyDocument"]["Statement"]:
-        if statement["Effect"] == "Allow":
-            assert statement["Condition"]["StringEquals"]["aws:SourceAccount"]
+@pytest.mark.parametrize(
+    "statements",
+    [
+        of_type("AWS::SNS::TopicPolicy")["NotificationTopicPolicy"]["PolicyDocument"]["Statement"],
+        of_type("AWS::KMS::Key")["NotificationKey"]["KeyPolicy"]["Statement"],
+    ],
+    ids=["topic", "key"],
+)
+def test_eventbridge_and_alarms_may_notify_by_statements_of_their_own(statements):
+    allowed = {
+        statement["Principal"]["Service"]: statement
+        for statement in statements
+        if statement["Effect"] == "Allow" and "Service" in statement["Principal"]
+    }
+    assert allowed.keys() == {"events.amazonaws.com", "cloudwatch.amazonaws.com"}
+    # EventBridge delivers to an encrypted topic only where no condition stands (SNS Developer
+    # Guide, "Enable compatibility between event sources from AWS services and encrypted topics").
+    assert "Condition" not in allowed["events.amazonaws.com"]
+    alarms = allowed["cloudwatch.amazonaws.com"]
+    assert alarms["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+@pytest.mark.parametrize("name", of_type(ROLE))
+def test_a_role_is_assumed_for_this_account_alone(name):
+    (statement,) = RESOURCES[name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    }
+
+
+def test_nobody_reads_the_artifacts_of_other_stacks():
+    assert "aws-sam-cli-managed" not in str(TEMPLATE)

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.template.resources import BUCKET, RESOURCES, of_type
 
 TABLE = "AWS::DynamoDB::Table"
+DATABASE = "AWS::Glue::Database"
 
 
 @pytest.mark.parametrize("name", of_type(BUCKET))
@@ -66,7 +67,13 @@ def test_a_dynamodb_table_is_encrypted_and_can_be_restored_to_any_second(name):
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-@pytest.mark.parametrize("name", of_type(BUCKET) | of_type(TABLE))
-def test_what_holds_data_outlives_the_stack(name):
-    assert RESOURCES[name]["DeletionPolicy"] == "Retain"
+@pytest.mark.parametrize("name", of_type(BUCKET) | of_type(TABLE) | of_type(DATABASE))
+def test_what_holds_data_outlives_the_stack_but_not_a_creation_that_failed(name):
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", of_type(BUCKET))
+def test_a_bucket_forgets_the_markers_of_deleted_objects_without_versions(name):
+    rule, *_ = RESOURCES[name]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpiredObjectDeleteMarker"] is True
