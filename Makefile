@@ -73,10 +73,14 @@ down: setup ## Stop everything, keep the state
 clean: setup ## Stop everything and delete the state
 	@$(BIN)/python -m local clean
 
+# Without PARAMS, and before samconfig.toml has an environment's parameters, sam asks for them and
+# keeps them there.
+DEPLOYED = $(or $(ENV),dev)
+SAVED = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/p' samconfig.toml | grep '^parameter_overrides')
 .PHONY: deploy
-deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml)
-	.venv-sam/bin/sam build --config-env $(or $(ENV),dev)
-	.venv-sam/bin/sam deploy --config-env $(or $(ENV),dev)
+deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml; PARAMS='Name=value …')
+	.venv-sam/bin/sam build --config-env $(DEPLOYED)
+	.venv-sam/bin/sam deploy --config-env $(DEPLOYED) $(if $(PARAMS),--parameter-overrides $(PARAMS),$(if $(SAVED),,--guided))
 
 .PHONY: test
 test: setup ## Run the whole test suite

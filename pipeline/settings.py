@@ -145,12 +145,13 @@ class LoadSettings(_Settings):
 
 @dataclass(frozen=True)
 class PublishSettings(_Settings):
-    """Settings of Publish: the warehouse, the buckets, the raw zone's Glue database."""
+    """Settings of Publish: the warehouse, the buckets, the raw zone's Glue database, the log."""
 
     warehouse: DatabaseSettings
     raw_bucket: str
     lake_bucket: str
     raw_glue_database: str
+    preview_log_group: str
 
     @classmethod
     def _of(cls, environment: Environment) -> Self:
@@ -159,6 +160,7 @@ class PublishSettings(_Settings):
             raw_bucket=environment.text("RAW_BUCKET"),
             lake_bucket=environment.text("LAKE_BUCKET"),
             raw_glue_database=environment.text("RAW_GLUE_DATABASE"),
+            preview_log_group=environment.text("PREVIEW_LOG_GROUP"),
         )
 
 

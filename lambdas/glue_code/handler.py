@@ -53,7 +53,7 @@ def _refuse_names(databases: list[str]) -> None:
     if refused := [name for name in databases if not _DATABASE.fullmatch(name)]:
         raise InvalidSettings(
             f"{', '.join(refused)}: Iceberg takes lower-case letters, digits and underscores in a "
-            "database's name; deploy under a stack name of lower-case letters, digits and hyphens"
+            "database's name; set the parameter DatabasePrefix"
         )
 
 

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.publish.extracts import previews, write_extracts
+from lambdas.publish.preview_log import log_previews
 from lambdas.publish.raw_catalogue import catalogue_run
 from lambdas.publish.warehouse import connect
 from pipeline.answers import Names, PublishAnswer
@@ -42,8 +43,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     if request.extracts:
         with connect(settings.warehouse, boto3.client("secretsmanager")) as connection:
             shown = previews(connection)
-            for table, rows in shown.items():
-                _LOGGER.info("preview", extra={"table": table, "rows": rows})
+            log_previews(shown, settings.preview_log_group, request.run_id, boto3.client("logs"))
             extracts = write_extracts(connection, settings.lake_bucket, client)
     report = {"catalogued": catalogued, "extracts": extracts, "previews": list(shown)}
     answer = PublishAnswer(

@@ -76,6 +76,8 @@ def deployed(
     monkeypatch.setenv("RAW_GLUE_DATABASE", raw_zone.database)
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(warehouse_dsn))
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
+    boto3.client("logs").create_log_group(logGroupName=lake_bucket)
+    monkeypatch.setenv("PREVIEW_LOG_GROUP", lake_bucket)
     return raw_zone
 
 
@@ -105,7 +107,8 @@ def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
     s3: "S3Client",
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+    event = {"run_id": "run-1", "sequence": 1, "extracts": True}
+    answer = handler(event, Context())
 
     assert answer["previews"] == 11
     assert answer["extracts"]["first"] == [
@@ -114,16 +117,18 @@ def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
     for name, columns in STAR.items():
         header = next(csv.reader(io.StringIO(extract_of(s3, lake_bucket, name))))
         assert header == [column.name for column in columns]
-    previews = {
-        vars(record)["table"]: vars(record)["rows"]
-        for record in caplog.records
-        if record.message == "preview"
-    }
-    assert len(previews) == 11
-    assert len(previews["dim_staff"]) == 10
-    assert previews["dim_design"] == []
-    assert json.loads(previews["dim_staff"][0])["first_name"] == 'Ж, "'
-    assert json.loads(previews["dim_transaction"][0])["purchase_order_id"] is None
+    logged = boto3.client("logs").get_log_events(
+        logGroupName=lake_bucket, logStreamName="run-1", startFromHead=True
+    )["events"]
+    previews = [json.loads(one["message"]) for one in logged]
+    staff = [json.loads(one["row"]) for one in previews if one["table"] == "dim_staff"]
+    assert len(staff) == 10
+    assert staff[0]["first_name"] == 'Ж, "'
+    (transaction, *_) = (one["row"] for one in previews if one["table"] == "dim_transaction")
+    assert json.loads(transaction)["purchase_order_id"] is None
+    assert "dim_design" not in {one["table"] for one in previews}
+    assert "Ж" not in "".join(str(vars(record)) for record in caplog.records)
+    assert handler(event, Context())["previews"] == 11
 
 
 def test_extracts_keep_digits_microseconds_nulls_and_empty_text(

@@ -1,6 +1,7 @@
 """What a deployment is told: by parameters and samconfig.toml, and by nothing in the code."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -129,3 +130,39 @@ def test_what_is_deployed_knows_nothing_of_the_local_cloud():
         if (found := LOCAL_TRACES.search(file.read_text(errors="replace")))
     }
     assert traces == {}
+
+
+def deploy_command(folder: Path, *arguments: str, saved: str = "") -> str:
+    """Returns what `make deploy` would run last, with parameters that samconfig.toml has."""
+    for name in ("Makefile", "make", "requirements", "local"):
+        (folder / name).symlink_to(ROOT / name)
+    text = (ROOT / "samconfig.toml").read_text()
+    table = "[dev.deploy.parameters]\n"
+    (folder / "samconfig.toml").write_text(text.replace(table, table + saved))
+    done = subprocess.run(
+        ["make", "--dry-run", "deploy", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_the_first_deployment_asks_for_the_parameters_and_keeps_them(tmp_path):
+    assert deploy_command(tmp_path).endswith("sam deploy --config-env dev --guided")
+
+
+def test_a_deployment_takes_the_parameters_that_are_kept(tmp_path):
+    saved = 'parameter_overrides = "SourceSecretArn=\\"arn\\""\n'
+    command = deploy_command(tmp_path, saved=saved)
+    assert command.rstrip().endswith("sam deploy --config-env dev")
+    (tmp_path / "other").mkdir()
+    assert "--guided" in deploy_command(tmp_path / "other", "ENV=prod", saved=saved)
+
+
+def test_a_deployment_takes_parameters_from_the_command(tmp_path):
+    command = deploy_command(tmp_path, "ENV=prod", "PARAMS=SourceSecretArn=a WarehouseSecretArn=b")
+    assert command.endswith(
+        "--config-env prod --parameter-overrides SourceSecretArn=a WarehouseSecretArn=b"
+    )

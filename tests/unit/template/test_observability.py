@@ -13,7 +13,22 @@ TOPIC = {"Ref": "NotificationTopic"}
 
 @pytest.mark.parametrize("name", LOG_GROUPS)
 def test_a_log_group_keeps_its_lines_for_a_stated_time(name):
-    assert LOG_GROUPS[name]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    kept = 7 if name == "PreviewLogs" else {"Ref": "LogRetentionDays"}
+    assert LOG_GROUPS[name]["RetentionInDays"] == kept
+
+
+def test_previews_are_logged_where_addresses_and_numbers_are_masked():
+    audit, mask = LOG_GROUPS["PreviewLogs"]["DataProtectionPolicy"]["Statement"]
+    assert audit["DataIdentifier"] == mask["DataIdentifier"]
+    identifiers = {plain(one).rpartition("/")[2] for one in mask["DataIdentifier"]}
+    assert identifiers >= {"EmailAddress", "PhoneNumber-GB", "PhoneNumber-US"}
+    assert (audit["Operation"], mask["Operation"]) == (
+        {"Audit": {"FindingsDestination": {}}},
+        {"Deidentify": {"MaskConfig": {}}},
+    )
+    publish = of_type(FUNCTION)["PublishFunction"]
+    assert publish["Environment"]["Variables"]["PREVIEW_LOG_GROUP"] == {"Ref": "PreviewLogs"}
+    assert publish["LoggingConfig"]["LogGroup"] != {"Ref": "PreviewLogs"}
 
 
 def test_every_function_has_a_log_group_of_its_own():

@@ -1,7 +1,10 @@
 """Where data rests: encrypted, private, recoverable."""
 
+import re
+
 import pytest
 
+from tests.template import TEMPLATE
 from tests.unit.template.resources import BUCKET, RESOURCES, of_type
 
 TABLE = "AWS::DynamoDB::Table"
@@ -71,6 +74,17 @@ def test_a_dynamodb_table_is_encrypted_and_can_be_restored_to_any_second(name):
 def test_what_holds_data_outlives_the_stack_but_not_a_creation_that_failed(name):
     assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", of_type(DATABASE))
+def test_a_database_beside_one_that_was_retained_has_another_prefix(name):
+    condition, given, derived = of_type(DATABASE)[name]["DatabaseInput"]["Name"]["Fn::If"]
+    suffix = {"StarDatabase": "_star", "RawDatabase": "_raw"}[name]
+    assert (condition, given) == ("HasPrefix", {"Fn::Sub": f"${{DatabasePrefix}}{suffix}"})
+    assert {"Fn::Sub": f"${{AWS::StackName}}{suffix}"} in derived["Fn::Join"][1]["Fn::Split"]
+    pattern = TEMPLATE["Parameters"]["DatabasePrefix"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "totesys_2")
+    assert not [name for name in ("Totesys", "tote-sys", "2") if re.fullmatch(pattern, name)]
 
 
 @pytest.mark.parametrize("name", of_type(BUCKET))
