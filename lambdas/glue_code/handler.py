@@ -1,8 +1,10 @@
-"""Puts the Glue jobs' scripts and packages into the artifacts bucket, under a hash of the content.
+"""What the state machines' definitions name of a deployment: the jobs' code, functions' versions.
 
 AWS SAM uploads a job's script but not what it imports. This custom resource carries both inside
-its own package, and hands their keys to the jobs and to the state machines (AWS CloudFormation
-User Guide, "Custom resource request and response objects").
+its own package, puts them into the artifacts bucket under a hash of their content, and hands the
+keys to the jobs and to the state machines. For a request that names functions it publishes their
+versions: those of AWS SAM do not change with the stack's parameters (AWS CloudFormation User
+Guide, "Custom resource request and response objects").
 """
 
 import hashlib
@@ -27,18 +29,22 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
-    """Answers a CloudFormation request; Delete leaves the zip, which older versions may use."""
+    """Answers a CloudFormation request; Delete leaves all, which an execution may still use."""
     answer: dict[str, Any] = {
         "Status": "SUCCESS",
-        "PhysicalResourceId": "glue-code",
+        "PhysicalResourceId": event.get("PhysicalResourceId", event["LogicalResourceId"]),
         "StackId": event["StackId"],
         "RequestId": event["RequestId"],
         "LogicalResourceId": event["LogicalResourceId"],
     }
     try:
         if event["RequestType"] != "Delete":
-            _refuse_names(event.get("ResourceProperties", {}).get("Databases", []))
-            answer["Data"] = _publish(Path(__file__).parents[2])
+            properties = event.get("ResourceProperties", {})
+            _refuse_names(properties.get("Databases", []))
+            functions = properties.get("Functions")
+            answer["Data"] = (
+                _versions(functions) if functions else _publish(Path(__file__).parents[2])
+            )
     except Exception as error:  # unanswered, CloudFormation would wait for ServiceTimeout
         answer |= {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1024]}
     request = urllib.request.Request(  # noqa: S310
@@ -46,6 +52,15 @@ def handler(event: dict[str, Any], context: object) -> None:  # noqa: ARG001
     )
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):  # noqa: S310  # nosec B310
         pass
+
+
+def _versions(functions: dict[str, str]) -> dict[str, str]:
+    """Publishes functions that have changed, and returns the ARN of each one's newest version."""
+    client = boto3.client("lambda")
+    return {
+        name: client.publish_version(FunctionName=function)["FunctionArn"]
+        for name, function in functions.items()
+    }
 
 
 def _refuse_names(databases: list[str]) -> None:

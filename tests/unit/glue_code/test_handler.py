@@ -150,7 +150,7 @@ def test_the_zip_and_the_scripts_are_put_under_a_hash_and_their_keys_are_handed_
     assert cloudformation.answers == [
         {
             "Status": "SUCCESS",
-            "PhysicalResourceId": "glue-code",
+            "PhysicalResourceId": "GlueCode",
             "StackId": "stack",
             "RequestId": "request",
             "LogicalResourceId": "GlueCode",
@@ -164,6 +164,36 @@ def test_the_zip_and_the_scripts_are_put_under_a_hash_and_their_keys_are_handed_
         f"{folder}.zip": content,
         **{f"{folder}/{script.name}": script.read_bytes() for script in scripts},
     }
+
+
+def test_an_update_keeps_the_resource_that_was_created(
+    artifacts: Any, cloudformation: CloudFormation
+) -> None:
+    handler({**cloudformation.request("Update"), "PhysicalResourceId": "glue-code"}, object())
+
+    (answer,) = cloudformation.answers
+    assert answer["PhysicalResourceId"] == "glue-code"
+
+
+def test_the_newest_versions_of_functions_are_published_and_handed_on(
+    moto_aws: None, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[str] = []
+
+    class Lambda:
+        def publish_version(self, FunctionName: str) -> dict[str, str]:  # noqa: N803
+            published.append(FunctionName)
+            return {"FunctionArn": f"arn:{FunctionName}:7"}
+
+    monkeypatch.setattr("boto3.client", lambda service: {"lambda": Lambda()}[service])
+    functions = {"Ingest": "totesys-ingest", "Load": "totesys-load"}
+
+    event = {**cloudformation.request("Update"), "ResourceProperties": {"Functions": functions}}
+    handler(event, object())
+
+    (answer,) = cloudformation.answers
+    assert answer["Data"] == {"Ingest": "arn:totesys-ingest:7", "Load": "arn:totesys-load:7"}
+    assert published == ["totesys-ingest", "totesys-load"]
 
 
 @pytest.mark.parametrize("name", ["Totesys_star", "tote.sys_star"])

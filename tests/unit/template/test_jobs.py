@@ -126,7 +126,46 @@ def test_packages_are_built_for_the_runtime_that_runs_them():
 
 def test_new_job_code_is_uploaded_at_every_deployment_that_changes_it():
     function = of_type(FUNCTION)["GlueCodeFunction"]
-    (uploaded,) = of_type("AWS::CloudFormation::CustomResource").values()
-    assert function["AutoPublishAlias"]
+    uploaded = of_type("AWS::CloudFormation::CustomResource")["GlueCode"]
+    assert TEMPLATE["Globals"]["Function"]["AutoPublishAlias"]
+    assert function["AutoPublishAliasAllProperties"] is True
     assert uploaded["ServiceToken"] == {"Fn::GetAtt": ["GlueCodeFunction", "Arn"]}
     assert uploaded["CodeVersion"] == {"Ref": "GlueCodeFunction.Version"}
+
+
+INVOKED = {"Ingest": "IngestFunction", "Load": "LoadFunction", "Publish": "PublishFunction"}
+
+
+@pytest.mark.parametrize("name", INVOKED)
+def test_an_execution_invokes_the_version_that_its_definition_was_deployed_with(name):
+    function = INVOKED[name]
+    machine = of_type(STATE_MACHINE)["PipelineStateMachine"]
+    made = machine["DefinitionSubstitutions"]
+    assert made[function] == {"Fn::GetAtt": ["FunctionVersions", name]}
+    versions = of_type("AWS::CloudFormation::CustomResource")["FunctionVersions"]
+    assert versions["Functions"][name] == {"Ref": function}
+    assert {"Ref": f"{function}.Version"} in versions["Versions"]
+    assert of_type(FUNCTION)[function]["AutoPublishAliasAllProperties"] is True
+
+
+def test_a_version_is_published_when_a_parameter_of_a_function_changes():
+    # AWS SAM does not see a parameter's value: it hashes the reference.
+    referred: set[str] = set()
+    for function in INVOKED.values():
+        referred |= _referred(of_type(FUNCTION)[function])
+    databases = of_type("AWS::Glue::Database").values()
+    referred |= {name for database in databases for name in _referred(database)}
+    versions = of_type("AWS::CloudFormation::CustomResource")["FunctionVersions"]
+    assert _referred(versions["Parameters"]) == referred & PARAMETERS.keys()
+
+
+def _referred(value):
+    """Returns the names that a value refers to by Ref or Fn::Sub."""
+    if isinstance(value, dict):
+        found = {value["Ref"]} if "Ref" in value else set()
+        if isinstance(value.get("Fn::Sub"), str):
+            found |= set(re.findall(r"\$\{(\w+)\}", value["Fn::Sub"]))
+        return found.union(*(_referred(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(*(_referred(item) for item in value))
+    return set()
