@@ -63,7 +63,9 @@ class StarTable:
         select: The SELECT in Spark SQL over the source tables.
         natural_key: The column that identifies a row of the source.
         record_id: The column that numbers a fact's versions; None for a dimension.
-        sources: The source tables that the SELECT reads. The first one's rows give the keys.
+        sources: The source tables that the SELECT reads.
+        row_source: The source table whose rows each give one row and its natural key; by default
+            the only source. None for a table that computes its rows, such as a calendar.
         joined_sources: The source tables that the SELECT joins with each other: a change in one
             changes rows of another, so Ingest captures them whole.
         columns: The columns in order: the record id, if any, then those of the SELECT.
@@ -79,6 +81,7 @@ class StarTable:
     natural_key: str
     record_id: str | None
     sources: tuple[str, ...]
+    row_source: str | None
     joined_sources: tuple[str, ...]
     columns: tuple[StarColumn, ...]
     own_columns: tuple[StarColumn, ...]
@@ -136,13 +139,16 @@ def _parsed(name: str, select: str, document: dict[str, Any]) -> StarTable:
         column: StarColumn(column, **entry) for column, entry in declared.pop("columns").items()
     }
     own = declared.pop("own_columns", ())
+    sources = tuple(declared.pop("sources"))
+    (row_source,) = sources if len(sources) == 1 else (None,)
     declared.pop("calendar", None)  # star_schema.calendar reads it
     return StarTable(
         name=name,
         kind=Kind(declared.pop("kind")),
         select=select,
         record_id=declared.pop("record_id", None),
-        sources=tuple(declared.pop("sources")),
+        sources=sources,
+        row_source=declared.pop("row_source", row_source),
         joined_sources=tuple(declared.pop("joined_sources", ())),
         columns=tuple(columns.values()),
         own_columns=tuple(columns[column] for column in own),

@@ -81,14 +81,15 @@ class StarReader:
         views = {
             source: self._views.states(source, todo.runs, head) for source in self._star.sources
         }
-        # A row of the first source is present even if a value that the raw zone cannot hold, its
-        # own or that of a row that it joins, keeps it out of the SELECT.
-        first = self._star.sources[0]
-        key = declared_source(first).natural_key
-        captures = self._views.states_of(first, todo.runs)
-        swept = tuple(n for n, run in captures.items() if shows_all_keys(run.tables[first], key))
-        keys = self._views.state_keys(first, key, swept) if swept else None
-        return Captured(self._select(views, is_first=is_first), keys, swept)
+        rows, source = self._select(views, is_first=is_first), self._star.row_source
+        if source is None:
+            return Captured(rows, None, ())
+        # A row of this source is present even if a value that the raw zone cannot hold, its own or
+        # that of a row that it joins, keeps it out of the SELECT.
+        key = declared_source(source).natural_key
+        captures = self._views.states_of(source, todo.runs)
+        swept = tuple(n for n, run in captures.items() if shows_all_keys(run.tables[source], key))
+        return Captured(rows, self._views.state_keys(source, key, swept) if swept else None, swept)
 
     def changes(self, todo: Pending, fit_rows: dict[str, DataFrame], *, is_first: bool) -> Captured:
         """Returns the rows of a SELECT that reads each source row by itself.
@@ -98,10 +99,9 @@ class StarReader:
             fit_rows: The captured rows of each source that satisfy its rules.
             is_first: Whether the table's own rows count for nothing.
         """
-        rows = self._select(fit_rows, is_first=is_first)
-        if len(self._star.sources) != 1:
+        rows, source = self._select(fit_rows, is_first=is_first), self._star.row_source
+        if source is None:
             return Captured(rows, None, ())
-        (source,) = self._star.sources
         runs = todo.captures[source]
         key = declared_source(source).natural_key
         swept = tuple(run.sequence for run in runs if shows_all_keys(run.tables[source], key))

@@ -209,8 +209,8 @@ class _Fingerprinting:
                     self._selects.show_held(star.table.sources)
                 if star.table.joined_sources or star.is_cumulative:
                     self._keep(star, self._selects.write(star.table, star.columns, self._made))
-                if not star.is_cumulative:
-                    lost = self._selects.write_lost(star.table, star.columns, self._made)
+                if source := star.table.row_source:
+                    lost = self._selects.write_lost(star.table, source, star.columns, self._made)
                     self._keep(star, lost)
 
     def _keep(self, star: _Star, rows: int) -> None:

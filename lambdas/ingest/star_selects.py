@@ -137,15 +137,22 @@ class StarSelects:
             path,
         )
 
-    def write_lost(self, star: StarTable, columns: Columns, path: Path) -> int:
-        """Writes the keys of rows that are missing because the raw zone cannot hold a value."""
-        lost = f"select key from lost where source = {literal(star.sources[0])}"  # noqa: S608  # nosec B608
+    def write_lost(self, star: StarTable, source: str, columns: Columns, path: Path) -> int:
+        """Writes the keys of rows that are missing because the raw zone cannot hold a value.
+
+        Args:
+            star: The star table.
+            source: Its row source.
+            columns: The SELECT's columns.
+            path: The file.
+        """
+        lost = f"select key from lost where source = {literal(source)}"  # noqa: S608  # nosec B608
         if star.joined_sources:
-            key = identifier(declared_source(star.sources[0]).natural_key)
+            key = identifier(declared_source(source).natural_key)
             sources = ", ".join(literal(source) for source in star.sources)
             lost += (
                 f" union select {key}::varchar "  # noqa: S608  # nosec B608
-                f"from held.{identifier(star.sources[0])} "
+                f"from held.{identifier(source)} "
                 f"where exists (from lost where source in ({sources})) and {key} "
                 f"not in (select {star.natural_key} {_made(star)})"
             )

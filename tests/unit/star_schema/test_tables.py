@@ -10,6 +10,7 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from pipeline.errors import DeclarationInvalid
 from star_schema import files
+from star_schema.sources import declared_source
 from star_schema.tables import (
     PREFIXES,
     Kind,
@@ -61,6 +62,18 @@ def test_the_joined_sources_are_all_sources_of_a_select_that_joins_some(star: St
     joins = any(len(names) > 1 for names in source_relations(star))
 
     assert star.joined_sources == (star.sources if joins else ())
+
+
+@of_each
+def test_the_row_source_is_the_source_that_the_natural_key_is_taken_from(star: StarTable) -> None:
+    query = query_of(star)
+    (key,) = (one.unalias() for one in query.selects if one.alias_or_name == star.natural_key)
+    read = relations(traverse_scope(query)[-1])
+
+    assert isinstance(key, exp.Column)
+    assert star.row_source == (key.table or (read[0] if len(read) == 1 else None))
+    if star.row_source:
+        assert declared_source(star.row_source).natural_key == key.name
 
 
 @of_each
@@ -148,6 +161,7 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
     (star,) = star_tables()
 
     assert (star.name, star.kind, star.record_id) == ("dim_x", Kind.DIMENSION, None)
+    assert star.row_source == "x"
     assert (star.joined_sources, star.own_columns, star.stopping_rules) == ((), (), ())
 
 
