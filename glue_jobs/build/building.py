@@ -11,14 +11,14 @@ from typing import Final
 from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
-from glue_jobs.build.lake import Applied, LakeTable
+from glue_jobs.build.lake import Applied, LakeTable, retrying
 from glue_jobs.build.pending import Pending, pending
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_views import RawViews
 from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
-from pipeline.errors import CommitConflict, PipelineError, TableBuildFailed, first_line
+from pipeline.errors import PipelineError, TableBuildFailed, first_line
 from pipeline.manifest import Manifest, ManifestStore
 from star_schema.quarantine import QUARANTINE
 from star_schema.rules import Rules
@@ -29,8 +29,6 @@ _LOGGER = logging.getLogger(__name__)
 
 TABLES_AT_ONCE: Final = 4
 """Small tables wait for the catalogue and the object store more than for a core."""
-ATTEMPTS: Final = 3
-"""How often a table is built if another writer commits to it at the same time."""
 
 ROWS_OF_A_PARTITION = 200_000
 """How many captured rows a shuffled partition is to hold: some 50 MB, as facts are."""
@@ -106,16 +104,8 @@ def build_tables(
 def _build(
     spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
 ) -> Built:
-    """Builds a table; after another writer's commit, again from what the table holds then."""
     began = time.monotonic()
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            rows = _TableBuild(spark.newSession(), store, star, request).run()
-            break
-        except CommitConflict as error:
-            if attempt == ATTEMPTS:
-                raise
-            _LOGGER.info("%-24s is built again: %s", star.name, error)
+    rows = retrying(lambda: _TableBuild(spark.newSession(), store, star, request).run(), star.name)
     built = Built(star.name, rows, round(time.monotonic() - began, 1))
     _LOGGER.info("%-24s %9d rows %6.1f s", built.table, built.rows, built.seconds)
     return built

@@ -9,6 +9,7 @@ Each commit is validated against the snapshot that the build read: if another wr
 since then, Iceberg rejects the commit.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,11 @@ from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChange
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
+_LOGGER = logging.getLogger(__name__)
+
 CATALOG = "glue_catalog"
+ATTEMPTS: Final = 4
+"""How often work on a table is tried if other writers commit to it at the same time."""
 SMALL_TABLE_ROWS = 100_000
 """A table of no more rows is read whole: it has one row group or two."""
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
@@ -88,6 +93,24 @@ class TableDesign:
     def column(self, name: str, kind: str) -> str:
         """Returns a column's definition, as DDL has it."""
         return f"{quoted(name)} {kind} comment {literal(self.comments.get(name, ''))}"
+
+
+def retrying(work: Callable[[], _R], table: str) -> _R:
+    """Returns the result of work that is repeated if another writer commits at the same time.
+
+    Args:
+        work: Reads a table and commits to it; nothing of an earlier attempt is kept.
+        table: The table's name.
+
+    Raises:
+        CommitConflict: Another writer committed at each attempt.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return work()
+        except CommitConflict as error:
+            _LOGGER.info("%-24s is tried again: %s", table, error)
+    return work()
 
 
 @contextmanager

@@ -15,16 +15,13 @@ from typing import Final
 
 from pyspark.sql import Row, SparkSession
 
-from glue_jobs.build.lake import CATALOG, LakeTable, translated_conflicts
+from glue_jobs.build.lake import CATALOG, LakeTable, retrying, translated_conflicts
 from pipeline.errors import CommitConflict, TableMaintenanceFailed, first_line
 
 _LOGGER = logging.getLogger(__name__)
 
 TABLES_AT_ONCE: Final = 2
 """One table's compaction keeps the workers busy; a second one fills the waits for the catalogue."""
-
-ATTEMPTS: Final = 3
-"""How often a table is maintained if another writer commits to it at the same time."""
 
 _MIB: Final = 1024 * 1024
 _COMPACTION: Final = {
@@ -138,12 +135,7 @@ def maintain_tables(
 def _maintain(
     spark: SparkSession, database: str, name: str, retention: Retention
 ) -> Maintained | None:
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _attempt(spark.newSession(), database, name, retention)
-        except CommitConflict as error:
-            _LOGGER.info("%-24s is maintained again: %s", name, error)
-    return _attempt(spark.newSession(), database, name, retention)
+    return retrying(lambda: _attempt(spark.newSession(), database, name, retention), name)
 
 
 def _attempt(

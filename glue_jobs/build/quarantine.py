@@ -5,28 +5,30 @@ from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 
-from glue_jobs.build.lake import Applied, LakeTable, TableDesign
+from glue_jobs.build.lake import Applied, LakeTable, TableDesign, retrying
 from glue_jobs.build.spark_sql import constant_rows
-from pipeline.errors import CommitConflict
 from star_schema.quarantine import COLUMNS, COMMENT, QUARANTINE
 from star_schema.tables import StarTable, comments, ddl
 
-_ATTEMPTS: Final = 5
 _ONE_COMMIT_AT_A_TIME: Final = threading.Lock()
 """The facts of a job share the table; other jobs are noticed by the validation of the commit."""
 
 
 def prepare_quarantine(spark: SparkSession, database: str) -> None:
     """Creates the table, or alters it to match its declaration."""
-    LakeTable(spark, database, QUARANTINE).prepare(
-        constant_rows(spark, [], ddl(COLUMNS)),
-        TableDesign(
-            comment=COMMENT,
-            comments=comments(COLUMNS),
-            sort_key="star_table",
-            bounded=("star_table", "_sequence"),
-        ),
+    design = TableDesign(
+        comment=COMMENT,
+        comments=comments(COLUMNS),
+        sort_key="star_table",
+        bounded=("star_table", "_sequence"),
     )
+
+    def prepare() -> None:
+        session = spark.newSession()
+        rows = constant_rows(session, [], ddl(COLUMNS))
+        LakeTable(session, database, QUARANTINE).prepare(rows, design)
+
+    retrying(prepare, QUARANTINE)
 
 
 def put_into_quarantine(
@@ -44,16 +46,13 @@ def put_into_quarantine(
     Raises:
         CommitConflict: Other writers committed at each attempt.
     """
+
+    def replace() -> None:
+        table.refresh()
+        table.delete(f"star_table = '{star.name}' and _sequence >= {since}")
+        table.rebase()
+        if rows is not None:
+            table.append(rows, applied)
+
     with _ONE_COMMIT_AT_A_TIME:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                table.refresh()
-                table.delete(f"star_table = '{star.name}' and _sequence >= {since}")
-                table.rebase()
-                if rows is not None:
-                    table.append(rows, applied)
-            except CommitConflict:
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                return
+        retrying(replace, QUARANTINE)

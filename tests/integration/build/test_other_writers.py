@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from pyspark.sql import SparkSession
 
-from glue_jobs.build import building
+from glue_jobs.build import lake
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.maintenance import Retention, maintain_tables
 from pipeline.errors import CommitConflict, TableBuildFailed
@@ -230,5 +230,5 @@ def test_a_table_that_others_commit_to_at_each_attempt_is_named(
     with pytest.raises(TableBuildFailed, match=r"1 of 2 .*\(dim_design: CommitConflict: another"):
         star.build(*TABLES)
 
-    assert attempts == ["dim_design"] * building.ATTEMPTS
+    assert attempts == ["dim_design"] * lake.ATTEMPTS
     assert star.differences("fact_payment") == []
