@@ -50,13 +50,14 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
         through: The newest run to apply.
 
     Raises:
-        SourceSchemaChanged: The source does not have a table that the star table reads.
+        SourceSchemaChanged: The newest run does not have a table that the star table reads.
     """
     newest = store.read(through)
     if missing := [source for source in star.sources if source not in newest.tables]:
         raise SourceSchemaChanged(
-            f"{star.name} reads {', '.join(missing)}, which the source no longer has: restore the "
-            "table, or change the star table's SELECT"
+            f"{star.name} reads {', '.join(missing)}, which the source no longer has, or which no "
+            "run could capture yet: restore the table or the rights to it, or change the star "
+            "table's SELECT"
         )
     reached = through
     while reached > after and _not_taken(star, store.read(reached)):
@@ -84,9 +85,9 @@ def _first_complete(store: ManifestStore, star: StarTable, sequence: int) -> Man
 
 def _not_taken(star: StarTable, run: Manifest) -> str:
     """Returns which joined source a run lacks, and why; empty if it lacks none."""
-    reasons = (
-        f"run {run.sequence} did not take {source}: {run.tables[source].not_taken}"
-        for source in star.joined_sources
-        if source in run.tables and run.tables[source].not_taken
-    )
-    return next(reasons, "")
+    for source in star.joined_sources:
+        capture = run.tables.get(source)
+        reason = capture.not_taken if capture else "it is not among the run's tables"
+        if reason:
+            return f"run {run.sequence} did not take {source}: {reason}"
+    return ""

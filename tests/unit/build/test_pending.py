@@ -117,6 +117,13 @@ def test_a_joined_table_waits_for_a_run_that_has_all_its_sources(store: Manifest
     assert pending(store, DIM_STAFF, after=4, through=6).waits == ""
 
 
+def test_a_run_from_before_a_source_existed_is_not_applied(store: ManifestStore) -> None:
+    store.commit(manifest(5, {"staff": 5}, previous={"staff": 4}))
+    store.commit(manifest(6, {"staff": 5, "department": 6}, previous={"staff": 4, "department": 3}))
+
+    assert sequences(store, after=4, through=6) == [6]
+
+
 def test_a_table_of_one_source_waits_for_no_run(store: ManifestStore) -> None:
     store.commit(manifest(5, {"payment_type": 2}, not_taken={"payment_type": "locked"}))
 
