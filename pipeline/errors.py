@@ -80,10 +80,6 @@ class StarTablesBehind(PermanentError):
     """A star table is not loaded through the newest run; the others are."""
 
 
-class ValueNotHeld(PermanentError):
-    """A value does not fit the type that its column is stored as."""
-
-
 class QualityRuleBroken(PermanentError):
     """A row breaks a rule that is declared to stop its star table."""
 

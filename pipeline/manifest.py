@@ -92,8 +92,9 @@ class TableCapture:
         natural_key: The columns that identify a row: the declared natural key, or the primary key
             of a table that has no declaration. Empty for a table without either, and in a
             manifest that was written before this field existed; `primary_key` holds then.
-        not_taken: Why this run could not take the table, whose cursor stays as it was; empty if it
-            could.
+        not_taken: Why this run could not take the table, with what to do; empty if it could. The
+            entry then has the cursor, the columns and the chain of the capture before, and no
+            files. A table that was never taken has no entry.
     """
 
     capture: Capture
@@ -126,7 +127,7 @@ class Manifest:
         system_identifier: The source server's identity, as `pg_control_system()` or its
             nearest readable stand-in gives it.
         next_transaction: The first transaction (xid8) that had not begun at the snapshot.
-        tables: Every table of the source by name.
+        tables: Every table of the source by name, except those that were never taken.
     """
 
     sequence: int

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.build.contenders.task import RUN_ID
-from lambdas.ingest.source_reader import literal
+from lambdas.ingest.selection import literal
 from lambdas.ingest.star_selects import iso_4217
 from star_schema.duckdb_sql import in_duckdb
 from star_schema.sources import source_declaration

@@ -1,5 +1,6 @@
 """The tables' entries in a run's manifest, made from the plan and from what the readers took."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from lambdas.ingest.progress import ChunkKey
@@ -14,22 +15,33 @@ def table_captures(
     previous: Manifest | None,
     chunks: Mapping[ChunkKey, Taken],
     swept: Mapping[str, Taken],
+    not_taken: Mapping[str, str],
 ) -> dict[str, TableCapture]:
     """Returns the manifest entry of every table, by name.
+
+    A table that was not taken keeps its last capture. It has no entry if there is none.
 
     Args:
         plan: The run's plan.
         previous: The newest committed run.
-        chunks: What each chunk gave; every chunk of the plan must be there.
+        chunks: What each chunk gave; every chunk of the tables that were taken must be there.
         swept: What each key sweep gave, by table.
+        not_taken: Why each of the other tables was not taken.
     """
-    captures: dict[str, TableCapture] = {}
-    for planned in sorted(plan.tables, key=lambda one: one.name):
-        last = previous.tables.get(planned.name) if previous else None
+    before = previous.tables if previous else {}
+    captures = {
+        name: _not_taken(before[name], reason)
+        for name, reason in not_taken.items()
+        if name in before
+    }
+    for planned in plan.tables:
+        if planned.name in not_taken:
+            continue
+        last = before.get(planned.name)
         parts = (chunks[planned.name, number] for number in range(len(planned.chunks)))
         taken = sum(parts, start=Taken())
         captures[planned.name] = _capture(plan, planned, last, taken, swept.get(planned.name))
-    return captures
+    return dict(sorted(captures.items()))
 
 
 def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iterable[str]:
@@ -40,6 +52,20 @@ def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iter
                 f"table {name} has {capture.not_held} values that its raw types cannot hold; "
                 f"their rows are in s3://{bucket}/{RawZone.QUARANTINE}/{name}/"
             )
+
+
+def _not_taken(last: TableCapture, reason: str) -> TableCapture:
+    return dataclasses.replace(
+        last,
+        capture=Capture.NONE,
+        rows=0,
+        files=(),
+        key_files=(),
+        not_held=0,
+        quarantine_files=(),
+        keys_swept=False,
+        not_taken=reason,
+    )
 
 
 def _capture(

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from lambdas.ingest.failures import Failures, TableFailure, table_failure
 from lambdas.ingest.raw_types import raw_type
 from pipeline.manifest import Column, Statistics
 
@@ -18,15 +19,14 @@ SCHEMA = "public"
 """The schema of the source's tables."""
 NEVER_INGESTED = ("_prisma_migrations",)
 """Tables that the source's own tools keep."""
+_SHORT_LOCK_TIMEOUT = "1s"
+"""For each table, once the run has waited for the lock of one of them."""
 _NO_STATISTICS = Statistics(0, 0, 0, 0, None)
 
 _TABLES: LiteralString = """
 select
     class.oid::bigint as oid,
     class.relname as name,
-    pg_relation_size(class.oid) as bytes,
-    pg_relation_size(class.oid) / current_setting('block_size')::bigint as pages,
-    pg_table_size(class.oid) as total_bytes,
     class.relkind = 'p' as is_partitioned,
     coalesce(keys.columns, '{}') as primary_key
 from pg_class as class
@@ -44,6 +44,15 @@ where namespace.nspname = %s
     and not class.relispartition
     and class.relname <> all (%s)
 order by class.relname
+"""
+
+_SIZES: LiteralString = """
+select
+    oid::bigint,
+    pg_relation_size(oid::oid),
+    pg_relation_size(oid::oid) / current_setting('block_size')::bigint,
+    pg_table_size(oid::oid)
+from unnest(%s::bigint[]) as oid
 """
 
 _COLUMNS: LiteralString = """
@@ -150,12 +159,18 @@ class Source:
         return self.statistics.get(table.oid, _NO_STATISTICS)
 
 
-def read_source(connection: psycopg.Connection) -> Source:
-    """Begins the run's read-only transaction on a connection and describes what it shows."""
+def read_source(connection: psycopg.Connection, failures: Failures) -> Source:
+    """Begins the run's read-only transaction on a connection and describes what it shows.
+
+    Args:
+        connection: A connection without a transaction.
+        failures: Takes the tables that cannot be described.
+    """
     connection.autocommit = True
     statistics = read_statistics(connection)
     connection.execute("begin isolation level repeatable read read only")
-    return Source(read_snapshot(connection), read_tables(connection), statistics)
+    connection.execute("set local row_security = off")
+    return Source(read_snapshot(connection), read_tables(connection, failures), statistics)
 
 
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
@@ -188,13 +203,59 @@ def export_snapshot(connection: psycopg.Connection) -> str:
     return str(row[0])
 
 
-def read_tables(connection: psycopg.Connection) -> tuple[SourceTable, ...]:
-    """Returns the tables of the schema `public`, by name."""
+def read_tables(
+    connection: psycopg.Connection, failures: Failures | None = None
+) -> tuple[SourceTable, ...]:
+    """Returns the tables of the schema `public`, by name.
+
+    Args:
+        connection: A connection with a transaction.
+        failures: Takes the tables that cannot be described.
+    """
+    failures = failures or Failures()
     rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()
     columns: dict[int, list[Column]] = {row[0]: [] for row in rows}
     for oid, name, source_type in connection.execute(_COLUMNS, [list(columns)]):
         columns[oid].append(Column(name, source_type, raw_type(source_type).name))
-    return tuple(
-        SourceTable(oid, name, size, pages, total, partitioned, tuple(key), tuple(columns[oid]))
-        for oid, name, size, pages, total, partitioned, key in rows
-    )
+    sizes = _sizes(connection, {row[0]: row[1] for row in rows}, failures)
+    tables: list[SourceTable] = []
+    for oid, name, partitioned, key in rows:
+        if not columns[oid]:
+            failures.add(name, TableFailure("it has no columns; add one, or leave the table out"))
+        elif oid in sizes:
+            size, pages, total = sizes[oid]
+            tables.append(
+                SourceTable(
+                    oid, name, size, pages, total, partitioned, tuple(key), tuple(columns[oid])
+                )
+            )
+    return tuple(tables)
+
+
+def _sizes(
+    connection: psycopg.Connection, tables: dict[int, str], failures: Failures
+) -> dict[int, tuple[int, int, int]]:
+    """Returns the sizes of tables by oid, without the tables that somebody holds a lock on."""
+    try:
+        return _read_sizes(connection, list(tables))
+    except TableFailure:
+        pass
+    except psycopg.Error as error:
+        table_failure(error)
+    sizes: dict[int, tuple[int, int, int]] = {}
+    for oid, name in tables.items():
+        with failures.of(name):
+            sizes |= _read_sizes(connection, [oid], lock_timeout=_SHORT_LOCK_TIMEOUT)
+    return sizes
+
+
+def _read_sizes(
+    connection: psycopg.Connection, oids: list[int], lock_timeout: str | None = None
+) -> dict[int, tuple[int, int, int]]:
+    with connection.transaction(force_rollback=True):
+        if lock_timeout:
+            connection.execute("select set_config('lock_timeout', %s, true)", [lock_timeout])
+        rows = connection.execute(_SIZES, [oids]).fetchall()
+    if gone := [oid for oid, *sizes in rows if None in sizes]:
+        raise TableFailure(f"{len(gone)} of its parts were dropped", is_passing=True)
+    return {oid: (size, pages, total) for oid, size, pages, total in rows}

@@ -22,6 +22,7 @@ from sqlglot.errors import SqlglotError
 
 from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import SourceTable, export_snapshot
+from lambdas.ingest.failures import Failures
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.star_selects import Columns, StarSelects
@@ -37,6 +38,7 @@ def fingerprint_stars(
     tables: Iterable[SourceTable],
     stars: Iterable[StarTable],
     *,
+    failures: Failures,
     zone: RawZone,
     run_id: str,
     seconds_left: Callable[[], float],
@@ -47,12 +49,13 @@ def fingerprint_stars(
         connection: A connection inside the run's snapshot.
         tables: The source's tables.
         stars: The star tables.
+        failures: Takes the tables that cannot be read.
         zone: Where files go, below `fingerprints/<run_id>/`.
         run_id: The execution's name.
         seconds_left: How long the caller may still run.
 
     Returns:
-        The fingerprints; None if the time does not suffice.
+        The fingerprints; None if a table cannot be read or the time does not suffice.
 
     Raises:
         PipelineError: The source or Amazon S3 failed.
@@ -70,7 +73,13 @@ def fingerprint_stars(
             return key
 
         work = _Fingerprinting(
-            reader, selects, tables=tables, stars=stars, folder=Path(name), put=put
+            reader,
+            selects,
+            tables=tables,
+            stars=stars,
+            failures=failures,
+            folder=Path(name),
+            put=put,
         )
         return work.result() if work.run(seconds_left) else None
 
@@ -115,6 +124,7 @@ class _Fingerprinting:
         *,
         tables: Iterable[SourceTable],
         stars: Iterable[StarTable],
+        failures: Failures,
         folder: Path,
         put: Callable[[str, Path], str],
     ) -> None:
@@ -123,6 +133,7 @@ class _Fingerprinting:
         self._stars = [_Star(star) for star in stars]
         needed = {source for star in self._stars for source in star.table.sources}
         self._sources = {table.name: table for table in tables if table.name in needed}
+        self._failures = failures
         self._folder = folder
         self._rows = folder / "rows.parquet"
         self._values = folder / "values.parquet"
@@ -143,15 +154,20 @@ class _Fingerprinting:
         )
 
     def run(self, seconds_left: Callable[[], float]) -> bool:
-        """Reads all tables; returns whether the time sufficed."""
+        """Reads all tables; returns whether they could be read in time."""
         self._begin()
+        if self._failures.reasons:
+            return False
         longest = 0.0
         for table in self._sources.values():
             for chunk in chunks_of(table):
                 if seconds_left() < SECONDS_TO_END + 2 * longest:
                     return False
                 began = time.monotonic()
-                self._read(table, chunk)
+                with self._failures.of(table.name):
+                    self._read(table, chunk)
+                if self._failures.reasons:
+                    return False
                 longest = max(longest, time.monotonic() - began)
         self._end()
         return True
@@ -159,14 +175,22 @@ class _Fingerprinting:
     def _begin(self) -> None:
         """Shows every source without rows, which gives the columns of the SELECTs."""
         for table in self._sources.values():
-            nothing = self._nothing_of(table)
-            self._reader.take(table, table.columns, sql.SQL("false"), nothing, self._values)
-            self._selects.hold(table.name, nothing)
+            with self._failures.of(table.name):
+                self._read_nothing(table)
         for star in self._stars:
             with _noting_failure(star):
                 for source in star.table.sources:
                     self._show_nothing(source)
                 star.columns = self._selects.begin(star.table)
+
+    def _read_nothing(self, table: SourceTable) -> None:
+        """Reads no row of a table into the file that shows it without rows."""
+        nothing = self._nothing_of(table)
+        chunk, condition = Chunk(0, None), sql.SQL("false")
+        for _ in self._reader.take_chunk(
+            table, table.columns, chunk, condition, path=nothing, quarantine=self._values
+        ):
+            self._selects.hold(table.name, nothing)
 
     def _read(self, table: SourceTable, chunk: Chunk) -> None:
         """Reads a chunk, and runs the SELECTs on it."""

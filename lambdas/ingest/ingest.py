@@ -1,7 +1,7 @@
 """One ingest: a snapshot of the source, the changes since the last run, one manifest."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,14 @@ import psycopg
 
 from lambdas.ingest.captures import not_held_warnings, table_captures
 from lambdas.ingest.discovery import Source, read_source, read_statistics
+from lambdas.ingest.drift import drift
+from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.planning import Planner
 from lambdas.ingest.progress import Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan
 from lambdas.ingest.taking import Taking
-from pipeline.errors import SourceBusy
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, TableCapture
 from pipeline.requests import IngestRequest
@@ -24,6 +25,10 @@ from star_schema.tables import StarTable
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_REWRITTEN = (
+    "it was rewritten, truncated or dropped while it was read; start the pipeline again when no "
+    "such statement is under way"
+)
 Connect = Callable[[], psycopg.Connection]
 
 
@@ -101,7 +106,7 @@ def ingest(
 
     Raises:
         InvalidInput: `full_refresh` names a table that the source does not have.
-        SourceBusy: A table was rewritten while it was read.
+        SourceBusy: A table cannot be read now, and this is not the last attempt.
         RunConflict: Another ingest committed first; nothing of this run is visible.
         PipelineError: The source or Amazon S3 failed; nothing of this run is visible.
     """
@@ -109,8 +114,9 @@ def ingest(
     store = ManifestStore(bucket, client)
     progress = Progress(bucket, client, request.run_id)
     previous = store.newest(request.loaded_through)
+    failures = Failures(is_last_attempt=request.is_last_attempt)
     with connect() as connection:
-        source = read_source(connection)
+        source = read_source(connection, failures)
         planner = Planner(
             connection,
             source,
@@ -118,8 +124,10 @@ def ingest(
             joined=joined,
             full_refresh=request.full_refresh,
             trust_counters=not request.verify,
+            failures=failures,
         )
         plan, invocation = _plan(planner, progress)
+        failures.reasons.update(plan.not_taken)
         zone = RawZone(bucket, client, plan.sequence, plan.snapshot.taken_at)
         with Taking(
             plan,
@@ -129,6 +137,7 @@ def ingest(
             invocation=invocation,
             at_once=joined,
             readers=readers,
+            failures=failures,
             seconds_left=seconds_left,
         ) as taking:
             complete = taking.take()
@@ -137,16 +146,21 @@ def ingest(
                 connection,
                 source.tables,
                 stars,
+                failures=failures,
                 zone=zone,
                 run_id=request.run_id,
                 seconds_left=seconds_left,
             )
-            if request.verify and complete and invocation == 0
+            if request.verify and complete and invocation == 0 and not failures.reasons
             else None
         )
-        _refuse_rewritten(source, connection)
-    captures = table_captures(plan, previous, taking.chunks, taking.swept) if complete else {}
-    committed = complete and _commit(store, request, plan, captures)
+        _note_rewritten(source, plan, connection, failures)
+    captures = (
+        table_captures(plan, previous, taking.chunks, taking.swept, failures.reasons)
+        if complete
+        else {}
+    )
+    committed = complete and _commit(store, request, plan, captures, previous)
     return IngestResult(
         complete=complete,
         sequence=plan.sequence if committed else plan.sequence - 1,
@@ -155,12 +169,13 @@ def ingest(
         seconds=round(time.monotonic() - began, 3),
         longest_query_seconds=taking.longest_query_seconds,
         scanned_bytes=planner.scanned_bytes + taking.scanned_bytes,
-        tables=tuple(
-            IngestedTable(name, capture.capture, capture.rows, capture.not_held)
-            for name, capture in captures.items()
-        ),
+        tables=tuple(_ingested(captures, failures.reasons)),
         fingerprints=fingerprints,
-        warnings=plan.warnings + tuple(not_held_warnings(captures, bucket)),
+        warnings=(
+            *plan.warnings,
+            *drift(previous, (one.table for one in plan.tables), failures.reasons.keys()),
+            *not_held_warnings(captures, bucket),
+        ),
     )
 
 
@@ -173,12 +188,29 @@ def _plan(planner: Planner, progress: Progress) -> tuple[RunPlan, int]:
     return saved if saved and planner.still_holds(saved[0]) else (planner.plan(), 0)
 
 
+def _ingested(
+    captures: dict[str, TableCapture], not_taken: dict[str, str]
+) -> Iterator[IngestedTable]:
+    for name in sorted(captures.keys() | not_taken.keys()):
+        entry = captures.get(name)
+        yield IngestedTable(
+            table=name,
+            capture=entry.capture if entry else Capture.NONE,
+            rows=entry.rows if entry else 0,
+            not_held=entry.not_held if entry else 0,
+            not_taken=not_taken.get(name, ""),
+        )
+
+
 def _commit(
-    store: ManifestStore, request: IngestRequest, plan: RunPlan, captures: dict[str, TableCapture]
+    store: ManifestStore,
+    request: IngestRequest,
+    plan: RunPlan,
+    captures: dict[str, TableCapture],
+    previous: Manifest | None,
 ) -> bool:
-    """Commits the run if anything was captured or warned of, and returns whether it did."""
-    changed = any(one.capture is not Capture.NONE for one in captures.values())
-    if not changed and not plan.warnings:
+    """Commits the run if it differs from the previous one, and returns whether it did."""
+    if not _is_news(captures, previous):
         return False
     store.commit(
         Manifest(
@@ -193,18 +225,29 @@ def _commit(
     return True
 
 
-def _refuse_rewritten(source: Source, connection: psycopg.Connection) -> None:
-    """Fails if a table has been given another file since the invocation began.
+def _is_news(captures: dict[str, TableCapture], previous: Manifest | None) -> bool:
+    if any(one.capture is not Capture.NONE for one in captures.values()) or previous is None:
+        return bool(captures)
+    return _taken(captures) != _taken(previous.tables)
+
+
+def _taken(captures: dict[str, TableCapture]) -> dict[str, bool]:
+    """Returns whether each table was taken, by name."""
+    return {name: not capture.not_taken for name, capture in captures.items()}
+
+
+def _note_rewritten(
+    source: Source, plan: RunPlan, connection: psycopg.Connection, failures: Failures
+) -> None:
+    """Notes the tables that have been given another file since the invocation began.
 
     Source: PostgreSQL documentation, "MVCC Caveats": after ALTER TABLE rewrote a table or TRUNCATE
     emptied it, the table appears empty to every snapshot that was taken before.
     """
     before, after = source.statistics, read_statistics(connection)
+    read = {one.name for one in plan.tables if one.decision.capture is not Capture.NONE}
     for table in source.tables:
-        if table.oid in before and before[table.oid].file_node != (
-            after[table.oid].file_node if table.oid in after else None
-        ):
-            raise SourceBusy(
-                f"table {table.name} was rewritten or truncated while it was read: nothing of "
-                "this run is visible; try again"
-            )
+        if table.name in read - failures.reasons.keys() and table.oid in before:
+            now = after[table.oid].file_node if table.oid in after else None
+            if before[table.oid].file_node != now:
+                failures.add(table.name, TableFailure(_REWRITTEN, is_passing=True))

@@ -1,12 +1,14 @@
 """The planning of a run: how each table is captured, decided inside the run's snapshot."""
 
 import uuid
+from collections.abc import Iterable, Iterator, Set
 
 import psycopg
 
 from lambdas.ingest.change_capture import decide_capture
 from lambdas.ingest.chunks import chunks_of
 from lambdas.ingest.discovery import Source, SourceTable
+from lambdas.ingest.failures import Failures
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from pipeline.errors import InvalidInput
 from pipeline.manifest import Capture, Manifest
@@ -23,6 +25,7 @@ class Planner:
         joined: The tables that the star schema joins: captured whole whenever they change.
         full_refresh: Tables to capture whole; True for all tables.
         trust_counters: Whether unchanged counters may skip a large table.
+        failures: The tables that cannot be planned.
 
     Attributes:
         scanned_bytes: Size of the tables that were scanned to decide.
@@ -40,6 +43,7 @@ class Planner:
         joined: frozenset[str],
         full_refresh: bool | tuple[str, ...],
         trust_counters: bool,
+        failures: Failures,
     ) -> None:
         self._connection = connection
         self._source = source
@@ -48,19 +52,23 @@ class Planner:
         self._joined = joined
         self._full_refresh = full_refresh
         self._trust_counters = trust_counters
+        self._failures = failures
         self.scanned_bytes = 0
         if not isinstance(full_refresh, bool):
-            _refuse_unknown(full_refresh, source.tables)
+            known = {table.name for table in source.tables} | failures.reasons.keys()
+            _refuse_unknown(full_refresh, known)
 
     def plan(self) -> RunPlan:
         """Returns a new plan: what has changed since the newest run."""
         joined_first = sorted(self._source.tables, key=lambda one: one.name not in self._joined)
+        tables = tuple(self._planned(joined_first))
         return RunPlan(
             identifier=uuid.uuid4().hex,
             sequence=self._sequence,
             snapshot=self._source.snapshot,
-            tables=tuple(self._plan(table) for table in joined_first),
-            warnings=_drift(self._previous, self._source.tables),
+            tables=tables,
+            warnings=(),
+            not_taken=dict(self._failures.reasons),
         )
 
     def still_holds(self, plan: RunPlan) -> bool:
@@ -87,6 +95,11 @@ class Planner:
             and _natural_key(table) == planned.natural_key
             and self._source.statistics_of(table).file_node == planned.statistics.file_node
         )
+
+    def _planned(self, tables: Iterable[SourceTable]) -> Iterator[TablePlan]:
+        for table in tables:
+            with self._failures.of(table.name):
+                yield self._plan(table)
 
     def _plan(self, table: SourceTable) -> TablePlan:
         natural_key = _natural_key(table)
@@ -125,30 +138,9 @@ def _natural_key(table: SourceTable) -> tuple[str, ...]:
     return table.primary_key
 
 
-def _refuse_unknown(full_refresh: tuple[str, ...], tables: tuple[SourceTable, ...]) -> None:
-    known = {table.name for table in tables}
+def _refuse_unknown(full_refresh: tuple[str, ...], known: Set[str]) -> None:
     if unknown := sorted(set(full_refresh) - known):
         raise InvalidInput(
             f"full_refresh names {', '.join(unknown)}, which the source does not have; "
             f"it has {', '.join(sorted(known))}"
         )
-
-
-def _drift(previous: Manifest | None, tables: tuple[SourceTable, ...]) -> tuple[str, ...]:
-    """Returns a warning for each table and column that was added, dropped or retyped."""
-    if previous is None:
-        return ()
-    now = {table.name: table for table in tables}
-    warnings = [f"table {name} is new" for name in sorted(now.keys() - previous.tables.keys())]
-    warnings += [f"table {name} is gone" for name in sorted(previous.tables.keys() - now.keys())]
-    for name in sorted(now.keys() & previous.tables.keys()):
-        before = {column.name: column.source_type for column in previous.tables[name].columns}
-        after = {column.name: column.source_type for column in now[name].columns}
-        warnings += [f"column {name}.{c} is new" for c in sorted(after.keys() - before.keys())]
-        warnings += [f"column {name}.{c} is gone" for c in sorted(before.keys() - after.keys())]
-        warnings += [
-            f"column {name}.{c} was {before[c]} and is now {after[c]}"
-            for c in sorted(after.keys() & before.keys())
-            if after[c] != before[c]
-        ]
-    return tuple(warnings)

@@ -1,15 +1,20 @@
 """The raw type of each PostgreSQL type, and how its values are sent: docs/types.md.
 
 Integers, booleans, dates, timestamps and numerics of a declared precision keep their type. Values
-of all other types are sent as PostgreSQL's text, which is exact. `numeric` without a precision is
-such a type.
+of all other types are sent as their output function prints them, as COPY and psql do. `numeric`
+without a precision is such a type.
 """
 
 import re
 from dataclasses import dataclass
 
-# For these types, a cast to text differs from the output function, which COPY and psql use.
-_OUTPUT_FUNCTIONS = {"character": "bpcharout", "inet": "inet_out", "cidr": "cidr_out"}
+PRINTED = "case when num_nulls({0}) = 0 then pg_catalog.format('%s', {0}) end"
+"""The expression of a value as its type's output function prints it.
+
+A cast to text can differ from it: `character` loses its trailing blanks, `inet` gains a mask, and
+anybody may create a cast. `format` calls the output function of every type. `is null` is true for a
+composite value whose fields are all null; `num_nulls` is not.
+"""
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _WIDEST_DECIMAL = 38
 
@@ -23,15 +28,20 @@ class RawType:
         sent: The expression that the server evaluates; `{0}` is the column.
         kept: The expression that the reader evaluates; `{0}` is the value that was sent. Null if
             the type cannot hold the value.
-        holds_all: Whether the type holds every value of the source's type.
+        held: The server's condition that the type holds a value; empty if it holds all of them.
         limits: The values that the type holds, in words.
     """
 
     name: str
     sent: str = "{0}"
     kept: str = "{0}"
-    holds_all: bool = True
+    held: str = ""
     limits: str = ""
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether the type holds every value of the source's type."""
+        return not self.held
 
 
 def raw_type(source_type: str) -> RawType:
@@ -47,8 +57,7 @@ def raw_type(source_type: str) -> RawType:
     for pattern, kind in _KINDS:
         if pattern.fullmatch(source_type):
             return kind
-    output = _OUTPUT_FUNCTIONS.get(source_type.partition("(")[0])
-    return RawType("string", sent=f"textin({output}({{0}}))" if output else "{0}::text")
+    return RawType("string", sent=PRINTED)
 
 
 def _decimal(precision: int, scale: int) -> RawType:
@@ -56,16 +65,17 @@ def _decimal(precision: int, scale: int) -> RawType:
         f"decimal128({precision}, {scale})",
         sent="{0}::text",
         kept=f"try_cast({{0}} as decimal({precision}, {scale}))",
-        holds_all=False,
+        held="{0} <> 'NaN'",
         limits="finite numbers",
     )
 
 
 def _moment(name: str, kind: str, last: str) -> RawType:
+    held = f"{{0}} between {kind} '0001-01-01' and {kind} {last}"
     return RawType(
         name,
-        kept=f"case when {{0}} between {kind} '0001-01-01' and {kind} {last} then {{0}} end",
-        holds_all=False,
+        kept=f"case when {held} then {{0}} end",
+        held=held,
         limits="the years 1 to 9999",
     )
 
@@ -78,6 +88,8 @@ _KINDS = (
     (re.compile("real"), RawType("float")),
     (re.compile("double precision"), RawType("double")),
     (re.compile(r"text|character varying(\(\d+\))?"), RawType("string")),
+    # Only a superuser can create a cast of these types, and their own casts print the value.
+    (re.compile(r"numeric(\(\d+,-?\d+\))?|uuid|jsonb?|bytea"), RawType("string", "{0}::text")),
     (re.compile("date"), _moment("date32[day]", "date", "'9999-12-31'")),
     (
         re.compile(r"timestamp(\(\d\))? without time zone"),

@@ -64,8 +64,9 @@ class RunPlan:
         identifier: Identifies this plan among all plans that were made for its run.
         sequence: The sequence that the run is committed as.
         snapshot: The run's first snapshot.
-        tables: Every table of the source; tables that the star schema joins come first.
+        tables: Every other table of the source; tables that the star schema joins come first.
         warnings: Warnings for the run's report.
+        not_taken: Why some tables of the source cannot be planned, by name.
     """
 
     identifier: str
@@ -73,6 +74,7 @@ class RunPlan:
     snapshot: SourceSnapshot
     tables: tuple[TablePlan, ...]
     warnings: tuple[str, ...]
+    not_taken: dict[str, str]
 
     def to_document(self) -> dict[str, Any]:
         """Returns the plan as values that JSON can hold."""
@@ -87,4 +89,5 @@ class RunPlan:
             snapshot=SourceSnapshot(**document["snapshot"]),
             tables=tuple(TablePlan.from_document(entry) for entry in document["tables"]),
             warnings=tuple(document["warnings"]),
+            not_taken=document["not_taken"],
         )

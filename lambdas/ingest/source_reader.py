@@ -7,11 +7,11 @@ this with other readers.
 """
 
 import importlib.metadata
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import psycopg
@@ -19,10 +19,12 @@ from psycopg import sql
 
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
-from lambdas.ingest.raw_types import RawType, raw_type
+from lambdas.ingest.failures import TableFailure
+from lambdas.ingest.selection import NOT_HELD, Selection, identifier, literal
 from lambdas.ingest.taken import Taken
+from lambdas.ingest.unreadable import UnreadableRow, excluding, find_unreadable
 from pipeline.database import login_of
-from pipeline.errors import DatabaseRefused, SourceBusy, SourceUnavailable, ValueNotHeld
+from pipeline.errors import SourceUnavailable, first_line
 from pipeline.manifest import Column
 from pipeline.secret import Login
 
@@ -31,15 +33,16 @@ _EXTENSION_FILE = "postgres_scanner.duckdb_extension"
 _MEMORY = "160MB"
 _ALL_MEMORY = "1GB"
 """The limit for a single row. Other reads use far less."""
-_NOT_HELD = "a value that its raw type cannot hold"
-# DuckDB passes on libpq's message and nothing else. A table or column that planning found and that
-# does not exist now was dropped in between.
-_BUSY = ("canceling statement", "lock timeout", "deadlock", "conflict with", "does not exist")
-_REFUSED = ("permission denied",)
+_SETTINGS = ("set local row_security = off",)
+"""Settings of a reader's transaction: a policy that would hide rows is an error."""
 
 
 class OutOfMemory(Exception):
     """The rows of a read exceed the reader's memory limit: read fewer rows."""
+
+
+class ReadFailed(Exception):
+    """A read failed, and DuckDB has no error code for it. The reader can be used again."""
 
 
 class SourceReader:
@@ -55,6 +58,7 @@ class SourceReader:
     """
 
     def __init__(self, login: Login, snapshot: str, folder: Path) -> None:
+        self._login = login
         self._snapshot = snapshot
         self._has_all_memory = False
         self._duckdb = duckdb.connect(
@@ -69,9 +73,8 @@ class SourceReader:
         )
         try:
             self._duckdb.execute(f"load {literal(str(extension()))}")
-            with _translated_errors():
+            with _connecting():
                 self._attach(login)
-                self._join()
         except BaseException:
             self.close()
             raise
@@ -103,10 +106,12 @@ class SourceReader:
         *,
         path: Path,
         quarantine: Path,
+        is_repeated: bool = False,
     ) -> Iterator[Taken]:
-        """Reads a chunk. A chunk that exceeds the memory limit is split in halves.
+        """Reads a chunk, in several parts if necessary.
 
-        Each part overwrites the two files of the part before it.
+        A chunk that exceeds the memory limit is split in halves. Rows that the source cannot send
+        are set aside. Each part overwrites the two files of the part before it.
 
         Args:
             table: The table.
@@ -114,66 +119,74 @@ class SourceReader:
             chunk: The chunk.
             condition: The condition on its rows.
             path: The file for the rows.
-            quarantine: The file for the values that their raw type cannot hold.
+            quarantine: The file for the values that cannot be read, or that their raw type cannot
+                hold.
+            is_repeated: Whether a read of the same chunk has failed before.
 
         Raises:
-            ValueNotHeld: A single row exceeds the function's memory.
-            PipelineError: See `take`.
+            TableFailure: The table cannot be read.
+            SourceUnavailable: The connection was lost.
         """
+        selection = Selection(
+            table, columns, sql.SQL("{} and {}").format(chunk.condition, condition)
+        )
         try:
-            taken = self.take(
-                table,
-                columns,
-                sql.SQL("{} and {}").format(chunk.condition, condition),
-                path,
-                quarantine,
-            )
+            taken = self.take(selection, path, quarantine)
         except OutOfMemory:
             halves = chunk.halves(table.pages)
             if halves is None:
-                self._allow_all_memory(table.name)
+                self._allow_all_memory()
             for part in halves or (chunk,):
                 yield from self.take_chunk(
                     table, columns, part, condition, path=path, quarantine=quarantine
                 )
-            return
-        yield taken
+        except ReadFailed as failure:
+            unreadable = self._unreadable(selection)
+            if is_repeated and not unreadable:
+                raise TableFailure(
+                    f"it was sent and could not be decoded: {first_line(failure)}; correct the "
+                    "values, or leave the column out"
+                ) from failure
+            condition = sql.SQL("{} and {}").format(condition, excluding(unreadable))
+            yield from self.take_chunk(
+                table,
+                columns,
+                chunk,
+                condition,
+                path=path,
+                quarantine=quarantine,
+                is_repeated=True,
+            )
+            if unreadable:
+                yield self._set_aside(unreadable, selection, path, quarantine)
+        else:
+            yield taken
 
-    def take(
-        self,
-        table: SourceTable,
-        columns: tuple[Column, ...],
-        condition: sql.Composable,
-        path: Path,
-        quarantine: Path,
-    ) -> Taken:
-        """Writes the rows of a table that satisfy a condition to a Parquet file.
+    def take(self, selection: Selection, path: Path, quarantine: Path) -> Taken:
+        """Writes the rows of a selection to a Parquet file.
 
         Rows with a value that its raw type cannot hold go to another file, one row for each value:
         source_table, primary_key (JSON), column_name, value, reason, source_row (JSON).
 
         Args:
-            table: The table.
-            columns: The columns to read, in the file's order.
-            condition: The condition on its rows.
+            selection: The rows.
             path: The file for the rows.
             quarantine: The file for the values that their raw type cannot hold.
 
         Raises:
-            SourceUnavailable: The connection was lost.
-            SourceBusy: The server cancelled the query.
+            ReadFailed: The source or DuckDB failed. The reader can be used again.
             OutOfMemory: The rows exceed the memory limit. The reader can be used again.
+            SourceUnavailable: The connection was lost.
         """
-        selection = _Selection(table, columns, condition)
-        with _translated_errors():
-            try:
-                return Taken(rows=self._copy(selection.strict(), path))
-            except duckdb.InvalidInputException as error:
-                if _NOT_HELD not in str(error):
-                    raise
-            self._join_again()
-            held = self._copy(selection.held(), path)
-            return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
+        try:
+            return Taken(rows=self._copy(selection.strict(), path))
+        except ReadFailed as error:
+            if not isinstance(error.__cause__, duckdb.ConversionException) and (
+                NOT_HELD not in str(error)
+            ):
+                raise
+        held = self._copy(selection.held(), path)
+        return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
 
     def _attach(self, login: Login) -> None:
         """Attaches the source by a secret: DuckDB shows the string of a failed connection."""
@@ -185,117 +198,84 @@ class SourceReader:
         )
         self._duckdb.execute("attach '' as source (type postgres, secret source, read_only)")
 
-    def _allow_all_memory(self, table: str) -> None:
+    def _unreadable(self, selection: Selection) -> tuple[UnreadableRow, ...]:
+        """Returns the rows of a selection that the source cannot send.
+
+        Raises:
+            TableFailure: The table cannot be read.
+        """
+        with self._connected() as connection:
+            connection.execute("begin isolation level repeatable read read only")
+            for statement in self._joining():
+                connection.execute(statement.encode())
+            return find_unreadable(connection, selection)
+
+    def _connected(self) -> psycopg.Connection:
+        keywords: dict[str, Any] = {**self._login.keywords, "password": self._login.password}
+        try:
+            return psycopg.connect(**keywords, autocommit=True)
+        except psycopg.Error as error:
+            # The frames of psycopg hold the password.
+            raise SourceUnavailable(
+                f"a reader lost the connection to the source database: {first_line(error)}"
+            ) from error.with_traceback(None)
+
+    def _set_aside(
+        self,
+        unreadable: tuple[UnreadableRow, ...],
+        selection: Selection,
+        path: Path,
+        quarantine: Path,
+    ) -> Taken:
+        """Writes the values of rows that the source cannot send, and a file without rows."""
+        nothing = Selection(selection.table, selection.columns, sql.SQL("false"))
+        self._copy(nothing.strict(), path)
+        self._duckdb.execute(
+            "create or replace temp table unreadable (source_table varchar, primary_key varchar, "
+            "column_name varchar, value varchar, reason varchar, source_row varchar)"
+        )
+        self._duckdb.executemany(
+            "insert into unreadable values (?, ?, ?, ?, ?, ?)",
+            [line for row in unreadable for line in _lines(selection.table, row)],
+        )
+        values = self._copy("from unreadable", quarantine)
+        return Taken(not_held=values, unreadable=len(unreadable))
+
+    def _allow_all_memory(self) -> None:
         """Raises the memory limit, for a chunk of one row that exceeds it."""
         if self._has_all_memory:
-            raise ValueNotHeld(
-                f"table {table} has a row that is too large for the Ingest function: increase its "
-                "MemorySize in template.yaml"
+            raise TableFailure(
+                "it has a row that is too large for the Ingest function; increase its MemorySize "
+                "in template.yaml"
             )
         self._has_all_memory = True
         self._duckdb.execute(f"set memory_limit = {literal(_ALL_MEMORY)}")
 
     def _copy(self, select: str, path: Path) -> int:
+        """Writes the rows of a SELECT to a file, in a transaction of its own.
+
+        No lock on a table outlives its read.
+        """
+        self._join()
         try:
             return copy_to_parquet(self._duckdb, select, path)
         except duckdb.OutOfMemoryException as error:
-            self._join_again()
             raise OutOfMemory from error
-
-    def _join_again(self) -> None:
-        """Begins a new transaction after an error."""
-        self._duckdb.execute("rollback")
-        self._join()
+        except duckdb.Error as error:
+            raise ReadFailed(str(error)) from error
+        finally:
+            with _connecting():
+                self._duckdb.execute("rollback")
 
     def _join(self) -> None:
         """Begins a transaction in the exported snapshot."""
-        statement = f"set transaction snapshot {literal(self._snapshot)}"
-        self._duckdb.execute("begin")
-        self._duckdb.execute(f"call postgres_execute('source', {literal(statement)})")
+        with _connecting():
+            self._duckdb.execute("begin")
+            for statement in self._joining():
+                self._duckdb.execute(f"call postgres_execute('source', {literal(statement)})")
 
-
-@dataclass(frozen=True)
-class _Selection:
-    """The SELECT that the source runs and the SELECT of DuckDB over its result.
-
-    All names and values are quoted here. Columns are sent as c0, c1 and so on, because DuckDB's
-    names do not depend on case.
-    """
-
-    table: SourceTable
-    columns: tuple[Column, ...]
-    condition: sql.Composable
-
-    def strict(self) -> str:
-        """Returns the SELECT of all rows. It fails if a raw type cannot hold a value."""
-        kept = (
-            f"{kind.kept.format(sent)} as {name}"
-            if kind.holds_all
-            else f"coalesce({kind.kept.format(sent)}, "
-            f"case when {sent} is not null then error({literal(_NOT_HELD)}) end) as {name}"
-            for sent, name, kind in self._columns()
-        )
-        return f"select {', '.join(kept)} from {self._sent()}"  # noqa: S608  # nosec B608
-
-    def held(self) -> str:
-        """Returns the SELECT of the rows whose values the raw types hold."""
-        kept = (f"{kind.kept.format(sent)} as {name}" for sent, name, kind in self._columns())
-        every = " and ".join(f"not ({lost})" for lost in self._lost().values())
-        return f"select {', '.join(kept)} from {self._sent()} where {every}"  # noqa: S608  # nosec B608
-
-    def not_held(self) -> str:
-        """Returns the SELECT of the values that their raw types cannot hold."""
-        names = {column.name: sent for sent, column in self._named()}
-        key = ", ".join(
-            f"{literal(n)}, {names[n]}::varchar" for n in self.table.primary_key if n in names
-        )
-        whole = ", ".join(f"{literal(n)}, {sent}::varchar" for n, sent in names.items())
-        limits = {column.name: raw_type(column.source_type) for column in self.columns}
-        lost = ", ".join(
-            f"case when {condition} then {{'column_name': {literal(name)}, "
-            f"'value': {names[name]}::varchar, 'reason': "
-            + literal(f"{limits[name].name} holds {limits[name].limits} only")
-            + "} end"
-            for name, condition in self._lost().items()
-        )
-        return (
-            f"select {literal(self.table.name)} as source_table, primary_key, "  # noqa: S608  # nosec B608
-            "lost.column_name, "
-            "lost.value, lost.reason, source_row from ("
-            f"select {f'json_object({key})' if key else 'null'}::varchar as primary_key, "
-            f"json_object({whole})::varchar as source_row, "
-            f"unnest(list_filter([{lost}], lambda one: one is not null)) as lost "
-            f"from {self._sent()})"
-        )
-
-    def _named(self) -> Iterator[tuple[str, Column]]:
-        return ((f"c{number}", column) for number, column in enumerate(self.columns))
-
-    def _columns(self) -> Iterator[tuple[str, str, RawType]]:
-        for sent, column in self._named():
-            yield sent, identifier(column.name), raw_type(column.source_type)
-
-    def _lost(self) -> dict[str, str]:
-        """Returns, by column, the condition that its raw type cannot hold the value."""
-        return {
-            column.name: f"{sent} is not null and ({kind.kept.format(sent)}) is null"
-            for (sent, column), (_, _, kind) in zip(self._named(), self._columns(), strict=True)
-            if not kind.holds_all
-        }
-
-    def _sent(self) -> str:
-        """Returns the query that the source runs."""
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} as {}").format(
-                sql.SQL(raw_type(column.source_type).sent).format(sql.Identifier(column.name)),
-                sql.Identifier(sent),
-            )
-            for sent, column in self._named()
-        )
-        query = sql.SQL("select {} from {} where {}").format(
-            columns, self.table.identifier, self.condition
-        )
-        return f"postgres_query('source', {literal(query.as_string())})"
+    def _joining(self) -> tuple[str, ...]:
+        return (f"set transaction snapshot {literal(self._snapshot)}", *_SETTINGS)
 
 
 def extension() -> Path:
@@ -320,27 +300,27 @@ def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select: str, path: Pa
     return int(row[0]) if row else 0
 
 
-def literal(text: str) -> str:
-    """Returns a text as a literal of DuckDB's SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """Returns a name as an identifier of DuckDB's SQL."""
-    return '"' + name.replace('"', '""') + '"'
+def _lines(table: SourceTable, row: UnreadableRow) -> Iterator[tuple[str | None, ...]]:
+    """Yields a line of the quarantine for each value of a row that cannot be read."""
+    key = {name: row.values[name] for name in table.primary_key if name in row.values}
+    for column, reason in row.reasons.items():
+        yield (
+            table.name,
+            json.dumps(key, ensure_ascii=False) if key else None,
+            column,
+            row.values.get(column),
+            reason,
+            json.dumps(row.values, ensure_ascii=False),
+        )
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Translates DuckDB's errors into the pipeline's."""
+def _connecting() -> Iterator[None]:
+    """Translates the errors of connecting, and of joining the snapshot."""
     try:
         yield
     except duckdb.Error as error:
         message = str(error).split("ERROR:")[-1].strip().split("\n")[0]
-        if any(text in message for text in _REFUSED):
-            raise DatabaseRefused(
-                f"the source database refused: {message}; grant its role what docs/operations.md "
-                "lists"
-            ) from error
-        kind = SourceBusy if any(text in message for text in _BUSY) else SourceUnavailable
-        raise kind(f"the source database stopped in the middle of a read: {message}") from error
+        raise SourceUnavailable(
+            f"a reader lost the connection to the source database: {message}"
+        ) from error

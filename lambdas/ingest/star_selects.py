@@ -6,7 +6,8 @@ from typing import Self
 
 import duckdb
 
-from lambdas.ingest.source_reader import copy_to_parquet, identifier, literal
+from lambdas.ingest.selection import identifier, literal
+from lambdas.ingest.source_reader import copy_to_parquet
 from pipeline.fingerprints import (
     WAITS_IN_QUARANTINE,
     WAITS_IN_RAW_QUARANTINE,

@@ -11,8 +11,10 @@ class Taken:
 
     Attributes:
         rows: Number of rows written.
-        not_held: Number of values that their raw type cannot hold, written to the quarantine.
+        not_held: Number of values that cannot be read, or that their raw type cannot hold. They
+            are written to the quarantine.
         files: Keys of the Parquet files of the rows, in the raw bucket.
+        unreadable: Number of rows that the source cannot send; their values are among `not_held`.
         quarantine_files: Keys of the Parquet files of the values in the quarantine.
         invocations: Invocations of the run that read the part, counted from 0.
     """
@@ -21,6 +23,7 @@ class Taken:
     not_held: int = 0
     files: tuple[str, ...] = ()
     quarantine_files: tuple[str, ...] = ()
+    unreadable: int = 0
     invocations: frozenset[int] = frozenset()
 
     def __add__(self, other: Self) -> Self:
@@ -29,6 +32,7 @@ class Taken:
             not_held=self.not_held + other.not_held,
             files=self.files + other.files,
             quarantine_files=self.quarantine_files + other.quarantine_files,
+            unreadable=self.unreadable + other.unreadable,
             invocations=self.invocations | other.invocations,
         )
 
@@ -44,5 +48,6 @@ class Taken:
             not_held=document["not_held"],
             files=tuple(document["files"]),
             quarantine_files=tuple(document["quarantine_files"]),
+            unreadable=document["unreadable"],
             invocations=frozenset(document["invocations"]),
         )

@@ -17,11 +17,13 @@ from psycopg import sql
 
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import export_snapshot
+from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.progress import ChunkKey, Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.taken import Taken
+from lambdas.ingest.unreadable import refuse_unreadable
 from pipeline.manifest import Capture
 
 SECONDS_TO_END = 30.0
@@ -54,6 +56,7 @@ class Taking:
         invocation: The number of this invocation of the run, from 0.
         at_once: Tables whose chunks must all be read in one snapshot.
         readers: Number of connections that read at the same time.
+        failures: Takes the tables that cannot be read.
         seconds_left: Returns how long the caller may still run.
 
     Attributes:
@@ -73,6 +76,7 @@ class Taking:
         invocation: int,
         at_once: frozenset[str],
         readers: int,
+        failures: Failures,
         seconds_left: Callable[[], float],
     ) -> None:
         self._plan = plan
@@ -82,6 +86,7 @@ class Taking:
         self._invocation = invocation
         self._at_once = at_once
         self._readers = readers
+        self._failures = failures
         self._seconds_left = seconds_left
         self._saves_progress = invocation > 0 or any(len(t.chunks) > 1 for t in plan.tables)
         self._own = threading.local()
@@ -119,34 +124,59 @@ class Taking:
         if self._invocation:
             self.chunks = self._still_valid(self._progress.chunks(self._plan))
         self._snapshot = export_snapshot(self._connection)
-        if not self._run([task for task in tasks if task.key not in self.chunks]):
-            return False
-        sweeps = [
-            _Task(planned, 0, Chunk(0, None), RawZone.KEYS)
-            for planned in self._plan.tables
-            if self._is_swept(planned)
-        ]
-        return self._run(sweeps)
+        is_complete = self._run([task for task in tasks if task.key not in self.chunks])
+        if is_complete:
+            is_complete = self._run(
+                [
+                    _Task(planned, 0, Chunk(0, None), RawZone.KEYS)
+                    for planned in self._plan.tables
+                    if planned.name not in self._failures.reasons and self._is_swept(planned)
+                ]
+            )
+        if not is_complete:
+            plan = dataclasses.replace(self._plan, not_taken=self._failures.reasons)
+            self._progress.save_plan(plan, self._invocation + 1)
+        return is_complete
 
     def _run(self, tasks: list[_Task]) -> bool:
         with ThreadPoolExecutor(max_workers=self._readers) as pool:
             return all(list(pool.map(self._take_in_time, tasks)))
 
     def _take_in_time(self, task: _Task) -> bool:
+        if task.planned.name in self._failures.reasons:
+            return True
         if self._seconds_left() < SECONDS_TO_END + 2 * self.longest_query_seconds:
             return False
         began = time.monotonic()
-        taken = self._take(task)
+        with self._failures.of(task.planned.name):
+            self._keep(task, self._take(task))
         seconds = round(time.monotonic() - began, 3)
         self.longest_query_seconds = max(self.longest_query_seconds, seconds)
         self.scanned_bytes += task.planned.table.bytes // max(len(task.planned.chunks), 1)
+        return True
+
+    def _keep(self, task: _Task, taken: Taken) -> None:
+        """Keeps what a task gave.
+
+        Raises:
+            TableFailure: Too many rows of the table cannot be read, or some of its keys.
+        """
         if task.prefix == RawZone.KEYS:
+            if taken.unreadable:
+                raise TableFailure(
+                    f"{taken.unreadable} of its keys cannot be read; correct these rows"
+                )
             self.swept[task.planned.name] = taken
-            return True
+            return
         self.chunks[task.key] = taken
+        refuse_unreadable(self._so_far(task.planned).unreadable)
         if self._saves_progress:
             self._progress.save_chunk(self._plan, task.key, taken)
-        return True
+
+    def _so_far(self, planned: TablePlan) -> Taken:
+        """Returns what the chunks of a table gave so far."""
+        keys = ((planned.name, number) for number in range(len(planned.chunks)))
+        return sum((self.chunks[key] for key in keys if key in self.chunks), start=Taken())
 
     def _take(self, task: _Task) -> Taken:
         """Reads the rows of a task and uploads them to the raw zone."""
@@ -209,8 +239,7 @@ class Taking:
         After a whole capture they are if a row may be in no file though it is there: a row in the
         quarantine, or a row that moved between chunks of different snapshots.
         """
-        parts = (self.chunks[planned.name, number] for number in range(len(planned.chunks)))
-        taken = sum(parts, start=Taken())
+        taken = self._so_far(planned)
         is_partial = taken.not_held > 0 or len(taken.invocations) > 1
         return bool(planned.natural_key) and (
             planned.decision.sweep_keys

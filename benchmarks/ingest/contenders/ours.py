@@ -12,6 +12,7 @@ import psycopg
 from benchmarks.ingest.contenders.task import TABLE, output_folder, source_url
 from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import read_tables
+from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
 from pipeline.database import login_of
 
@@ -37,7 +38,7 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
         def take(chunk: Chunk) -> None:
             number, reader = next(numbers), free.get()
             path, values = folder / f"{number}.parquet", folder / f"{number}.values.parquet"
-            reader.take(table, table.columns, chunk.condition, path, values)
+            reader.take(Selection(table, table.columns, chunk.condition), path, values)
             free.put(reader)
 
         with ThreadPoolExecutor(readers) as pool:

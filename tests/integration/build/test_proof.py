@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from lambdas.ingest.discovery import read_tables
+from lambdas.ingest.failures import Failures
 from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.load.lake import Lake
@@ -83,6 +84,7 @@ class Pipeline:
                 source,
                 read_tables(source),
                 star_tables(),
+                failures=Failures(),
                 zone=RawZone(self.business.bucket, self.business.client, 1, "2026-01-31"),
                 run_id="run",
                 seconds_left=lambda: 60.0,

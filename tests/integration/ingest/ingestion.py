@@ -57,11 +57,12 @@ class Ingestion:
         verify: bool = False,
         readers: int = 1,
         run_id: str = "a-run",
+        is_last_attempt: bool = True,
         seconds_left: Callable[[], float] = lambda: 1000.0,
     ) -> IngestResult:
         """Ingests once."""
         return ingest(
-            IngestRequest(run_id, full_refresh, verify),
+            IngestRequest(run_id, full_refresh, verify, is_last_attempt=is_last_attempt),
             connect=connect or self.connect,
             bucket=self.bucket,
             client=self.client,
@@ -151,6 +152,11 @@ class Ingestion:
         """Returns the raw bucket's keys with their contents' digests."""
         found = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return {entry["Key"]: entry["ETag"] for entry in found}
+
+
+def not_taken(result: IngestResult) -> dict[str, str]:
+    """Returns why a run did not take some tables."""
+    return {table.table: table.not_taken for table in result.tables if table.not_taken}
 
 
 def captures(result: IngestResult) -> dict[str, tuple[Capture, int]]:

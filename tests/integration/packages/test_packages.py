@@ -170,6 +170,7 @@ def test_an_ingest_s_package_reads_a_source_and_writes_parquet_by_itself(
 ):
     code = (
         "import psycopg, pathlib; from psycopg import sql\n"
+        "from lambdas.ingest.selection import Selection\n"
         "from lambdas.ingest.discovery import read_tables\n"
         "from lambdas.ingest.source_reader import SourceReader\n"
         "from pipeline.database import login_of\n"
@@ -181,11 +182,12 @@ def test_an_ingest_s_package_reads_a_source_and_writes_parquet_by_itself(
         "snapshot, = source.execute('select pg_export_snapshot()').fetchone()\n"
         "(table,) = read_tables(source)\n"
         "with SourceReader(login_of(source), snapshot, folder) as reader:\n"
-        "    print(reader.take(table, table.columns, sql.SQL('true'), folder / 'a', folder / 'b'))"
+        "    rows = Selection(table, table.columns, sql.SQL('true'))\n"
+        "    print(reader.take(rows, folder / 'a', folder / 'b').rows)"
     )
     path = [local_packages / "IngestFunction", _linked(tmp_path / "runtime", RUNTIME)]
     done = _run(code, path)
-    assert done.stdout == "Taken(rows=1, not_held=0)\n", done.stderr
+    assert done.stdout == "1\n", done.stderr
     assert pq.read_table(tmp_path / "a").to_pylist() == [{"id": 1, "price": "2.50"}]
 
 

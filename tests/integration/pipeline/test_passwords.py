@@ -16,6 +16,7 @@ from aws_lambda_powertools import Logger
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.publish.warehouse import connect as connect_pg8000
@@ -117,7 +118,12 @@ def use(
             assert row is not None
             rows, values = tmp_path / "rows", tmp_path / "values"
             with SourceReader(login, row[0], tmp_path) as reader:
-                reader.take(WHO_I_AM, WHO_I_AM.columns, sql.SQL("true"), rows, values)
+                chunk, everything = Chunk(0, None), sql.SQL("true")
+                list(
+                    reader.take_chunk(
+                        WHO_I_AM, WHO_I_AM.columns, chunk, everything, path=rows, quarantine=values
+                    )
+                )
             return str(pq.read_table(rows).column("name")[0])
 
     uses: dict[str, Use] = {"psycopg": by_psycopg, "pg8000": by_pg8000, "duckdb": by_duckdb}
