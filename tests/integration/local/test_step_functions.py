@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import boto3
 import pytest
@@ -352,3 +353,31 @@ def test_progress_is_told_while_an_execution_runs(new_machine, new_function):
     execute(arn, "{}", on_progress=progress)
     assert set(inside) == {"Try"}
     assert ended == ["Try"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        ('{"errorMessage": "no \\"right\\""}', 'no "right"'),
+        ('{"errorMessage": "cut of', '{"errorMessage": "cut of'),
+        ("{not JSON}", "{not JSON}"),
+        ("plain text", "plain text"),
+        (None, "no reason was given"),
+    ],
+)
+def test_the_pipeline_tells_of_any_cause(run_machine, cause, told):
+    path = Path(__file__).parents[3] / "state_machine" / "pipeline.asl.json"
+    deployed = json.loads(path.read_text())["States"]
+    telling = {name: deployed[name] for name in ("Explain", "Tell", "IsAllTold")}
+    failure = {"stage": "Load", "Error": "Some"} | ({"Cause": cause} if cause else {})
+    begun = {"failures": [failure, failure], "message": "", "firstError": ""}
+
+    done = run_machine(
+        {
+            "Begin": {"Type": "Pass", "Assign": begun, "Next": "Explain"},
+            **telling,
+            "Notify": {"Type": "Succeed", "Output": {"message": "{% $message %}"}},
+        }
+    )
+
+    assert done.output == {"message": f"Load failed with Some: {told}. " * 2}, done.cause
