@@ -46,7 +46,7 @@ _WHOLE_DIGITS = 28
 _DECIMAL_PLACES = 10
 
 
-class _MalformedError(Exception):
+class MalformedError(Exception):
     """A value that no fact can hold."""
 
 
@@ -197,7 +197,7 @@ def _counterparty(row: Row, address: Row) -> Row:
 def _made(make: Callable[[Row], Row], row: Row) -> Row | None:
     try:
         return make(row)
-    except _MalformedError:
+    except MalformedError:
         return None
 
 
@@ -208,11 +208,11 @@ def _sales_order(row: Row) -> Row:
         "sales_staff_id": row["staff_id"],
         "counterparty_id": row["counterparty_id"],
         "units_sold": row["units_sold"],
-        "unit_price": _amount(row["unit_price"]),
+        "unit_price": exact_amount(row["unit_price"]),
         "currency_id": row["currency_id"],
         "design_id": row["design_id"],
-        "agreed_payment_date": _date(row["agreed_payment_date"]),
-        "agreed_delivery_date": _date(row["agreed_delivery_date"]),
+        "agreed_payment_date": business_date(row["agreed_payment_date"]),
+        "agreed_delivery_date": business_date(row["agreed_delivery_date"]),
         "agreed_delivery_location_id": row["agreed_delivery_location_id"],
     }
 
@@ -225,10 +225,10 @@ def _purchase_order(row: Row) -> Row:
         "counterparty_id": row["counterparty_id"],
         "item_code": row["item_code"],
         "item_quantity": row["item_quantity"],
-        "item_unit_price": _amount(row["item_unit_price"]),
+        "item_unit_price": exact_amount(row["item_unit_price"]),
         "currency_id": row["currency_id"],
-        "agreed_delivery_date": _date(row["agreed_delivery_date"]),
-        "agreed_payment_date": _date(row["agreed_payment_date"]),
+        "agreed_delivery_date": business_date(row["agreed_delivery_date"]),
+        "agreed_payment_date": business_date(row["agreed_payment_date"]),
         "agreed_delivery_location_id": row["agreed_delivery_location_id"],
     }
 
@@ -239,19 +239,19 @@ def _payment(row: Row) -> Row:
         **_moments(row),
         "transaction_id": row["transaction_id"],
         "counterparty_id": row["counterparty_id"],
-        "payment_amount": _amount(row["payment_amount"]),
+        "payment_amount": exact_amount(row["payment_amount"]),
         "currency_id": row["currency_id"],
         "payment_type_id": row["payment_type_id"],
         "paid": row["paid"],
-        "payment_date": _date(row["payment_date"]),
+        "payment_date": business_date(row["payment_date"]),
     }
 
 
 def _moments(row: Row) -> Row:
     created: datetime = row["created_at"]
     updated: datetime = row["last_updated"]
-    if not all(_FIRST_DAY <= moment.date() <= _LAST_DAY for moment in (created, updated)):
-        raise _MalformedError
+    if not (is_in_calendar(created.date()) and is_in_calendar(updated.date())):
+        raise MalformedError
     return {
         "created_date": created.date(),
         "created_time": created.time(),
@@ -260,23 +260,30 @@ def _moments(row: Row) -> Row:
     }
 
 
-def _date(text: str | None) -> date:
+def is_in_calendar(day: date) -> bool:
+    """Returns whether dim_date may hold a day."""
+    return _FIRST_DAY <= day <= _LAST_DAY
+
+
+def business_date(text: str | None) -> date:
+    """Returns the date of a text; raises MalformedError if no fact can hold it."""
     if text is None or not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        raise _MalformedError
+        raise MalformedError
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        raise _MalformedError from error
-    if not _FIRST_DAY <= day <= _LAST_DAY:
-        raise _MalformedError
+        raise MalformedError from error
+    if not is_in_calendar(day):
+        raise MalformedError
     return day
 
 
-def _amount(value: Decimal | None) -> Decimal:
+def exact_amount(value: Decimal | None) -> Decimal:
+    """Returns an amount; raises MalformedError if no fact can hold it."""
     if value is None or not value.is_finite():
-        raise _MalformedError
+        raise MalformedError
     # As text: Decimal's own arithmetic would round to its context's precision.
     whole, _, fraction = format(value, "f").lstrip("-").partition(".")
     if len(whole) > _WHOLE_DIGITS or len(fraction.rstrip("0")) > _DECIMAL_PLACES:
-        raise _MalformedError
+        raise MalformedError
     return value
