@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 from ministack.services import glue
+
+from local.cloud.class_archive import ClassArchive
 
 _NAMED_ERROR = re.compile(
     r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): "
@@ -117,15 +120,25 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
     glue._start_job_run = start_job_run
 
 
-def spark_settings(endpoint: str, jars: Path) -> dict[str, str]:
-    """Returns the Spark settings for what AWS Glue has built in."""
+def spark_settings(endpoint: str, jars: Path, java_options: tuple[str, ...] = ()) -> dict[str, str]:
+    """Returns the Spark settings for what AWS Glue has built in.
+
+    Args:
+        endpoint: The local cloud's URL.
+        jars: The folder of Spark's jars.
+        java_options: Additional options of the JVM.
+    """
     catalog = "spark.sql.catalog.glue_catalog"
     return {
         "spark.master": "local[2]",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "2g",
-        "spark.driver.extraJavaOptions": " ".join(_JAVA_OPTIONS),
+        "spark.driver.extraJavaOptions": " ".join(
+            # Spark splits the options at spaces that are not quoted.
+            f'"{option}"' if " " in option or "'" in option else option
+            for option in (*_JAVA_OPTIONS, *java_options)
+        ),
         "spark.driver.extraClassPath": f"{jars}/*",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -159,18 +172,23 @@ def _run(
     jars: Path,
 ) -> int | None:
     """Runs the script and returns its exit code; None if it was stopped or exceeded its timeout."""
-    settings = spark_settings(endpoint, jars) | settings_of(arguments.get("--conf", ""))
-    (folder / "spark-defaults.conf").write_text(
-        "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
-    )
     packages = [
         _download(uri, folder, endpoint)
         for uri in arguments.get("--extra-py-files", "").split(",")
         if uri
     ]
+    archive = ClassArchive(jars)
+    settings = spark_settings(endpoint, jars, archive.options()) | settings_of(
+        arguments.get("--conf", "")
+    )
+    defaults = folder / "spark-defaults.conf"
+    defaults.write_text(
+        "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
+    )
     environment = os.environ | {
         "AWS_ENDPOINT_URL": endpoint,
-        "SPARK_CONF_DIR": str(folder),
+        # Not by SPARK_CONF_DIR, which would be on the class path: an archive is for one class path.
+        "PYSPARK_SUBMIT_ARGS": shlex.join(["--properties-file", str(defaults), "pyspark-shell"]),
         "PYTHONPATH": os.pathsep.join(packages),
         "PYSPARK_PYTHON": sys.executable,
     }
@@ -184,15 +202,17 @@ def _run(
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as process,
     ):
-        while process.poll() is None:
-            if is_stopped() or time.monotonic() > deadline:
-                process.kill()
-                process.wait()
-                return None
+        is_in_time = True
+        while process.poll() is None and is_in_time:
+            is_in_time = not is_stopped() and time.monotonic() <= deadline
             time.sleep(_POLL_SECONDS)
-    return process.returncode
+        if not is_in_time:
+            process.kill()
+    archive.end(process.pid, is_kept=process.returncode == 0)
+    return process.returncode if is_in_time else None
 
 
 def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 PRINTS = """
 import sys, greeting
 print(greeting.TEXT, sys.argv[sys.argv.index("--name") + 1])
-print(open(__import__("os").environ["SPARK_CONF_DIR"] + "/spark-defaults.conf").read())
+print(open("spark-defaults.conf").read())
 """
 FAILS = """
 class TableBuildFailed(Exception):

@@ -1,0 +1,115 @@
+"""One job writes the archive of Spark's classes, and later ones use it."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from local.cloud import class_archive
+from local.cloud.class_archive import ClassArchive
+from local.cloud.glue_jobs import spark_settings
+
+WRITE = "-XX:ArchiveClassesAtExit="
+USE = "-XX:SharedArchiveFile="
+
+
+@pytest.fixture
+def jars(tmp_path: Path) -> Path:
+    folder = tmp_path / "spark jars"
+    folder.mkdir()
+    return folder
+
+
+def written_by(options: tuple[str, ...]) -> Path:
+    assert options[0].startswith(WRITE)
+    return Path(options[0].removeprefix(WRITE))
+
+
+def ended_group() -> int:
+    process = subprocess.Popen(["true"], start_new_session=True)
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_archive, "_POLL_SECONDS", 0.01)
+
+
+def following(jars: Path) -> tuple[ClassArchive, tuple[str, ...]]:
+    """Returns what a next JVM is given, once the writing of an archive has ended."""
+    deadline = time.monotonic() + 10
+    while not (options := (archive := ClassArchive(jars)).options()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return archive, options
+
+
+def test_the_archive_of_a_job_that_succeeded_is_used_by_the_next(jars: Path) -> None:
+    archive = ClassArchive(jars)
+    written_by(archive.options()).write_text("classes")
+
+    archive.end(ended_group(), is_kept=True)
+
+    option = following(jars)[1][0]
+    assert Path(option.removeprefix(USE)).read_text() == "classes"
+    assert ClassArchive(jars).shared[0] == option
+
+
+def test_one_job_at_a_time_writes_the_archive(jars: Path) -> None:
+    first = ClassArchive(jars)
+    assert first.options()
+
+    assert ClassArchive(jars).options() == ()
+
+    first.end(ended_group(), is_kept=False)
+    second, options = following(jars)
+    written_by(options)
+    second.end(ended_group(), is_kept=False)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_nothing_is_left_of_a_job_that_failed_or_had_no_jvm(jars: Path, is_written: bool) -> None:
+    archive = ClassArchive(jars)
+    unfinished = written_by(archive.options())
+    if is_written:
+        unfinished.write_text("classes")
+
+    archive.end(ended_group(), is_kept=not is_written)
+
+    second, options = following(jars)
+    written_by(options)
+    assert not unfinished.exists()
+    second.end(ended_group(), is_kept=False)
+
+
+def test_an_archive_is_kept_only_when_the_jvm_has_exited(jars: Path) -> None:
+    archive = ClassArchive(jars)
+    written_by(archive.options()).write_text("a part")
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as jvm:
+        archive.end(jvm.pid, is_kept=True)
+
+        assert ClassArchive(jars).options() == ()
+        jvm.kill()
+    assert following(jars)[1][0].startswith(USE)
+
+
+def test_other_jars_have_another_archive(jars: Path, tmp_path: Path) -> None:
+    archive = ClassArchive(jars)
+    written_by(archive.options()).write_text("classes")
+    archive.end(ended_group(), is_kept=True)
+    following(jars)
+
+    (jars / "iceberg.jar").touch()
+
+    assert ClassArchive(jars).shared == ()
+    assert ClassArchive(tmp_path / "others").shared == ()
+
+
+def test_a_java_option_with_a_space_is_one_option(
+    jars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    settings = spark_settings("http://127.0.0.1:9", jars, ("-XX:SharedArchiveFile=/a b",))
+    assert settings["spark.driver.extraJavaOptions"].endswith(' "-XX:SharedArchiveFile=/a b"')
