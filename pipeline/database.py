@@ -14,6 +14,7 @@ from psycopg import errors as postgres
 
 from pipeline.errors import (
     DatabaseRefused,
+    InvalidSettings,
     PipelineError,
     SourceBusy,
     SourceUnavailable,
@@ -27,11 +28,36 @@ from pipeline.settings import DatabaseSettings
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-EXACT_TEXT = (
-    "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c bytea_output=hex "
-    "-c extra_float_digits=1"
-)
-"""A role or a database can have settings of its own, in which values read otherwise."""
+_MARK = "totesys.session"
+_OPTIONS = {
+    _MARK: "on",
+    # How a value is printed, and how a statement is read.
+    "bytea_output": "hex",
+    "datestyle": "ISO,MDY",
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "transform_null_equals": "off",
+    # What is visible, and what a commit means.
+    "default_transaction_isolation": r"read\ committed",
+    "default_transaction_read_only": "off",
+    "row_security": "off",
+    "synchronous_commit": "on",
+    # The server ends the session of a function that was killed, with its locks, in a minute. The
+    # load limits its statements itself.
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+    "tcp_keepalives_count": "3",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+}
+"""Settings of a session at the warehouse, whatever those of the role, database and server are."""
+_NEWER_TIMEOUTS = ("idle_session_timeout", "transaction_timeout")
+"""Of PostgreSQL 14 and 17: an older server refuses them as options."""
+_NO_OPTIONS = ("unsupported startup parameter", "command-line options")
+"""What PgBouncer and RDS Proxy say of start-up options."""
 _CONNECT_SECONDS = 10
 _MALFORMED = "connection is bad: invalid"
 _REFUSALS = (
@@ -78,47 +104,82 @@ class Database:
     Attributes:
         role: Which one it is, for messages and for the errors' names.
         settings: What the stack says about it.
-        options: Settings of every session, in the form of libpq's `options`.
     """
 
     role: Role
     settings: DatabaseSettings
-    options: str = EXACT_TEXT
 
     def connect(self, client: "SecretsManagerClient") -> psycopg.Connection:
-        """Opens a connection with the credentials of this moment.
+        """Opens a connection with the current credentials.
+
+        Sessions at the warehouse have settings of their own. Those at the source have none: it may
+        be behind a connection pooler, so each transaction has to set its own.
 
         Raises:
             SourceUnavailable: The source cannot be reached (WarehouseUnavailable likewise).
             DatabaseRefused: It refuses the credentials.
-            InvalidSettings: The secret is missing or malformed.
+            InvalidSettings: The secret is missing or malformed, or the warehouse is behind a
+                connection pooler.
             AccessRefused: The function may not read the secret.
         """
         login = read_login(self.role, self.settings, client)
         with translated_errors(self.role):
             try:
-                return self._open(login)
+                connection = self._open(login)
             except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
+                if any(text in str(error) for text in _NO_OPTIONS):
+                    raise self._pooled() from error
                 if isinstance(error, psycopg.OperationalError) and _MALFORMED not in str(error):
                     raise
                 reason = first_line(error)
                 raise malformed_secret(self.role, self.settings.secret_arn, reason) from error
+            if self.role is Role.WAREHOUSE:
+                self._complete_session(connection)
+            return connection
 
     def _open(self, login: Login) -> psycopg.Connection:
         try:
-            return psycopg.connect(**self._keywords(login), password=login.password)
+            # A prepared statement does not outlive its transaction behind a pooler.
+            return psycopg.connect(
+                **self._keywords(login),
+                password=login.password,
+                prepare_threshold=5 if self.role is Role.WAREHOUSE else None,
+            )
         except psycopg.Error as error:
             # The frames of psycopg hold the password.
             raise error.with_traceback(None) from None
 
     def _keywords(self, login: Login) -> dict[str, Any]:
+        own = _OPTIONS if self.role is Role.WAREHOUSE else {}
+        options = [f"-c {name}={value}" for name, value in own.items()]
+        given = login.keywords.get("options")
         return {
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "totesys-pipeline",
             "client_encoding": "utf8",
-            "options": self.options,
             **login.keywords,
+            "options": " ".join([*([given] if given else []), *options]) or None,
         }
+
+    def _complete_session(self, connection: psycopg.Connection) -> None:
+        """Fails if the start-up options were lost, and sets what an old server does not know."""
+        connection.autocommit = True
+        row = connection.execute(
+            "select current_setting(%s, true), (select count(set_config(name, '0', false)) "
+            "from pg_catalog.pg_settings where name = any (%s))",
+            [_MARK, list(_NEWER_TIMEOUTS)],
+        ).fetchone()
+        connection.autocommit = False
+        if row is None or row[0] != _OPTIONS[_MARK]:
+            connection.close()
+            raise self._pooled()
+
+    def _pooled(self) -> InvalidSettings:
+        return InvalidSettings(
+            f"the {self.role} database is behind a connection pooler or proxy that takes no "
+            "start-up options, without which a load is not safe: give its secret the address of "
+            "the server itself"
+        )
 
 
 def login_of(connection: psycopg.Connection) -> Login:

@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.fixtures.cloud",
     "tests.fixtures.installed",
     "tests.fixtures.lake",
+    "tests.fixtures.pooler",
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
     "tests.fixtures.spark",

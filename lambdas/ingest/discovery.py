@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 
 from lambdas.ingest.failures import Failures, TableFailure, table_failure
 from lambdas.ingest.raw_types import raw_type
+from lambdas.ingest.session import begin, refuse_hidden_rows
 from pipeline.manifest import Column, Statistics
 
 SCHEMA = "public"
@@ -81,6 +82,13 @@ select
     (select stats_reset::text from pg_stat_database where datname = current_database())
 from pg_stat_all_tables as statistics
 where not pg_is_in_recovery()
+    and current_setting('track_counts')::boolean
+    and not exists (
+        select from pg_db_role_setting
+        cross join unnest(setconfig) as setting
+        where split_part(setting, '=', 1) = 'track_counts'
+            and not split_part(setting, '=', 2)::boolean
+    )
 """
 
 _SNAPSHOT: LiteralString = """
@@ -167,16 +175,18 @@ def read_source(connection: psycopg.Connection, failures: Failures) -> Source:
         failures: Takes the tables that cannot be described.
     """
     connection.autocommit = True
+    begin(connection)
+    refuse_hidden_rows(connection)
     statistics = read_statistics(connection)
-    connection.execute("begin isolation level repeatable read read only")
-    connection.execute("set local row_security = off")
+    connection.execute("commit")
+    begin(connection)
     return Source(read_snapshot(connection), read_tables(connection, failures), statistics)
 
 
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
-    """Returns the server's counters of every table, by oid; nothing on a standby.
+    """Returns the server's counters of every table, by oid; nothing where changes are not counted.
 
-    A standby does not count the changes that it replays.
+    A standby does not count the changes that it replays, and a role may have counting switched off.
 
     Call this before the snapshot is taken. Counters read after the snapshot would include changes
     that the snapshot does not show, and the next run would skip those changes.

@@ -11,18 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from lambdas.ingest.ingest import IngestResult, ingest
 from lambdas.ingest.tables_not_taken import failure, put_metric
 from pipeline.answers import IngestAnswer, Names
-from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
+from pipeline.database import Database, Role, translated_errors
 from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
 from pipeline.settings import IngestSettings
 from star_schema.tables import StarTable, joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
-_GENTLE = (
-    "-c default_transaction_read_only=on -c statement_timeout=10min -c lock_timeout=10s "
-    "-c idle_in_transaction_session_timeout=15min"
-)
-"""Limits of a session at the source: it cannot write, and its waits and its idle time end."""
 
 
 @_LOGGER.inject_lambda_context
@@ -38,7 +33,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     request = IngestRequest.from_json(event)
     settings = IngestSettings.read()
-    source = Database(Role.SOURCE, settings.source, f"{EXACT_TEXT} {_GENTLE}")
+    source = Database(Role.SOURCE, settings.source)
     bucket, client = settings.raw_bucket, boto3.client("s3")
     stars = star_tables()
     secrets = boto3.client("secretsmanager")

@@ -21,6 +21,7 @@ from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.failures import TableFailure
 from lambdas.ingest.selection import NOT_HELD, Selection, identifier, literal
+from lambdas.ingest.session import SERVER, refuse_other_server, server_of, set_local
 from lambdas.ingest.taken import Taken
 from lambdas.ingest.unreadable import UnreadableRow, excluding, find_unreadable
 from pipeline.database import login_of
@@ -33,8 +34,6 @@ _EXTENSION_FILE = "postgres_scanner.duckdb_extension"
 _MEMORY = "160MB"
 _ALL_MEMORY = "1GB"
 """The limit for a single row. Other reads use far less."""
-_SETTINGS = ("set local row_security = off",)
-"""Settings of a reader's transaction: a policy that would hide rows is an error."""
 
 
 class OutOfMemory(Exception):
@@ -52,12 +51,14 @@ class SourceReader:
         login: How to connect to the source.
         snapshot: The name that `pg_export_snapshot()` returned.
         folder: A folder for DuckDB's temporary files.
+        server: The identity of the server that the snapshot is of; empty if there is one only.
 
     Raises:
         SourceUnavailable: The source cannot be reached, or the snapshot does not exist any more.
+        InvalidSettings: The login leads to another server.
     """
 
-    def __init__(self, login: Login, snapshot: str, folder: Path) -> None:
+    def __init__(self, login: Login, snapshot: str, folder: Path, server: str = "") -> None:
         self._login = login
         self._snapshot = snapshot
         self._has_all_memory = False
@@ -75,6 +76,8 @@ class SourceReader:
             self._duckdb.execute(f"load {literal(str(extension()))}")
             with _connecting():
                 self._attach(login)
+                if server:
+                    refuse_other_server(server, self._server())
         except BaseException:
             self.close()
             raise
@@ -82,7 +85,7 @@ class SourceReader:
     @classmethod
     def beside(cls, connection: psycopg.Connection, snapshot: str, folder: Path) -> Self:
         """Returns a reader with the parameters of the connection that exported the snapshot."""
-        return cls(login_of(connection), snapshot, folder)
+        return cls(login_of(connection), snapshot, folder, server_of(connection))
 
     def close(self) -> None:
         """Ends the transaction and closes the connection, which may be broken."""
@@ -274,8 +277,13 @@ class SourceReader:
             for statement in self._joining():
                 self._duckdb.execute(f"call postgres_execute('source', {literal(statement)})")
 
+    def _server(self) -> str:
+        query = f"from postgres_query('source', {literal(SERVER)})"
+        ((server,),) = self._duckdb.execute(query).fetchall()
+        return str(server)
+
     def _joining(self) -> tuple[str, ...]:
-        return (f"set transaction snapshot {literal(self._snapshot)}", *_SETTINGS)
+        return (f"set transaction snapshot {literal(self._snapshot)}", set_local())
 
 
 def extension() -> Path:

@@ -14,7 +14,7 @@ from lambdas.load.quality import Quality, put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from pipeline.answers import LoadAnswer, Names
-from pipeline.database import EXACT_TEXT, Database, Role, translated_errors
+from pipeline.database import Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
 from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _LOGGER = Logger(service="load")
-_SOON_GONE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-"""The server ends the session of a function that was killed, and with it its locks, in a minute."""
 
 
 @_LOGGER.inject_lambda_context
@@ -45,7 +43,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
     request = LoadRequest.from_json(event)
     settings = LoadSettings.read()
-    warehouse = Database(Role.WAREHOUSE, settings.warehouse, f"{EXACT_TEXT} {_SOON_GONE}")
+    warehouse = Database(Role.WAREHOUSE, settings.warehouse)
     session = boto3.Session()
     s3 = session.client("s3")
     bucket = settings.raw_bucket

@@ -11,16 +11,16 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
+from lambdas.ingest.discovery import Source
 from lambdas.ingest.handler import handler
-from lambdas.ingest.ingest import Connect, IngestResult
+from lambdas.ingest.session import SETTINGS, begin
 from local.cloud.server import LocalCloud
 from local.source.generate import create_and_fill
-from pipeline.database import Database, Role, translated_errors
+from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused, InvalidSettings, SourceBusy, SourceUnavailable
 from pipeline.manifest import Capture
-from pipeline.settings import DatabaseSettings
 from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
 
 Invoke = Callable[..., dict[str, Any]]
@@ -115,16 +115,18 @@ def test_a_malformed_secret_is_a_matter_of_settings(invoke: Invoke) -> None:
         invoke("postgresql://reader@db.example/totesys")
 
 
-def test_a_locked_table_is_a_busy_source_once_the_statement_times_out(ingestion: Ingestion) -> None:
+def test_a_locked_table_is_a_busy_source_once_the_statement_times_out(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingestion.execute("create table a (id integer)")
-    impatient = make_conninfo(ingestion.dsn, options="-c statement_timeout=50")
+    monkeypatch.setitem(SETTINGS, "statement_timeout", "50ms")
 
     with ingestion.connect() as locker:
         locker.execute("lock table a in access exclusive mode")
         with pytest.raises(
             SourceBusy, match=r"table a cannot be read now .57014: .*statement time"
         ):
-            ingestion.run(connect=lambda: psycopg.connect(impatient), is_last_attempt=False)
+            ingestion.run(is_last_attempt=False)
 
     assert not ingestion.objects()
 
@@ -151,35 +153,25 @@ def test_sessions_at_the_source_are_named_cannot_write_and_do_not_wait_for_long(
 ) -> None:
     found: dict[str, str] = {}
 
-    def look(_request: object, *, connect: Connect, **_: object) -> IngestResult:
-        with connect() as connection:
-            for name in (
-                "application_name",
-                "default_transaction_read_only",
-                "statement_timeout",
-                "lock_timeout",
-            ):
-                row = connection.execute("select current_setting(%s)", [name]).fetchone()
-                found[name] = row[0] if row else ""
-        return IngestResult(
-            complete=True,
-            sequence=0,
-            committed=False,
-            rows=0,
-            seconds=0.0,
-            longest_query_seconds=0.0,
-            scanned_bytes=0,
-            tables=(),
-            fingerprints=None,
-            warnings=(),
-        )
+    def look(connection: psycopg.Connection) -> Source:
+        begin(connection)
+        for name in (
+            "application_name",
+            "transaction_read_only",
+            "statement_timeout",
+            "lock_timeout",
+        ):
+            row = connection.execute("select current_setting(%s)", [name]).fetchone()
+            found[name] = row[0] if row else ""
+        raise InvalidSettings("seen")
 
-    monkeypatch.setattr("lambdas.ingest.handler.ingest", look)
-    invoke(secret_of(ingestion.dsn))
+    monkeypatch.setattr("lambdas.ingest.ingest.read_source", look)
+    with pytest.raises(InvalidSettings, match="seen"):
+        invoke(secret_of(ingestion.dsn))
 
     assert found == {
         "application_name": "totesys-pipeline",
-        "default_transaction_read_only": "on",
+        "transaction_read_only": "on",
         "statement_timeout": "10min",
         "lock_timeout": "10s",
     }
@@ -233,9 +225,8 @@ def test_values_read_the_same_whatever_the_databases_own_settings_are(
             )
         connection.execute("create table a (at timestamp, span interval, bytes bytea, ratio float)")
         connection.execute(r"insert into a values ('2024-03-01 05:06:07.8', '1 day', '\x00', 0.1)")
-    options = Database(Role.SOURCE, DatabaseSettings("")).options
 
-    ingestion.run(connect=lambda: psycopg.connect(ingestion.dsn, options=options))
+    ingestion.run()
 
     assert ingestion.taken("a") == [
         {

@@ -1,0 +1,117 @@
+"""The settings of every transaction at the source, and the server that it runs on.
+
+A role, a database or a server may have settings that change what a query shows, how a value is
+printed, or how long a statement may take. Every transaction overrides them by `set local`. Start-up
+options would do so for a session, but connection poolers refuse or ignore them, and a session's
+SET would stay in a pooled connection, which the application uses next.
+"""
+
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from pipeline.errors import InvalidSettings
+
+SETTINGS = {
+    # How a value is printed, and how a statement is read.
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "transform_null_equals": "off",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    # What a query shows. Row security that would hide rows is an error instead.
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    "gin_fuzzy_search_limit": "0",
+    "restrict_nonsystem_relation_kind": "",
+    "row_security": "off",
+    "search_path": "pg_catalog, public",
+    "stats_fetch_consistency": "cache",
+    "transaction_read_only": "on",
+    # How long it may take.
+    "client_connection_check_interval": "0",
+    "enable_seqscan": "on",
+    "enable_tidscan": "on",
+    "idle_in_transaction_session_timeout": "15min",
+    "idle_session_timeout": "0",
+    "lock_timeout": "10s",
+    "statement_timeout": "10min",
+    "tcp_user_timeout": "0",
+    "transaction_timeout": "0",
+}
+"""The settings, as far as the server's version has them."""
+_HIDE_ROWS = ("ignore_checksum_failure", "zero_damaged_pages")
+"""Settings that skip damaged rows, which then look deleted. Only a superuser can change them."""
+
+SERVER: LiteralString = (
+    "select system_identifier::text || ' ' || extract(epoch from pg_postmaster_start_time())::text "
+    "from pg_control_system()"
+)
+"""The query for a server's identity. A standby or a copy has another one than its origin."""
+
+
+def set_local() -> str:
+    """Returns the statement that applies the settings to the open transaction."""
+    # pg_settings has only what this version of the server knows.
+    pairs = sql.SQL(", ").join(
+        sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value))
+        for name, value in SETTINGS.items()
+    )
+    statement = sql.SQL(
+        "select set_config(pg_settings.name, wanted.value, true) from pg_catalog.pg_settings "
+        "join (values {}) as wanted (name, value) on lower(pg_settings.name) = wanted.name"
+    )
+    return statement.format(pairs).as_string()
+
+
+def begin(connection: psycopg.Connection) -> None:
+    """Begins a transaction of one snapshot with the settings."""
+    connection.execute("begin isolation level repeatable read read only")
+    connection.execute(set_local().encode())
+
+
+def refuse_hidden_rows(connection: psycopg.Connection) -> None:
+    """Fails if the server is set to skip damaged rows.
+
+    Raises:
+        InvalidSettings: It is.
+    """
+    found = connection.execute(
+        "select name from pg_settings where name = any (%s) and setting = 'on'", [list(_HIDE_ROWS)]
+    ).fetchall()
+    if found:
+        names = ", ".join(name for (name,) in found)
+        raise InvalidSettings(
+            f"the source skips damaged rows ({names}), which would count as deleted: switch that "
+            "off for its server, database and role"
+        )
+
+
+def server_of(connection: psycopg.Connection) -> str:
+    """Returns the identity of a connection's server."""
+    row = connection.execute(SERVER).fetchone()
+    assert row is not None  # noqa: S101 - a server has one control file  # nosec B101
+    return str(row[0])
+
+
+def refuse_other_server(expected: str, found: str) -> None:
+    """Fails if a reader talks to another server than the one that gave the snapshot.
+
+    Raises:
+        InvalidSettings: The servers differ.
+    """
+    if found != expected:
+        raise InvalidSettings(
+            "the source's host leads to several servers, and a run has to read from one: give its "
+            "secret the address of one server instead of a reader endpoint or a load balancer"
+        )
