@@ -1,17 +1,19 @@
-"""A Glue table has an owner only if the request named one, as on AWS.
+"""What AWS Glue's catalogue does and MiniStack's does not.
 
-AWS Glue Web API Reference, "Table": Owner has at least one character. MiniStack returns an empty
-Owner, and a client that sends the table back in an update is refused.
+A table has an owner only if the request named one. AWS Glue Web API Reference, "Table": Owner has at
+least one character. MiniStack returns an empty Owner, and a client that sends the table back in an
+update is refused. MiniStack does not know BatchDeletePartition.
 """
 
+import json
 from typing import Any
 
 from ministack.services import glue
 
 
 def patch() -> None:
-    """Replaces MiniStack's CreateTable by one that omits an empty Owner."""
-    create = glue._create_table
+    """Replaces MiniStack's CreateTable, and adds BatchDeletePartition."""
+    create, handle = glue._create_table, glue._handle_request_sync
 
     def create_table(data: dict[str, Any]) -> Any:
         answer = create(data)
@@ -20,4 +22,15 @@ def patch() -> None:
             del table["Owner"]
         return answer
 
+    def handle_request(
+        method: str, path: str, headers: dict[str, str], body: bytes, parameters: Any
+    ) -> Any:
+        if not headers.get("x-amz-target", "").endswith(".BatchDeletePartition"):
+            return handle(method, path, headers, body, parameters)
+        data = json.loads(body)
+        for one in data["PartitionsToDelete"]:
+            glue._delete_partition(data | {"PartitionValues": one["Values"]})
+        return glue.json_response({"Errors": []})
+
     glue._create_table = create_table
+    glue._handle_request_sync = handle_request
