@@ -8,8 +8,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.publish.extracts import previews, write_extracts
+from lambdas.publish.glue_tables import GlueTables
 from lambdas.publish.preview_log import log_previews
-from lambdas.publish.raw_catalogue import catalogue_run
+from lambdas.publish.raw_catalogue import RawCatalogue
 from lambdas.publish.warehouse import connect
 from pipeline.answers import Names, PublishAnswer
 from pipeline.manifest import ManifestStore
@@ -37,7 +38,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     bucket = settings.raw_bucket
     client = boto3.client("s3")
     store = ManifestStore(bucket, client)
-    catalogued = catalogue_run(store, request.sequence, bucket, settings.raw_glue_database)
+    tables = GlueTables(settings.raw_glue_database, boto3.client("glue"))
+    catalogued = RawCatalogue(store, bucket, tables).catalogue(request.sequence)
     extracts: list[str] = []
     shown: dict[str, list[str]] = {}
     if request.extracts:

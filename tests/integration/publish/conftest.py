@@ -1,18 +1,20 @@
 """A raw zone of manifests, and its Glue database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lambdas.publish.raw_catalogue import catalogue_run
+from lambdas.publish.glue_tables import GlueTables
+from lambdas.publish.raw_catalogue import RawCatalogue
 from local.postgres import PostgresServer
 from pipeline.manifest import Capture, Column, Manifest, ManifestStore, Statistics, TableCapture
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
+    from mypy_boto3_glue.type_defs import TableTypeDef
     from mypy_boto3_s3 import S3Client
 
 DESIGN = (Column("design_id", "integer", "int32"), Column("design_name", "text", "string"))
@@ -34,14 +36,15 @@ class RawZone:
         day: str = "2026-01-31",
         files: int = 1,
         not_held: int = 0,
-        **tables: tuple[Column, ...],
+        tables: Mapping[str, tuple[Column, ...]] | None = None,
+        **plain: tuple[Column, ...],
     ) -> int:
         """Adds a run that captured tables, each with its columns; all others had not changed."""
         before = self.newest.tables if self.newest else {}
         sequence = self.newest.sequence + 1 if self.newest else 1
         captured = {
             name: self._capture(name, columns, sequence, day, files, not_held, before.get(name))
-            for name, columns in tables.items()
+            for name, columns in {**(tables or {}), **plain}.items()
         }
         self.newest = Manifest(
             sequence, f"run-{sequence}", f"{day}T00:00:00Z", "1/1", 9, before | captured
@@ -53,7 +56,16 @@ class RawZone:
         return ManifestStore(self.bucket, self.client)
 
     def catalogue(self, sequence: int) -> list[str]:
-        return catalogue_run(self.store(), sequence, self.bucket, self.database)
+        tables = GlueTables(self.database, self.glue)
+        return RawCatalogue(self.store(), self.bucket, tables).catalogue(sequence)
+
+    def entry(self, table: str) -> "TableTypeDef":
+        """Returns a table's entry."""
+        return self.glue.get_table(DatabaseName=self.database, Name=table)["Table"]
+
+    def entries(self) -> "list[TableTypeDef]":
+        """Returns the entries of all tables."""
+        return self.glue.get_tables(DatabaseName=self.database)["TableList"]
 
     def columns(self, table: str) -> dict[str, str]:
         """Returns the catalogued columns of a table, with their types."""

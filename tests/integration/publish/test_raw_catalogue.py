@@ -1,6 +1,11 @@
 """The raw zone's entries in the Glue Data Catalog."""
 
+from pathlib import Path
+
+import awswrangler as wr
 import boto3
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ManifestInvalid, SourceSchemaChanged
@@ -17,7 +22,10 @@ def test_a_run_brings_tables_and_the_days_of_their_files(raw_zone: RawZone) -> N
     assert raw_zone.days("design") == {"2026-01-31": "raw/design/year=2026/month=01/day=31/"}
     entry = boto3.client("glue").get_table(DatabaseName=raw_zone.database, Name="staff")["Table"]
     assert entry["StorageDescriptor"]["Location"] == f"s3://{raw_zone.bucket}/raw/staff/"
-    assert [key["Name"] for key in entry["PartitionKeys"]] == ["year", "month", "day"]
+    assert [(key["Name"], key["Type"]) for key in entry["PartitionKeys"]] == [
+        ("captured_on", "date")
+    ]
+    assert entry["Description"] == "Captures of the source's table staff, as Parquet files"
 
 
 def test_every_type_of_the_raw_zone_has_its_type_in_the_catalogue(raw_zone: RawZone) -> None:
@@ -178,3 +186,118 @@ def test_there_is_no_table_of_values_that_were_not_held_where_all_are(raw_zone: 
 
     tables = raw_zone.glue.get_tables(DatabaseName=raw_zone.database)["TableList"]
     assert [table["Name"] for table in tables] == ["design"]
+
+
+def test_columns_may_be_called_as_parts_of_a_date_and_as_the_partition(raw_zone: RawZone) -> None:
+    names = ("year", "month", "day", "captured_on", "CAPTURED_ON_1")
+    raw_zone.catalogue(raw_zone.commit(design=tuple(Column(n, "text", "string") for n in names)))
+
+    entry = raw_zone.entry("design")
+
+    assert list(raw_zone.columns("design")) == [name.lower() for name in names]
+    assert [key["Name"] for key in entry["PartitionKeys"]] == ["captured_on_2"]
+    assert list(raw_zone.days("design")) == ["2026-01-31"]
+
+
+def test_a_new_column_called_as_the_partition_gives_the_partition_another_name(
+    raw_zone: RawZone,
+) -> None:
+    raw_zone.catalogue(raw_zone.commit(day="2026-01-01", design=DESIGN))
+    added = Column("captured_on", "date", "date32[day]")
+
+    raw_zone.catalogue(raw_zone.commit(day="2026-01-02", design=(*DESIGN, added)))
+
+    assert raw_zone.columns("design")["captured_on"] == "date"
+    assert [key["Name"] for key in raw_zone.entry("design")["PartitionKeys"]] == ["captured_on_1"]
+    assert set(raw_zone.days("design")) == {"2026-01-01", "2026-01-02"}
+
+
+def test_tables_whose_names_are_alike_have_an_entry_each_that_names_them(
+    raw_zone: RawZone,
+) -> None:
+    sources = ("design", "Design", "DESIGN", "sales order", "Zahlung_\u00dc", "\u652f\u6255\u3044")
+
+    raw_zone.catalogue(raw_zone.commit(tables=dict.fromkeys(sources, DESIGN)))
+
+    assert {entry["Parameters"]["source_table"]: entry["Name"] for entry in raw_zone.entries()} == {
+        "design": "design",
+        "DESIGN": "design_1",
+        "Design": "design_2",
+        "sales order": "sales order",
+        "Zahlung_\u00dc": "zahlung_\u00fc",
+        "\u652f\u6255\u3044": "\u652f\u6255\u3044",
+    }
+    for entry in raw_zone.entries():
+        source = entry["Parameters"]["source_table"]
+        location = entry["StorageDescriptor"]["Location"]
+        assert location == f"s3://{raw_zone.bucket}/raw/{source}/"
+        assert source in entry["Description"]
+
+
+def test_a_table_called_as_the_quarantine_has_another_entry(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(not_held=1, raw_quarantine=DESIGN))
+
+    assert list(raw_zone.columns("raw_quarantine_1")) == ["design_id", "design_name"]
+    assert next(iter(raw_zone.columns("raw_quarantine"))) == "source_table"
+
+
+def test_every_column_has_the_name_that_its_files_have(raw_zone: RawZone, tmp_path: Path) -> None:
+    names = ("a", "A", "A_1", "createdAt", "two words", "\u00c4", "\u540d\u524d", 'a"b')
+    duckdb.execute(
+        "copy (select "
+        + ", ".join("1 as " + '"' + name.replace('"', '""') + '"' for name in names)
+        + f") to '{tmp_path / 'rows'}' (format parquet)"
+    )
+
+    raw_zone.catalogue(raw_zone.commit(design=tuple(Column(n, "text", "string") for n in names)))
+
+    in_file = pq.read_schema(tmp_path / "rows").names
+    columns = raw_zone.entry("design")["StorageDescriptor"]["Columns"]
+    assert [column["Name"] for column in columns] == [name.lower() for name in in_file]
+    assert [column["Comment"] for column in columns] == [f"{name}: text" for name in names]
+
+
+def test_entries_of_the_first_version_are_made_anew(raw_zone: RawZone) -> None:
+    raw_zone.commit(day="2026-01-01", not_held=1, tables={"sales order": DESIGN, "design": DESIGN})
+    last = raw_zone.commit(day="2026-01-02", design=DESIGN)
+    partitions = {"year": "string", "month": "string", "day": "string"}
+    for name, source, keys in (
+        ("design", "design", partitions),
+        ("sales_order", "sales order", partitions),
+        ("raw_quarantine", "", {"source": "string"} | partitions),
+    ):
+        wr.catalog.create_parquet_table(
+            database=raw_zone.database,
+            table=name,
+            path=f"s3://{raw_zone.bucket}/raw/{source}/",
+            columns_types={"design_id": "int", "design_name": "string"},
+            partitions_types=keys,
+            parameters={"catalogued_through": "2"},
+        )
+        wr.catalog.add_parquet_partitions(
+            database=raw_zone.database,
+            table=name,
+            partitions_values={f"s3://{raw_zone.bucket}/raw/{source}/x/": ["2026"] * len(keys)},
+        )
+
+    raw_zone.catalogue(last)
+
+    assert {entry["Name"] for entry in raw_zone.entries()} == {
+        "design",
+        "raw_quarantine",
+        "sales order",
+    }
+    assert set(raw_zone.days("design")) == {"2026-01-01", "2026-01-02"}
+    assert set(raw_zone.days("sales order")) == {"2026-01-01"}
+    assert set(raw_zone.days("raw_quarantine")) == {"design-2026-01-01", "sales order-2026-01-01"}
+
+
+def test_parameters_that_somebody_added_stay(raw_zone: RawZone) -> None:
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+    wr.catalog.upsert_table_parameters(
+        {"owner": "sales"}, database=raw_zone.database, table="design"
+    )
+
+    raw_zone.catalogue(raw_zone.commit(design=DESIGN))
+
+    assert raw_zone.entry("design")["Parameters"]["owner"] == "sales"
