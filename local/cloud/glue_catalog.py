@@ -1,8 +1,8 @@
 """What AWS Glue's catalogue does and MiniStack's does not.
 
-A table has an owner only if the request named one. AWS Glue Web API Reference, "Table": Owner has at
-least one character. MiniStack returns an empty Owner, and a client that sends the table back in an
-update is refused. MiniStack does not know BatchDeletePartition.
+A table has an owner only if the request named one. AWS Glue Web API Reference, "Table": Owner has
+at least one character. MiniStack returns an empty Owner, and a client that sends the table back in
+an update is refused. MiniStack does not know BatchDeletePartition.
 """
 
 import json

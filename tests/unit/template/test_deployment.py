@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.settings import (
+    SSL_MODES,
+    GlueCodeSettings,
+    IngestSettings,
+    LoadSettings,
+    PublishSettings,
+)
 from tests.template import ROOT, TEMPLATE
 from tests.unit.template.resources import (
     FUNCTION,
@@ -26,6 +33,22 @@ LOCAL_TRACES = re.compile(
     r"|(from|import) local\b",
     re.IGNORECASE,
 )
+
+
+SAMPLES = {"SOURCE_PORT": "5432", "WAREHOUSE_PORT": "5432", "READERS": "2"}
+"""Values of the variables that are no text of any kind."""
+
+
+class Asked(dict[str, str]):
+    """Environment variables that know which of them were asked for."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__(variables)
+        self.names: set[str] = set()
+
+    def get(self, name, default=None):
+        self.names.add(name)
+        return super().get(name, default)
 
 
 def deployed_files() -> list[Path]:
@@ -103,7 +126,66 @@ def test_each_secret_is_read_only_by_those_who_connect_with_it():
 
 
 def test_databases_are_reached_over_tls_unless_a_deployment_says_otherwise():
-    assert PARAMETERS["DatabaseSslMode"]["Default"] == "require"
+    assert PARAMETERS["DatabaseSslMode"]["Default"] == "verify-full"
+    assert set(PARAMETERS["DatabaseSslMode"]["AllowedValues"]) == set(SSL_MODES)
+
+
+@pytest.mark.parametrize(
+    ("function", "prefix"),
+    [
+        ("IngestFunction", "Source"),
+        ("LoadFunction", "Warehouse"),
+        ("PublishFunction", "Warehouse"),
+    ],
+)
+def test_a_secret_that_lacks_an_address_is_completed_by_parameters(function, prefix):
+    variables = of_type(FUNCTION)[function]["Environment"]["Variables"]
+    for part, default in (("Host", ""), ("Port", 5432), ("Database", "")):
+        assert variables[f"{prefix}_{part}".upper()] == {"Ref": f"{prefix}{part}"}
+        assert PARAMETERS[f"{prefix}{part}"]["Default"] == default
+
+
+def test_a_secret_under_a_customers_key_is_decrypted_by_its_readers_through_secrets_manager():
+    decrypted = {
+        (role, statement["Resource"]["Ref"])
+        for role, held in role_statements().items()
+        for statement in held
+        if statement.get("Sid") == "DecryptSecret"
+        and statement["Action"] == "kms:Decrypt"
+        and statement["Condition"]
+        == {
+            "StringEquals": {
+                "kms:ViaService": {"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}
+            }
+        }
+    }
+    assert decrypted == {
+        ("IngestRole", "SourceKmsKeyArn"),
+        ("LoadRole", "WarehouseKmsKeyArn"),
+        ("PublishRole", "WarehouseKmsKeyArn"),
+    }
+    for name in ("SourceKmsKeyArn", "WarehouseKmsKeyArn"):
+        pattern = re.compile(PARAMETERS[name]["AllowedPattern"])
+        assert pattern.search("")
+        assert pattern.search("arn:aws:kms:eu-west-2:123456789012:key/1234abcd")
+        assert not pattern.search("arn:aws:secretsmanager:eu-west-2:123456789012:secret:a")
+        assert not pattern.search("alias/mine")
+
+
+def test_the_template_sets_every_setting_that_a_function_reads():
+    for name, settings in (
+        ("IngestFunction", IngestSettings),
+        ("LoadFunction", LoadSettings),
+        ("PublishFunction", PublishSettings),
+        ("GlueCodeFunction", GlueCodeSettings),
+    ):
+        variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+        variables = variables | of_type(FUNCTION)[name]["Environment"]["Variables"]
+        asked = Asked({one: SAMPLES.get(one, "require") for one in variables})
+
+        settings.read(asked)
+
+        assert asked.names <= variables.keys()
 
 
 @pytest.mark.parametrize("environment", ["local", "dev", "prod"])
