@@ -8,7 +8,6 @@ Tables are read in chunks, so that memory and disk do not grow with them. Only t
 joins are kept until the end.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from lambdas.ingest.star_selects import Columns, StarSelects
 from lambdas.ingest.taking import SECONDS_TO_END
 from pipeline.errors import first_line
 from pipeline.fingerprints import StarFingerprints
+from pipeline.scratch import scratch_folder
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable
 
@@ -62,7 +62,7 @@ def fingerprint_stars(
     """
     snapshot = export_snapshot(connection)
     with (
-        tempfile.TemporaryDirectory(prefix="fingerprints-") as name,
+        scratch_folder() as name,
         SourceReader.beside(connection, snapshot, Path(name)) as reader,
         StarSelects(Path(name)) as selects,
     ):

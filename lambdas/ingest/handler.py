@@ -14,6 +14,7 @@ from pipeline.answers import IngestAnswer, Names
 from pipeline.database import Database, Role, translated_errors
 from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
+from pipeline.scratch import remove_leftovers
 from pipeline.settings import IngestSettings
 from star_schema.tables import StarTable, joined_sources, star_tables
 
@@ -33,6 +34,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     request = IngestRequest.from_json(event)
     settings = IngestSettings.read()
+    remove_leftovers()
     source = Database(Role.SOURCE, settings.source)
     bucket, client = settings.raw_bucket, boto3.client("s3")
     stars = star_tables()

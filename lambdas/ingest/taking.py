@@ -25,6 +25,7 @@ from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.taken import Taken
 from lambdas.ingest.unreadable import refuse_unreadable
 from pipeline.manifest import Capture
+from pipeline.scratch import scratch_folder
 
 SECONDS_TO_END = 30.0
 """Seconds reserved to upload the last files, to commit and to answer."""
@@ -91,9 +92,7 @@ class Taking:
         self._saves_progress = invocation > 0 or any(len(t.chunks) > 1 for t in plan.tables)
         self._own = threading.local()
         self._closing = ExitStack()
-        self._folder = Path(
-            self._closing.enter_context(tempfile.TemporaryDirectory(prefix="ingest-"))
-        )
+        self._folder = Path(self._closing.enter_context(scratch_folder()))
         self.chunks: dict[ChunkKey, Taken] = {}
         self.swept: dict[str, Taken] = {}
         self.longest_query_seconds = 0.0
