@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue
@@ -17,7 +16,8 @@ from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
 
 from lambdas.load.catalog import WarehouseTable
-from pipeline.errors import ObjectStoreUnavailable, StarSchemaMismatch
+from pipeline.aws_errors import translated_aws_errors
+from pipeline.errors import AccessRefused, ObjectStoreUnavailable, StarSchemaMismatch
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -288,7 +288,11 @@ def _without(skip: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 @contextmanager
 def _translated_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError, OSError) as error:
-        raise ObjectStoreUnavailable(f"could not read {name} of the lake: {error}") from error
+    doing = f"read {name} of the lake"
+    with translated_aws_errors(doing):
+        try:
+            yield
+        except OSError as error:
+            # Arrow's own S3 client: its message has the code of S3.
+            kind = AccessRefused if "ACCESS_DENIED" in str(error) else ObjectStoreUnavailable
+            raise kind(f"could not {doing}: {error}") from error

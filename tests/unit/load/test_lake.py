@@ -11,7 +11,7 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.lake import Lake, glue_catalog
-from pipeline.errors import ObjectStoreUnavailable
+from pipeline.errors import AccessRefused, ObjectStoreUnavailable
 
 PAYMENT = WarehouseTable(
     "fact_payment", "payment_record_id", (), (), natural_key="payment_id", is_fact=True
@@ -52,6 +52,19 @@ def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> Non
 )
 def test_a_lake_that_does_not_answer_is_worth_a_retry(error: Exception) -> None:
     with pytest.raises(ObjectStoreUnavailable, match="could not read fact_payment of the lake"):
+        lake(error).versions(PAYMENT, after=0, through=9)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetTable"),
+        OSError("When reading 'a': AWS Error ACCESS_DENIED during HeadObject operation"),
+    ],
+    ids=["Glue", "Amazon S3"],
+)
+def test_a_right_to_the_lake_that_is_refused_is_permanent(error: Exception) -> None:
+    with pytest.raises(AccessRefused, match="could not read fact_payment of the lake"):
         lake(error).versions(PAYMENT, after=0, through=9)
 
 
