@@ -58,7 +58,7 @@ _NEWER_TIMEOUTS = ("idle_session_timeout", "transaction_timeout")
 """Of PostgreSQL 14 and 17: an older server refuses them as options."""
 _NO_OPTIONS = ("unsupported startup parameter", "command-line options")
 """What PgBouncer and RDS Proxy say of start-up options."""
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = "10"
 _MALFORMED = "connection is bad: invalid"
 _REFUSALS = (
     "authentication failed",
@@ -125,7 +125,7 @@ class Database:
         login = read_login(self.role, self.settings, client)
         with translated_errors(self.role):
             try:
-                connection = self._open(login)
+                connection = open_connection(Login(self._keywords(login), login.password))
             except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
                 if any(text in str(error) for text in _NO_OPTIONS):
                     raise self._pooled() from error
@@ -137,19 +137,7 @@ class Database:
                 self._complete_session(connection)
             return connection
 
-    def _open(self, login: Login) -> psycopg.Connection:
-        try:
-            # A prepared statement does not outlive its transaction behind a pooler.
-            return psycopg.connect(
-                **self._keywords(login),
-                password=login.password,
-                prepare_threshold=5 if self.role is Role.WAREHOUSE else None,
-            )
-        except psycopg.Error as error:
-            # The frames of psycopg hold the password.
-            raise error.with_traceback(None) from None
-
-    def _keywords(self, login: Login) -> dict[str, Any]:
+    def _keywords(self, login: Login) -> dict[str, str]:
         own = _OPTIONS if self.role is Role.WAREHOUSE else {}
         options = [f"-c {name}={value}" for name, value in own.items()]
         given = login.keywords.get("options")
@@ -158,7 +146,7 @@ class Database:
             "application_name": "totesys-pipeline",
             "client_encoding": "utf8",
             **login.keywords,
-            "options": " ".join([*([given] if given else []), *options]) or None,
+            "options": " ".join([*([given] if given else []), *options]),
         }
 
     def _complete_session(self, connection: psycopg.Connection) -> None:
@@ -180,6 +168,21 @@ class Database:
             "start-up options, without which a load is not safe: give its secret the address of "
             "the server itself"
         )
+
+
+def open_connection(login: Login) -> psycopg.Connection:
+    """Opens a connection. The traceback of an error ends here: psycopg's frames have the password.
+
+    A statement is never prepared, because it does not outlive its transaction behind a pooler.
+
+    Raises:
+        psycopg.Error: The connection failed.
+    """
+    keywords: dict[str, Any] = dict(login.keywords)
+    try:
+        return psycopg.connect(**keywords, password=login.password, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise error.with_traceback(None) from None
 
 
 def login_of(connection: psycopg.Connection) -> Login:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import duckdb
 import psycopg
@@ -24,7 +24,7 @@ from lambdas.ingest.selection import NOT_HELD, Selection, identifier, literal
 from lambdas.ingest.session import SERVER, refuse_other_server, server_of, set_local
 from lambdas.ingest.taken import Taken
 from lambdas.ingest.unreadable import UnreadableRow, excluding, find_unreadable
-from pipeline.database import login_of
+from pipeline.database import login_of, open_connection
 from pipeline.errors import SourceUnavailable, first_line
 from pipeline.manifest import Column
 from pipeline.secret import Login
@@ -214,14 +214,14 @@ class SourceReader:
             return find_unreadable(connection, selection)
 
     def _connected(self) -> psycopg.Connection:
-        keywords: dict[str, Any] = {**self._login.keywords, "password": self._login.password}
         try:
-            return psycopg.connect(**keywords, autocommit=True)
+            connection = open_connection(self._login)
         except psycopg.Error as error:
-            # The frames of psycopg hold the password.
             raise SourceUnavailable(
                 f"a reader lost the connection to the source database: {first_line(error)}"
-            ) from error.with_traceback(None)
+            ) from error
+        connection.autocommit = True
+        return connection
 
     def _set_aside(
         self,
