@@ -1,5 +1,6 @@
 """Deploys template.yaml into the local cloud by `sam build` and `sam deploy`."""
 
+import getpass
 import hashlib
 import json
 import os
@@ -32,7 +33,7 @@ class DeploymentFailed(Exception):
 
 def put_secret(name: str, dsn: str) -> str:
     """Stores a database's address and credentials as a secret, and returns the secret's ARN."""
-    keywords = {
+    keywords = {"username": getpass.getuser()} | {
         _NOT_LIBPQ_NAMES.get(keyword, keyword): value
         for keyword, value in conninfo_to_dict(dsn).items()
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _KEYWORDS = {"username": "user"}
 _NOT_FOR_LIBPQ = ("engine", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn")
+_PLACES = ("host", "hostaddr", "service")
 _PLACE = re.compile(r"/.*|@?[^\s@=?]+", re.DOTALL)
 """A socket's folder, a host or an address: no URL or connection string that has a password."""
 _PEM = "-----BEGIN CERTIFICATE-----"
@@ -107,19 +108,22 @@ def _login(text: str, settings: DatabaseSettings) -> Login | str:
         if name not in _NOT_FOR_LIBPQ and value not in (None, "")
     }
     password = given.pop("password", None)
-    defaults = {"port": str(settings.port), "sslmode": settings.ssl_mode}
-    if not given.keys() & {"host", "hostaddr"}:
-        defaults["host"] = settings.host
-    if settings.name:
-        defaults["dbname"] = settings.name
-    keywords = defaults | given
+    keywords = {"sslmode": settings.ssl_mode, **_address(settings, given), **given}
     return _refusal(keywords, password) or Login(_with_authorities(keywords), password)
+
+
+def _address(settings: DatabaseSettings, given: dict[str, str]) -> dict[str, str]:
+    """Returns what the stack says of an address. A service of libpq has one of its own."""
+    if "service" in given:
+        return {}
+    address = {"host": settings.host, "port": str(settings.port), "dbname": settings.name}
+    return {name: value for name, value in address.items() if value}
 
 
 def _refusal(keywords: dict[str, str], password: str | None) -> str:
     """Returns why keywords cannot be used; empty if they can."""
-    places = [keywords[name] for name in ("host", "hostaddr") if keywords.get(name)]
-    port = keywords["port"]
+    places = [keywords[name] for name in _PLACES if keywords.get(name)]
+    port = keywords.get("port", "5432")
     reasons = {
         "it holds a null character": any(
             "\0" in value for value in (*keywords.values(), password or "")

@@ -80,6 +80,12 @@ def login_of_full(password: str | None) -> Login:
     )
 
 
+def test_a_service_of_libpq_has_an_address_of_its_own(secrets: "SecretsManagerClient") -> None:
+    login = login_of(secrets, {"service": "totesys", "username": "reader"})
+
+    assert login.keywords == {"service": "totesys", "user": "reader", "sslmode": "require"}
+
+
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_certificates_are_verified_against_amazons_authorities_unless_the_secret_names_others(
     secrets: "SecretsManagerClient", mode: str
