@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,12 @@ def ended_group() -> int:
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(class_archive, "_POLL_SECONDS", 0.01)
+    yield
+    # The thread that ends a test's last job would have the next test wait for nothing.
+    assert class_archive._one_writer.acquire(timeout=10)
+    class_archive._one_writer.release()
 
 
 def following(jars: Path) -> tuple[ClassArchive, tuple[str, ...]]:
