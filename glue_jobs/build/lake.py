@@ -181,8 +181,11 @@ class LakeTable:
         self.refresh()
         if self._base is None:
             return Applied(0, "")
-        newest = self.greatest(_SEQUENCE)
         applied = self._applied()
+        if applied and _THROUGH in self._summary():
+            return applied
+        # The newest commit is another writer's.
+        newest = self.greatest(_SEQUENCE)
         if applied is None:
             # Another writer expired the snapshots that named the run. Runs after the newest row's
             # brought no rows: to apply one of them again changes nothing.
