@@ -51,7 +51,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
         migrate(connection, migrations())
         tables = {table.name: table for table in read_star_tables(connection, star_tables())}
     for name in star.DIMENSION_ROWS:
-        _create(catalog, tables[name]).append(star.dimension(tables[name]))
+        _create(catalog, tables[name]).append(star.dimension(tables[name]), _applied(1))
     facts = tables[TABLE]
     in_lake = _create(catalog, facts)
     for sequence, first, rows in (
@@ -60,7 +60,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
         (CHANGED, all_rows + 1, changed_rows),
     ):
         for part in _parts(first, rows, all_rows, _ROWS_A_LAKE_FILE):
-            in_lake.append(star.as_in_the_lake(part, facts, sequence))
+            in_lake.append(star.as_in_the_lake(part, facts, sequence), _applied(sequence))
     for name, first, rows in (
         ("first", 1, first_rows),
         ("all", 1, all_rows),
@@ -68,6 +68,11 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
     ):
         _write_files(folder / name, facts, star.sales_orders(first, rows, all_rows))
     ours.main(DIMENSIONS)
+
+
+def _applied(sequence: int) -> dict[str, str]:
+    """Returns what a build writes into the summary of its snapshot."""
+    return {"applied-through": str(sequence)}
 
 
 def _create(catalog: Catalog, table: WarehouseTable) -> Table:

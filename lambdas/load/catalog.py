@@ -1,7 +1,8 @@
 """The star tables as the warehouse defines them: columns, keys and foreign keys.
 
-star_schema declares which tables are star tables; Load reads and writes no other table of the
-warehouse. The migrations define the tables; Load reads the definitions from the system catalogs.
+star_schema declares the star tables and their columns; Load reads and writes no other table of the
+warehouse, and no other column. The migrations define them; Load reads the definitions from the
+system catalogs.
 """
 
 from collections.abc import Iterable
@@ -10,22 +11,30 @@ from graphlib import TopologicalSorter
 from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 
-from star_schema.tables import StarTable
+from star_schema.tables import ADDED_COLUMNS, StarTable
 
+_NOT_LOADED = frozenset({"_sequence"})
+"""The lake's columns that the warehouse does not have."""
+
+# A domain is its base type here: PostgreSQL checks the domain's constraints when a row is written.
 _COLUMNS: LiteralString = """
 select
     class.relname::text,
+    class.relkind = 'p',
     attribute.attname::text,
-    format_type(attribute.atttypid, attribute.atttypmod),
-    attribute.attnotnull,
-    coalesce(attribute.attnum = any (key.indkey), false)
+    case
+        when type.typtype = 'd' then format_type(type.typbasetype, type.typtypmod)
+        else format_type(attribute.atttypid, attribute.atttypmod)
+    end,
+    attribute.attnotnull
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 join pg_attribute as attribute on attribute.attrelid = class.oid
-left join pg_index as key on key.indrelid = class.oid and key.indisprimary
+join pg_type as type on type.oid = attribute.atttypid
 where namespace.nspname = current_schema()
-    and class.relkind = 'r'
+    and class.relkind in ('r', 'p')
     and class.relname = any (%(tables)s)
     and attribute.attnum > 0
     and not attribute.attisdropped
@@ -51,6 +60,7 @@ where constraints.contype = 'f'
     and referenced.relnamespace = referencing.relnamespace
     and referencing.relname = any (%(tables)s)
     and referenced.relname = any (%(tables)s)
+    and cardinality(constraints.conkey) = 1
 order by referencing.relname, constraints.conkey
 """
 
@@ -66,7 +76,7 @@ class WarehouseColumn:
 
 @dataclass(frozen=True)
 class Reference:
-    """A foreign key of one column: it names `table`.`key`."""
+    """A foreign key of one column: it references `table`.`key`."""
 
     column: str
     table: str
@@ -79,11 +89,12 @@ class WarehouseTable:
 
     Attributes:
         name: The table's name.
-        key: The primary key's column.
-        columns: The columns in order.
+        key: The column that identifies a row: the record id of a fact, else the natural key.
+        columns: The declared columns, in the order of the table.
         references: The foreign keys to other star tables.
         natural_key: The column that identifies a row of the source.
         is_fact: Whether rows are only ever added.
+        is_partitioned: Whether the rows are in partitions.
     """
 
     name: str
@@ -92,6 +103,13 @@ class WarehouseTable:
     references: tuple[Reference, ...]
     natural_key: str
     is_fact: bool
+    is_partitioned: bool = False
+
+    @property
+    def rows(self) -> sql.Composed:
+        """The table in a FROM clause: without the tables that inherit from it."""
+        only = sql.SQL("{}" if self.is_partitioned else "only {}")
+        return only.format(sql.Identifier(self.name))
 
 
 def read_star_tables(
@@ -99,30 +117,39 @@ def read_star_tables(
 ) -> tuple[WarehouseTable, ...]:
     """Returns the declared star tables, every table after those that it references.
 
-    A declared table that the warehouse does not have is left out.
+    A declared table or column that the warehouse does not have is left out.
     """
     stars = {star.name: star for star in declared}
     names = {"tables": list(stars)}
     columns: dict[str, list[WarehouseColumn]] = {}
-    keys: dict[str, str] = {}
-    for table, name, kind, required, is_key in connection.execute(_COLUMNS, names):
-        columns.setdefault(table, []).append(WarehouseColumn(name, kind, required))
-        if is_key:
-            keys[table] = name
+    partitioned: set[str] = set()
+    for table, is_partitioned, name, kind, required in connection.execute(_COLUMNS, names):
+        held = columns.setdefault(table, [])
+        if name in loaded_columns(stars[table]):
+            held.append(WarehouseColumn(name, kind, required))
+        if is_partitioned:
+            partitioned.add(table)
     references: dict[str, list[Reference]] = {table: [] for table in columns}
     for table, column, referenced, key in connection.execute(_FOREIGN_KEYS, names):
-        references[table].append(Reference(column, referenced, key))
+        if column in loaded_columns(stars[table]):
+            references[table].append(Reference(column, referenced, key))
     order = TopologicalSorter(
         {table: {reference.table for reference in references[table]} for table in sorted(columns)}
     ).static_order()
     return tuple(
         WarehouseTable(
             name=name,
-            key=keys[name],
+            key=stars[name].record_id or stars[name].natural_key,
             columns=tuple(columns[name]),
             references=tuple(references[name]),
             natural_key=stars[name].natural_key,
             is_fact=stars[name].is_fact,
+            is_partitioned=name in partitioned,
         )
         for name in order
     )
+
+
+def loaded_columns(star: StarTable) -> frozenset[str]:
+    """Returns the names of the columns that the warehouse has of a star table."""
+    return frozenset(column.name for column in (*star.columns, *ADDED_COLUMNS)) - _NOT_LOADED

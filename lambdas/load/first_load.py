@@ -1,8 +1,9 @@
-"""A fact's first load: its rows go straight into the empty table and are checked all at once.
+"""A fact's first load: the rows go into the empty table, and its constraints are checked at once.
 
-Row by row, every foreign key is a query of its own, which is most of the time that a large load
-takes, and every index entry is put in its place alone. Here the table is laid bare, filled, checked
-by one query a rule, and its constraints and indexes are put back, all in the load's transaction.
+Otherwise PostgreSQL runs a query for each foreign key of each row, and inserts each index entry by
+itself: most of the time of a large load. Here the load drops the table's constraints and indexes,
+copies the rows, checks each constraint by one query, and creates constraints and indexes again, all
+in the load's transaction.
 """
 
 import time
@@ -19,18 +20,23 @@ from lambdas.load.deadline import Deadline
 from lambdas.load.staging import Staging
 
 _LOCK_SECONDS = 2.0
-"""How long to try at least for the tables to be free: longer than a short query lasts."""
+"""The least time to try for the locks: longer than a short query lasts."""
 _SECONDS_A_ROW = 20e-6
-"""What checking a row by itself takes longer: as long, trying on costs nobody anything."""
+"""The time that a first load saves for each row, which is worth as long a wait for the locks."""
 _SECONDS_BETWEEN_LOCKS = 0.05
 
+# Foreign keys to tables of somebody else stay: to create them again may be refused.
 _CONSTRAINTS: LiteralString = """
 select
     conname::text,
     contype = 'f',
     pg_get_constraintdef(oid)
 from pg_constraint
-where conrelid = %s::regclass and contype in ('f', 'p', 'u', 'x')
+where conrelid = %(table)s::regclass
+    and (
+        contype = 'p'
+        or (contype = 'f' and confrelid = any (%(references)s::text[]::regclass[]::oid[]))
+    )
 order by conname
 """
 _INDEXES: LiteralString = """
@@ -42,15 +48,43 @@ where indrelid = %s::regclass
     and not exists (select from pg_constraint where conindid = indexrelid)
 order by 1
 """
+# What SQL cannot put back: comments, an index that is invalid, clustered on, the replica identity,
+# in a tablespace or with statistics targets; and tables of which another one inherits.
+_HAS_MORE: LiteralString = """
+select
+    exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
+    or exists (
+        select
+        from pg_constraint
+        join pg_description on objoid = pg_constraint.oid and classoid = 'pg_constraint'::regclass
+        where conrelid = %(table)s::regclass
+    )
+    or exists (
+        select
+        from pg_index
+        join pg_class on pg_class.oid = indexrelid
+        where indrelid = %(table)s::regclass
+            and (
+                not indisvalid
+                or indisclustered
+                or indisreplident
+                or reltablespace <> 0
+                or obj_description(indexrelid, 'pg_class') is not null
+                or exists (
+                    select from pg_attribute where attrelid = indexrelid and attstattarget >= 0
+                )
+            )
+    )
+"""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a table was stripped of, as the SQL that puts it back.
+    """The constraints and indexes that a table was stripped of, as the SQL that restores them.
 
     Attributes:
         of_content: Parts of an ALTER TABLE: foreign keys, and columns that may not be null.
-        of_keys: Parts of an ALTER TABLE: the primary key and what else an index backs.
+        of_keys: Parts of an ALTER TABLE: the primary key.
         indexes: Statements that create the other indexes.
     """
 
@@ -60,7 +94,7 @@ class Rules:
 
 
 def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
-    """Returns whether nothing of a fact has ever arrived: no row is there, and none waits."""
+    """Returns whether a fact has no row, and none of its rows waits."""
     query = sql.SQL(
         "select not exists (select from {}) "
         "and not exists (select from waiting_row where table_name = {})"
@@ -69,19 +103,19 @@ def is_due(connection: psycopg.Connection, table: WarehouseTable) -> bool:
 
 
 def lay_bare(tables: Mapping[WarehouseTable, int], deadline: Deadline) -> dict[str, Rules]:
-    """Takes empty facts' constraints and indexes away, until the transaction puts them back.
+    """Drops the constraints and indexes of empty facts, until the transaction restores them.
 
-    From here to the end of the transaction nobody else reads the facts, nor the dimensions that
-    they reference: dropping a foreign key locks both of its tables.
+    Until the end of the transaction nobody else can read the facts, nor the dimensions that they
+    reference: to drop a foreign key locks both of its tables.
 
     Args:
         tables: The facts, and how many rows each is to get.
-        deadline: How long locks are waited for at most, inside a transaction.
+        deadline: How long to wait for locks at most, inside a transaction.
 
     Returns:
-        What `fill` puts back, by the fact's name. A fact that something else depends on (such as a
-        view that groups by the primary key) is left as it is; and all are, where somebody uses
-        the tables for longer than that.
+        The rules to restore, by the fact's name. A fact stays as it is if something depends on its
+        constraints (a foreign key, a view that groups by the primary key) or if a rule has a
+        property that SQL does not restore. All facts do if somebody uses the tables for too long.
     """
     connection = deadline.connection
     saved = sum(tables.values()) * _SECONDS_A_ROW
@@ -97,8 +131,8 @@ def _lock(
 ) -> bool:
     """Takes all locks at once or none, and returns which.
 
-    Whoever waits for a lock and holds others can deadlock a reader, and who comes to read in the
-    meantime queues behind it.
+    A session that waits for a lock while it holds others can deadlock with a reader, and new
+    readers queue behind it.
     """
     names = {name for table in tables for name in (table.name, *_referenced(table))}
     lock = sql.SQL("lock table {} in access exclusive mode nowait").format(
@@ -120,6 +154,9 @@ def _referenced(table: WarehouseTable) -> set[str]:
 
 
 def _stripped(connection: psycopg.Connection, table: WarehouseTable) -> Rules | None:
+    has_more = connection.execute(_HAS_MORE, {"table": _regclass(connection, table.name)})
+    if table.is_partitioned or has_more.fetchone() == (True,):
+        return None
     try:
         with connection.transaction():
             return _strip(connection, table)
@@ -127,10 +164,18 @@ def _stripped(connection: psycopg.Connection, table: WarehouseTable) -> Rules | 
         return None
 
 
+def _regclass(connection: psycopg.Connection, name: str) -> str:
+    return sql.Identifier(name).as_string(connection)
+
+
 def _strip(connection: psycopg.Connection, table: WarehouseTable) -> Rules:
     name = sql.Identifier(table.name)
-    constraints = connection.execute(_CONSTRAINTS, [table.name]).fetchall()
-    indexes = connection.execute(_INDEXES, [table.name]).fetchall()
+    regclass = _regclass(connection, table.name)
+    references = [_regclass(connection, one) for one in sorted(_referenced(table))]
+    constraints = connection.execute(
+        _CONSTRAINTS, {"table": regclass, "references": references}
+    ).fetchall()
+    indexes = connection.execute(_INDEXES, [regclass]).fetchall()
     required = [
         sql.Identifier(column.name)
         for column in table.columns
@@ -160,19 +205,19 @@ def _strip(connection: psycopg.Connection, table: WarehouseTable) -> Rules:
 def fill(
     table: WarehouseTable, rules: Rules, staging: Staging, deadline: Deadline
 ) -> tuple[int, int]:
-    """Brings a bare fact its rows, and puts its constraints and indexes back.
+    """Copies the rows into a bare fact, and restores its constraints and indexes.
 
-    Rows that cannot stand go to the quarantine. They are looked for only if a rule, checked over
-    the whole table, finds that there are any.
+    Rows that violate one go to waiting_row. They are looked for only if a constraint, checked over
+    the whole table, fails.
 
     Args:
         table: The fact.
-        rules: What it was stripped of.
-        staging: Where its rows are.
+        rules: The rules that it was stripped of.
+        staging: The rows.
         deadline: When to give up.
 
     Returns:
-        How many rows the fact has, and how many wait.
+        The numbers of rows that the fact has, and that wait.
     """
     connection = deadline.connection
     name = sql.Identifier(table.name)
@@ -185,12 +230,24 @@ def fill(
             connection.execute(check)
     except (psycopg.errors.NotNullViolation, psycopg.errors.ForeignKeyViolation):
         deadline.limit()
-        held_back = waiting.hold_back(connection, table, name)
+        held_back = waiting.hold_back(connection, table, name, staged=table)
         deadline.limit()
         connection.execute(check)
+    _restore_keys(table, rules, deadline)
+    return filled - held_back, held_back
+
+
+def restore(table: WarehouseTable, rules: Rules, deadline: Deadline) -> None:
+    """Restores the constraints and indexes of a fact that is still empty."""
+    check = sql.SQL("alter table {} {}").format(sql.Identifier(table.name), rules.of_content)
+    deadline.connection.execute(check)
+    _restore_keys(table, rules, deadline)
+
+
+def _restore_keys(table: WarehouseTable, rules: Rules, deadline: Deadline) -> None:
     deadline.limit()
-    connection.execute(sql.SQL("alter table {} {}").format(name, rules.of_keys))
+    name = sql.Identifier(table.name)
+    deadline.connection.execute(sql.SQL("alter table {} {}").format(name, rules.of_keys))
     for index in rules.indexes:
         deadline.limit()
-        connection.execute(index)
-    return filled - held_back, held_back
+        deadline.connection.execute(index)

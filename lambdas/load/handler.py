@@ -10,12 +10,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadResult, load
+from lambdas.load.plan import source_changed
 from lambdas.load.quality import Quality, put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from pipeline.answers import LoadAnswer, Names
 from pipeline.database import Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
+from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
 from pipeline.settings import LoadSettings
@@ -53,7 +55,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         warehouse.connect(session.client("secretsmanager")) as connection,
     ):
         connection.autocommit = True
-        result = load(connection, lake, request, seconds_left=seconds_left)
+        changed = source_changed(ManifestStore(bucket, s3))
+        result = load(connection, lake, request, changed, seconds_left=seconds_left)
         if not result.complete:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
         found = quality(connection, lake, request.sequence)
@@ -68,7 +71,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             if request.verify
             else None
         )
-    put_metrics(found, result.facts_waiting, settings.metrics_namespace)
+    put_metrics(found, result, settings.metrics_namespace)
     report = {
         **dataclasses.asdict(result),
         "quality": dataclasses.asdict(found),
@@ -85,7 +88,7 @@ def answer_of(
     return LoadAnswer(
         complete=True,
         sequence=result.sequence,
-        through=result.sequence,
+        through=result.through,
         rows=result.rows,
         seconds=result.seconds,
         facts_waiting=result.facts_waiting,

@@ -1,9 +1,9 @@
-"""Reads the star schema's new versions from the Iceberg tables, as streams of record batches."""
+"""The star schema's Iceberg tables: how far each has come, and its rows as record batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,8 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.expressions.parser import parse
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+from pyiceberg.types import IcebergType
 
 from lambdas.load.catalog import WarehouseTable
 from pipeline.aws_errors import translated_aws_errors
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _QUARANTINE = "quarantine"
 _NOT_KEPT = "not kept: "
+_RULES = ("broken_rules", "reason")
+"""The columns with the rules: rows of builds before `broken_rules` have a text."""
 _SEQUENCE = "_sequence"
 _FIELD_ID = b"PARQUET:field_id"
 _ROWS_AT_A_TIME = 8_192
@@ -33,15 +37,15 @@ _READ_BYTES = 512 * 1024
 
 
 def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> Catalog:
-    """Returns the Glue Data Catalog, with files read where the S3 client would read them.
+    """Returns the Glue Data Catalog, whose files are read with the S3 client's settings.
 
-    pyiceberg reads files by Arrow's own S3 client, which does not take its endpoint from the AWS
-    SDK's settings: it is handed on. Its Glue client is the SDK's and needs no help.
+    pyiceberg reads files with Arrow's S3 client, which does not read the AWS SDK's settings.
+    pyiceberg's Glue client does.
 
     Args:
         client: Amazon S3.
-        credentials: What to read files with, as long as they last. Arrow finds the same by itself,
-            but anew for each table, which takes it 20 ms.
+        credentials: The credentials to read files with. Without them Arrow looks for credentials
+            once for each table, which takes 20 ms.
     """
     held = credentials.get_frozen_credentials() if credentials else None
     return load_catalog(
@@ -62,8 +66,8 @@ class Position:
     """How far a table's rows have been read.
 
     Attributes:
-        files: Data files that were read to their end.
-        rows: Rows that were read of the file after those.
+        files: The number of data files that were read completely.
+        rows: The number of rows that were read of the next file.
     """
 
     files: int = 0
@@ -75,10 +79,10 @@ _START = Position()
 
 @dataclass(frozen=True)
 class Versions:
-    """The rows of a table that some runs brought, as they are in one snapshot of it.
+    """The rows of a table that a range of runs brought, in one snapshot of the table.
 
     Attributes:
-        table: The Iceberg table; None before any build has made it.
+        table: The Iceberg table; None if no build has made it.
         files: The data files that may have such rows, in the order of their paths.
         names: The columns, in order.
         after: Only rows of later runs.
@@ -93,22 +97,47 @@ class Versions:
 
     @property
     def snapshot(self) -> int | None:
-        """The Iceberg snapshot that they are in; None if the table has none."""
+        """The id of the snapshot; None if the table has none."""
         held = self.table.current_snapshot() if self.table else None
         return held.snapshot_id if held else None
 
     @property
+    def applied_through(self) -> int | None:
+        """The newest run that the snapshot shows: 0 without rows, None if nothing tells.
+
+        A build writes the run into the summary of its snapshot. A compaction makes a newer snapshot
+        that lacks it, and a rollback makes an older snapshot current. So the first summary counts
+        that has a run among those of the snapshot and its ancestors.
+        """
+        current = self.table.current_snapshot() if self.table else None
+        if self.table is None or current is None:
+            return 0
+        summaries = [_summary(one) for one in ancestors_of(current, self.table.metadata)]
+        told = next((one["applied-through"] for one in summaries if "applied-through" in one), None)
+        if told is None:
+            return 0 if summaries[0].get("total-records") == "0" else None
+        return int(told)
+
+    @property
+    def types(self) -> dict[str, IcebergType | None]:
+        """The columns' types; None for each before any build has made the table."""
+        if self.table is None:
+            return dict.fromkeys(self.names)
+        schema = self.table.schema()
+        return {name: schema.find_field(name).field_type for name in self.names}
+
+    @property
     def most_rows(self) -> int:
-        """How many rows the files have: there are no more than that."""
+        """The number of rows in the files: an upper bound."""
         return sum(task.file.record_count for task in self.files)
 
     def batches(self, start: Position = _START) -> Iterator[tuple[Position, pa.RecordBatch]]:
-        """Yields the rows, and how far each batch comes.
+        """Yields the rows in batches, each with the position after it.
 
-        They come in the same order whenever they are read, in memory that does not grow with them.
+        The order is the same at every reading. Memory does not depend on the number of rows.
 
         Args:
-            start: What was read before.
+            start: Where to start.
 
         Raises:
             ObjectStoreUnavailable: The lake could not be read.
@@ -137,9 +166,9 @@ class Lake:
     database: str
 
     def versions(self, table: WarehouseTable, *, after: int, through: int) -> Versions:
-        """Looks up the rows of a table that runs brought, in the warehouse's columns and order.
+        """Returns the rows of a table that a range of runs brought, in the warehouse's columns.
 
-        A table that no build has made yet has no rows.
+        A table that no build has made has no rows.
 
         Args:
             table: The warehouse's table.
@@ -157,8 +186,8 @@ class Lake:
         known = set(held.schema().column_names)
         if missing := [name for name in names if name not in known]:
             raise StarSchemaMismatch(
-                f"{table.name} has no {', '.join(missing)} in the lake: add it to the table's SQL "
-                "file and rebuild, or take it out of the warehouse by a migration"
+                f"{table.name} has no {', '.join(missing)} in the lake: declare the column and "
+                "rebuild, or drop it from the warehouse by a migration"
             )
         condition = f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}"
         with _translated_errors(table.name):
@@ -167,14 +196,14 @@ class Lake:
         return Versions(held, tuple(in_order), names, after, through)
 
     def malformed(self, table: WarehouseTable, natural_key: str) -> frozenset[str]:
-        """Returns the keys in the lake's quarantine that no later version has replaced.
+        """Returns the keys in the lake's quarantine that have no later version.
 
-        A row that was corrected to what the table showed before, or was deleted before any
-        version of it had been loaded, leaves no version and is still among them.
+        A row that was corrected to the version before leaves no version, and neither does a row
+        that was deleted before it had one: both are among the keys.
 
         Args:
             table: A fact.
-            natural_key: The name of its source's key.
+            natural_key: The name of its natural key.
 
         Raises:
             ObjectStoreUnavailable: The lake could not be read.
@@ -189,25 +218,32 @@ class Lake:
         replaced = _newest(facts, f"{natural_key} in ({keys})", (natural_key, "_sequence"))
         return frozenset(key for key, sequence in newest.items() if replaced.get(key, 0) < sequence)
 
-    def reasons(self, *, after: int, through: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yields what is in the quarantine of some runs: a row's star table, the rules it breaks.
+    def broken_rules(
+        self, runs: Mapping[str, tuple[int, int]]
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yields the quarantined rows of ranges of runs: star table, and the rules it breaks.
 
         Args:
-            after: Only rows of later runs.
-            through: Only rows of this run and earlier ones.
+            runs: For each star table the run after which its range begins, and the last run of it.
 
         Raises:
             ObjectStoreUnavailable: The lake could not be read.
         """
         quarantine = self._table(_QUARANTINE)
-        if quarantine is None:
+        wanted = {table: (after, last) for table, (after, last) in runs.items() if after < last}
+        if quarantine is None or not wanted:
             return
-        condition = f"_sequence > {after} and _sequence <= {through}"
-        wanted = ("star_table", "broken_rules", "reason")
-        names = tuple(name for name in wanted if name in quarantine.schema().column_names)
-        for batch in _batches(quarantine, condition, names):
+        after = min(after for after, _ in wanted.values())
+        through = max(last for _, last in wanted.values())
+        kept = [name for name in _RULES if name in quarantine.schema().column_names]
+        names = ("star_table", _SEQUENCE, *kept)
+        for batch in _batches(
+            quarantine, f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}", names
+        ):
             for row in batch.to_pylist():
-                yield row["star_table"], tuple(row.get("broken_rules") or _rules_of(row["reason"]))
+                first, last = wanted.get(row["star_table"], (0, 0))
+                if first < row[_SEQUENCE] <= last:
+                    yield row["star_table"], _rules(row)
 
     def _table(self, name: str) -> Table | None:
         with _translated_errors(name):
@@ -217,13 +253,15 @@ class Lake:
                 return None
 
 
-def _rules_of(reason: str) -> Iterator[str]:
-    """Returns the rules of a row that was put aside before `broken_rules` existed."""
-    return (rule.removeprefix(_NOT_KEPT) for rule in reason.split("; "))
+def _rules(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the rules that a quarantined row breaks."""
+    if row.get("broken_rules"):
+        return tuple(row["broken_rules"])
+    return tuple(rule.removeprefix(_NOT_KEPT) for rule in row["reason"].split("; "))
 
 
 def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, int]:
-    """Returns the newest run of each key: `names` are the columns of the key and of the run."""
+    """Returns the newest run of each key; `names` are the columns of the key and of the run."""
     newest: dict[str, int] = {}
     for batch in _batches(table, condition, names):
         for row in batch.to_pylist():
@@ -233,7 +271,7 @@ def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, i
 
 
 def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """Yields rows one data file after another: pyiceberg's own reader decodes them all ahead."""
+    """Yields rows, one data file at a time; pyiceberg's own reader decodes all files ahead."""
     with _translated_errors(".".join(table.name())):
         scan = table.scan(row_filter=condition, selected_fields=names)
         reader = ArrowScan(table.metadata, table.io, scan.projection(), parse(condition))
@@ -245,10 +283,10 @@ def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[p
 def _rows_of_file(
     table: Table, task: FileScanTask, names: tuple[str, ...], skip: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yields a data file's rows but the first ones, a few at a time.
+    """Yields the rows of a data file after the first `skip`, a few at a time.
 
-    pyiceberg's own reader decodes all of a file before it yields the first of its rows. It is left
-    to files that have deletes beside them, which other writers than the pipeline's make.
+    pyiceberg's own reader decodes a whole file before it yields a row. Only files with delete files
+    need it: writers other than the pipeline make those.
     """
     if task.delete_files:
         scan = table.scan(selected_fields=names)
@@ -279,11 +317,15 @@ def _rows_of_file(
 
 
 def _without(skip: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yields all rows but the first ones."""
+    """Yields the rows after the first `skip`."""
     for batch in batches:
         if skip < batch.num_rows:
             yield batch.slice(skip)
         skip = max(0, skip - batch.num_rows)
+
+
+def _summary(snapshot: Snapshot) -> dict[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary else {}
 
 
 @contextmanager

@@ -1,88 +1,262 @@
-"""Brings staged rows into their tables: what is new is added, what differs is changed."""
+"""Writes staged rows into their tables: new rows are inserted, rows that differ are updated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
+from lambdas.load import waiting
 from lambdas.load.catalog import WarehouseTable
-from lambdas.load.staging import Staging, names_of
+from lambdas.load.staging import names_of
+from pipeline.errors import StarSchemaMismatch
+
+REFUSED: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.RaiseException,
+    psycopg.errors.ProgramLimitExceeded,
+)
+"""PostgreSQL's errors that are about a row: its values, a constraint, a trigger, an index entry."""
+_MOST_REFUSED: Final = 1_000
+"""How many rows of a table a load sets aside one by one, before it gives the table up."""
+_NAMED: Final = 3
 
 
-def write(
-    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
-) -> tuple[int, int]:
-    """Adds the staged rows of new keys and updates those that differ, and returns how many.
+@dataclass(frozen=True)
+class Written:
+    """The outcome of a write: the numbers of rows inserted, updated, and refused."""
+
+    inserted: int = 0
+    updated: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "Written") -> "Written":
+        """Returns the sums."""
+        return Written(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.refused + other.refused,
+        )
+
+
+def write(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> Written:
+    """Writes the staged rows; a row that PostgreSQL refuses goes to waiting_row.
+
+    Raises:
+        StarSchemaMismatch: A key is staged twice, or more than 1,000 rows are refused.
+    """
+    try:
+        with connection.transaction():
+            return _write(connection, table, stage)
+    except psycopg.errors.CardinalityViolation as error:
+        raise _staged_twice(connection, table, stage) from error
+    except REFUSED as error:
+        if _duplicates(connection, table, stage):
+            raise _staged_twice(connection, table, stage) from error
+    return _Apart(connection, table, stage).write()
+
+
+def _write(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Composable) -> Written:
+    """Inserts rows with new keys and updates rows that differ.
 
     Rows that do not differ are left out before the upsert: PostgreSQL locks, and so writes, every
-    row that `on conflict` meets, changed or not.
+    row that `on conflict` finds, whether or not it changes.
     """
+    upsert = _upsert(table, rows)
+    if table.is_partitioned:
+        # A partitioned table returns no system columns, by which new rows are told from others.
+        row = connection.execute(_counts(table, rows)).fetchone()
+        connection.execute(upsert)
+    else:
+        counted = (
+            "with written as ({upsert} returning {table}.xmax = 0 as is_new) select count(*) "
+            "filter (where is_new), count(*) filter (where not is_new) from written"
+        )
+        name = sql.Identifier(table.name)
+        row = connection.execute(sql.SQL(counted).format(upsert=upsert, table=name)).fetchone()
+    return Written(*row) if row else Written()
+
+
+def _upsert(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
     changes = sql.SQL(", ").join(
         sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name))
         for column in table.columns
         if column.name != table.key
     )
-    row = connection.execute(
-        sql.SQL(
-            "with written as ("
-            "insert into {table} ({names}) select {stage_names} from {stage} as stage "
-            "where not exists (select from {table} as held where held.{key} = stage.{key} "
-            "and ({held_names}) is not distinct from ({stage_names})) "
-            "on conflict ({key}) do update set {changes} "
-            "returning {table}.xmax = 0 as is_new) "
-            "select count(*) filter (where is_new), count(*) filter (where not is_new) from written"
-        ).format(
-            table=sql.Identifier(table.name),
-            names=names_of(table),
-            stage=stage,
-            key=sql.Identifier(table.key),
-            held_names=names_of(table, "held"),
-            stage_names=names_of(table, "stage"),
-            changes=changes,
+    return sql.SQL(
+        "insert into {table} ({names}) select {stage_names} from {rows} as stage "
+        "where not exists (select from {held} as held where held.{key} = stage.{key} "
+        "and ({held_names}) is not distinct from ({stage_names})) "
+        "on conflict ({key}) do update set {changes}"
+    ).format(
+        table=sql.Identifier(table.name),
+        held=table.rows,
+        names=names_of(table),
+        rows=rows,
+        key=sql.Identifier(table.key),
+        held_names=names_of(table, "held"),
+        stage_names=names_of(table, "stage"),
+        changes=changes,
+    )
+
+
+def _counts(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
+    """Returns the query for how many rows an upsert inserts and updates."""
+    return sql.SQL(
+        "select count(*) filter (where held.{key} is null), count(*) filter (where "
+        "held.{key} is not null and ({held_names}) is distinct from ({stage_names})) "
+        "from {rows} as stage left join {held} as held on held.{key} = stage.{key}"
+    ).format(
+        held=table.rows,
+        rows=rows,
+        key=sql.Identifier(table.key),
+        held_names=names_of(table, "held"),
+        stage_names=names_of(table, "stage"),
+    )
+
+
+class _Apart:
+    """Writes the staged rows in ever smaller parts, until each refused row is found."""
+
+    def __init__(
+        self, connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._stage = stage
+        self._refused = 0
+
+    def write(self) -> Written:
+        query = sql.SQL(
+            "select (pg_relation_size({}::regclass) / current_setting('block_size')::int)::int"
+        ).format(self._stage.as_string(self._connection))
+        row = self._connection.execute(query).fetchone()
+        return self._blocks(0, row[0]) if row else Written()
+
+    def _blocks(self, first: int, end: int) -> Written:
+        """Writes the rows in a range of the stage's blocks."""
+        part = sql.SQL("(select * from {} where ctid >= {}::tid and ctid < {}::tid)").format(
+            self._stage, f"({first},0)", f"({end},0)"
         )
-    ).fetchone()
-    return (int(row[0]), int(row[1])) if row else (0, 0)
-
-
-def forget_dimensions(
-    connection: psycopg.Connection, tables: Sequence[WarehouseTable], staging: Staging
-) -> None:
-    """Deletes the dimension rows that the lake does not have, and first what names them.
-
-    Such a fact is staged, if the lake has it: it comes back by a dimension row that it names now,
-    or has to wait for one.
-    """
-    for table in tables:
-        for reference in table.references:
-            connection.execute(
-                sql.SQL(
-                    "delete from {table} as held using {referenced} as gone "
-                    "where gone.{key} = held.{column} and not exists "
-                    "(select from {stage} as stage where stage.{key} = gone.{key})"
-                ).format(
-                    table=sql.Identifier(table.name),
-                    referenced=sql.Identifier(reference.table),
-                    column=sql.Identifier(reference.column),
-                    stage=staging.of(reference.table),
-                    key=sql.Identifier(reference.key),
+        if end - first > 1:
+            middle = (first + end) // 2
+            return self._try(
+                part, lambda _: self._blocks(first, middle) + self._blocks(middle, end)
+            )
+        rows = self._connection.execute(
+            sql.SQL("select ctid::text from {} as part").format(
+                sql.SQL("(select ctid from {} where ctid >= {}::tid and ctid < {}::tid)").format(
+                    self._stage, f"({first},0)", f"({end},0)"
                 )
             )
-    for table in tables:
-        if not table.is_fact:
-            delete_unknown(connection, table, staging.of(table.name))
+        ).fetchall()
+        return self._rows([row[0] for row in rows])
+
+    def _rows(self, rows: list[str]) -> Written:
+        """Writes some rows of a block."""
+        if not rows:
+            return Written()
+        part = sql.SQL("(select * from {} where ctid = any ({}::tid[]))").format(self._stage, rows)
+        if len(rows) == 1:
+            return self._try(part, lambda error: self._hold(rows[0], error))
+        middle = len(rows) // 2
+        return self._try(part, lambda _: self._rows(rows[:middle]) + self._rows(rows[middle:]))
+
+    def _try(self, part: sql.Composed, otherwise: Callable[[psycopg.Error], Written]) -> Written:
+        try:
+            with self._connection.transaction():
+                return _write(self._connection, self._table, part)
+        except REFUSED as error:
+            return otherwise(error)
+
+    def _hold(self, row: str, error: psycopg.Error) -> Written:
+        self._refused += 1
+        if self._refused > _MOST_REFUSED:
+            raise StarSchemaMismatch(
+                f"{self._table.name} refuses more than {_MOST_REFUSED:,} rows, the last with: "
+                f"{error.diag.message_primary}; remove the constraint, trigger or index that "
+                "refuses them, or change it by a migration"
+            ) from error
+        waiting.hold_refused(self._connection, self._table, self._stage, row, error)
+        return Written(refused=1)
+
+
+def check_unchanged(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> None:
+    """Checks that no staged row of a fact differs from the row with its record id.
+
+    Raises:
+        StarSchemaMismatch: The lake has other content under a record id.
+    """
+    query = sql.SQL(
+        "select stage.{key} from {stage} as stage join {held} as held on held.{key} = stage.{key} "
+        "where ({held_names}) is distinct from ({stage_names}) "
+        "union all "
+        "select stage.{key} from {stage} as stage "
+        "join waiting_row as waiting on waiting.key = stage.{key}::text "
+        "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as held "
+        "where waiting.table_name = {name} and ({held_names}) is distinct from ({stage_names}) "
+        "limit {most}"
+    ).format(
+        stage=stage,
+        held=table.rows,
+        key=sql.Identifier(table.key),
+        name=sql.Literal(table.name),
+        held_names=names_of(table, "held"),
+        stage_names=names_of(table, "stage"),
+        most=_NAMED,
+    )
+    if differing := [str(row[0]) for row in connection.execute(query)]:
+        raise StarSchemaMismatch(
+            f"{table.name} has other content in the lake than in the warehouse for {table.key} "
+            f"{', '.join(differing)}: the lake table was rolled back or written by somebody else. "
+            'Start the state machine with {"rebuild": true}'
+        )
 
 
 def delete_unknown(
-    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    stage: sql.Identifier,
+    is_referred_to: sql.Composed,
 ) -> None:
-    """Deletes the rows that are not among the staged ones."""
-    connection.execute(
-        sql.SQL(
-            "delete from {table} as held where not exists "
-            "(select from {stage} as stage where stage.{key} = held.{key})"
-        ).format(
-            table=sql.Identifier(table.name),
-            stage=stage,
-            key=sql.Identifier(table.key),
+    """Deletes the rows of a fact that are not staged.
+
+    Raises:
+        StarSchemaMismatch: Somebody else's table refers to such a row.
+    """
+    unknown = sql.SQL(
+        "{held} as held where not exists "
+        "(select from {stage} as stage where stage.{key} = held.{key})"
+    ).format(held=table.rows, stage=stage, key=sql.Identifier(table.key))
+    query = sql.SQL("select held.{} from {} and {} limit {}").format(
+        sql.Identifier(table.key), unknown, is_referred_to, _NAMED
+    )
+    if kept := [str(row[0]) for row in connection.execute(query)]:
+        raise StarSchemaMismatch(
+            f"the lake has no {table.key} {', '.join(kept)} of {table.name}, and another table "
+            "refers to it: delete that reference, then rebuild"
         )
+    connection.execute(sql.SQL("delete from {}").format(unknown))
+
+
+def _duplicates(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> list[str]:
+    query = sql.SQL("select {0} from {1} group by {0} having count(*) > 1 limit {2}").format(
+        sql.Identifier(table.key), stage, _NAMED
+    )
+    return [str(row[0]) for row in connection.execute(query)]
+
+
+def _staged_twice(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> StarSchemaMismatch:
+    keys = ", ".join(_duplicates(connection, table, stage))
+    return StarSchemaMismatch(
+        f"{table.name} has {table.key} {keys} twice in the lake: start the state machine with "
+        '{"rebuild": true}'
     )

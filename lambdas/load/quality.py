@@ -1,4 +1,4 @@
-"""How many rows break which rule: what builds put aside, and what waits in the warehouse."""
+"""How many rows break which rule: rows that builds quarantined, and rows that wait."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,10 +8,14 @@ import psycopg
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from lambdas.load.lake import Lake
+from lambdas.load.load import LoadResult
 
-_LOADED_BEFORE: LiteralString = (
-    "select coalesce(max(sequence), 0) from pipeline_run where sequence < %s"
-)
+_RUNS: LiteralString = """
+select key, (value ->> 'after')::bigint, (value ->> 'through')::bigint
+from pipeline_run
+cross join lateral jsonb_each(tables)
+where sequence = %s and value ? 'through'
+"""
 
 _WAITING: LiteralString = """
 select table_name, reason ->> 'rule', count(distinct key)
@@ -26,9 +30,9 @@ class BrokenRule:
     """A rule that rows break.
 
     Attributes:
-        table: The star table that the rows are missing from.
-        rule: What it demands, as its TOML file has it; or what a waiting fact lacks.
-        rows: How many rows break it.
+        table: The star table that lacks the rows.
+        rule: The rule as it is declared; or the reason for which rows wait in the warehouse.
+        rows: The number of rows that break it.
     """
 
     table: str
@@ -38,11 +42,11 @@ class BrokenRule:
 
 @dataclass(frozen=True)
 class Quality:
-    """What is missing from the star schema.
+    """The rows that the warehouse does not show.
 
     Attributes:
         rows_quarantined: Source rows that the builds of the loaded runs put into the quarantine.
-        broken_rules: The rules that those break, and those that facts waiting in the warehouse do.
+        broken_rules: The rules that those rows break, and that the rows in waiting_row break.
     """
 
     rows_quarantined: int
@@ -50,38 +54,43 @@ class Quality:
 
 
 def quality(connection: psycopg.Connection, lake: Lake, sequence: int) -> Quality:
-    """Returns what is missing, after a load.
+    """Counts the rows that the warehouse does not show, after a load.
 
     Args:
         connection: The warehouse.
         lake: The star schema.
-        sequence: The run that was loaded: the ones since the load before belong to it.
+        sequence: The run that was loaded. A quarantined row counts in the load that brought its
+            star table through the row's run.
 
     Raises:
         ObjectStoreUnavailable: The lake could not be read.
     """
-    row = connection.execute(_LOADED_BEFORE, [sequence]).fetchone()
-    reasons = list(lake.reasons(after=int(row[0]) if row else 0, through=sequence))
+    runs = {name: (after, last) for name, after, last in connection.execute(_RUNS, [sequence])}
+    broken = list(lake.broken_rules(runs))
     rows: Counter[tuple[str, str]] = Counter(
-        (table, rule) for table, broken in reasons for rule in broken
+        (table, rule) for table, them in broken for rule in them
     )
     for table, rule, count in connection.execute(_WAITING):
         rows[table, rule] += count
     rules = tuple(BrokenRule(*named, count) for named, count in sorted(rows.items()))
-    return Quality(len(reasons), rules)
+    return Quality(len(broken), rules)
 
 
-def put_metrics(found: Quality, facts_waiting: int, namespace: str) -> None:
-    """Puts the figures into CloudWatch, by the function's log (embedded metric format).
+def put_metrics(found: Quality, loaded: LoadResult, namespace: str) -> None:
+    """Writes the metrics to the function's log, in CloudWatch's embedded metric format.
 
     Args:
-        found: What is missing.
-        facts_waiting: Facts that wait in the warehouse.
-        namespace: Of the metrics: RowsQuarantined and FactsWaiting by `service`, and
-            RowsBreakingRule by `service`, `table` and `rule`.
+        found: The rows that the warehouse does not show.
+        loaded: The load.
+        namespace: The metrics' namespace: RowsQuarantined, FactsWaiting and DimensionRowsWaiting by
+            `service`, and RowsBreakingRule by `service`, `table` and `rule`.
     """
     service = {"service": "load"}
-    totals = {"RowsQuarantined": found.rows_quarantined, "FactsWaiting": facts_waiting}
+    totals = {
+        "RowsQuarantined": found.rows_quarantined,
+        "FactsWaiting": loaded.facts_waiting,
+        "DimensionRowsWaiting": loaded.dimension_rows_waiting,
+    }
     figures = [(name, rows, service) for name, rows in totals.items()]
     figures += [
         ("RowsBreakingRule", broken.rows, service | {"table": broken.table, "rule": broken.rule})

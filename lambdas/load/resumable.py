@@ -1,11 +1,11 @@
-"""Staging that outlives an invocation: rows are copied in bounded steps, each its own transaction.
+"""Staging across invocations: rows are copied in bounded steps, each in its own transaction.
 
-A step's rows and how far it came are committed together, in a schema that nobody else is given
-rights to. Tables and progress alike are unlogged: a server that crashes, or another that takes its
-place, has neither, and the staging begins anew.
+A step commits its rows together with its position, in a schema to which nobody else has rights. All
+of these tables are unlogged: after a crash or a failover the rows and the positions are lost alike,
+and the staging starts again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import psycopg
@@ -15,48 +15,54 @@ from psycopg.types.json import Jsonb
 
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
-from lambdas.load.lake import Position, Versions
+from lambdas.load.lake import Position
 from lambdas.load.pace import Pace
+from lambdas.load.plan import Plan
 from lambdas.load.staging import Staging, copy_rows, names_of
+from pipeline.errors import StarSchemaMismatch, first_line
+from star_schema.tables import star_tables
 
 _SCHEMA: Final = "pipeline_staging"
+_FORMAT: Final = 2
+"""Changes with the staging's tables, so that no load goes on from tables of another version."""
 _PLAN = sql.Identifier(_SCHEMA, "plan")
 _PROGRESS = sql.Identifier(_SCHEMA, "progress")
 
 
 class ResumableStaging(Staging):
-    """The staging of one load of certain snapshots; that of another load is thrown away."""
+    """The staging of one load of certain snapshots; the staging of another load is dropped."""
 
     schema = _SCHEMA
 
     def __init__(
         self,
         connection: psycopg.Connection,
-        versions: Mapping[str, Versions],
-        tables: Sequence[WarehouseTable],
+        plan: Plan,
     ) -> None:
-        """Looks at nothing yet.
+        """Reads nothing yet.
 
         Args:
             connection: The warehouse, in autocommit mode.
-            versions: What is to be loaded into each table, by its name.
-            tables: The star tables.
+            plan: The tables and their rows; gets the problems that staging finds.
         """
-        super().__init__(connection, versions)
-        self._tables = tables
+        super().__init__(connection, plan.versions)
+        self._tables = plan.tables
+        self._problems = plan.problems
 
     def is_begun(self) -> bool:
-        """Returns whether this load has begun to stage its rows, in this invocation or before."""
+        """Returns whether this load has staged rows, in this invocation or an earlier one."""
         if not _exists(self.connection):
             return False
         same = sql.SQL("select exists (select from {} where content = %s)").format(_PLAN)
         return self.connection.execute(same, [self._plan()]).fetchone() == (True,)
 
     def begin(self) -> None:
-        """Makes an empty staging, in the place of any other."""
+        """Creates an empty staging, and drops any other."""
         with self.connection.transaction():
             discard(self.connection)
-            self.connection.execute(sql.SQL("create schema {}").format(sql.Identifier(_SCHEMA)))
+            self.connection.execute(
+                sql.SQL("create schema if not exists {}").format(sql.Identifier(_SCHEMA))
+            )
             self.connection.execute(
                 sql.SQL(
                     "create unlogged table {} (content jsonb not null, "
@@ -69,27 +75,36 @@ class ResumableStaging(Staging):
             self.connection.execute(
                 sql.SQL(
                     "create unlogged table {} (table_name varchar primary key, "
-                    "files integer not null, rows bigint not null, is_complete boolean not null)"
+                    "files integer not null, rows bigint not null, is_complete boolean not null, "
+                    "problem varchar not null)"
                 ).format(_PROGRESS)
             )
             for table in self._tables:
-                self._make(table, "create unlogged table {}")
-                is_complete = not self.versions[table.name].most_rows
-                self.connection.execute(
-                    sql.SQL("insert into {} values (%s, 0, 0, %s)").format(_PROGRESS),
-                    [table.name, is_complete],
-                )
+                self._begin(table)
+
+    def _begin(self, table: WarehouseTable) -> None:
+        problem = ""
+        try:
+            self._make(table, "create unlogged table {} ({})")
+        except StarSchemaMismatch as error:
+            problem = str(error)
+        is_complete = bool(problem) or not self.versions[table.name].most_rows
+        self.connection.execute(
+            sql.SQL("insert into {} values (%s, 0, 0, %s, %s)").format(_PROGRESS),
+            [table.name, is_complete, problem],
+        )
 
     def go_on(self, deadline: Deadline, pace: Pace) -> bool:
         """Stages as many rows as the time allows.
 
+        A table that cannot be staged becomes a problem, and the others are staged.
+
         Returns:
-            Whether all had been staged before. An invocation that stages leaves what comes next to
-            another, which has all of its time for it.
+            Whether all rows had been staged before. An invocation that stages rows leaves the rest
+            of the load to the next one, which has its full time.
 
         Raises:
             WarehouseBusy: There was no time for any rows.
-            StarSchemaMismatch: A value does not fit its column.
             ObjectStoreUnavailable: The lake could not be read.
         """
         if not self.is_begun():
@@ -103,15 +118,38 @@ class ResumableStaging(Staging):
                 if has_staged and pace.is_short(deadline):
                     return False
                 deadline.limit()
-                with self.connection.transaction():
-                    step = steps.next(lambda rows: pace.is_a_step(rows, deadline))
-                    copy_rows(self.connection, table, step, into=self.of(table.name))
-                    self._keep_progress(table, steps)
-                has_staged = True
+                try:
+                    self._stage(table, steps, lambda rows: pace.is_a_step(rows, deadline))
+                except (StarSchemaMismatch, psycopg.DataError) as error:
+                    self._give_up(table, error)
+                    break
+                finally:
+                    has_staged = True
+        self._problems |= self._found_problems()
         return not pending
 
+    def _stage(
+        self, table: WarehouseTable, steps: "_Steps", is_enough: Callable[[int], bool]
+    ) -> None:
+        with self.connection.transaction():
+            shape = self.shape(table)
+            copy_rows(self.connection, shape, steps.next(is_enough), into=self.of(table.name))
+            self._keep_progress(table, steps)
+
+    def _give_up(self, table: WarehouseTable, error: Exception) -> None:
+        self.connection.execute(
+            sql.SQL("update {} set is_complete = true, problem = %s where table_name = %s").format(
+                _PROGRESS
+            ),
+            [first_line(error), table.name],
+        )
+
+    def _found_problems(self) -> dict[str, str]:
+        query = sql.SQL("select table_name, problem from {} where problem <> ''").format(_PROGRESS)
+        return dict(self.connection.execute(query).fetchall())
+
     def prepare(self, table: WarehouseTable) -> None:
-        """Brings the statistics of a table's staged rows up to date."""
+        """Updates the statistics of a table's staged rows."""
         self._analyze(table)
 
     def fill(self, table: WarehouseTable) -> int:
@@ -131,9 +169,10 @@ class ResumableStaging(Staging):
         return float(row[0]) if row else 0.0
 
     def _plan(self) -> Jsonb:
-        """Returns what tells this load from others: columns, snapshots and runs."""
+        """Returns what identifies this load: columns, snapshots and runs."""
         return Jsonb(
-            {
+            {"format": _FORMAT}
+            | {
                 table.name: {
                     "columns": [[column.name, column.type] for column in table.columns],
                     "snapshot": self.versions[table.name].snapshot,
@@ -145,7 +184,7 @@ class ResumableStaging(Staging):
         )
 
     def _progress(self, table: WarehouseTable) -> tuple[Position, bool]:
-        """Returns how far a table is staged, and whether that is all of it."""
+        """Returns the position of a table's staging, and whether it is complete."""
         query = sql.SQL("select files, rows, is_complete from {} where table_name = %s")
         row = self.connection.execute(query.format(_PROGRESS), [table.name]).fetchone()
         return (Position(row[0], row[1]), row[2]) if row else (Position(), False)
@@ -160,22 +199,33 @@ class ResumableStaging(Staging):
 
 
 def discard(connection: psycopg.Connection) -> None:
-    """Drops whatever staging there is."""
-    if _exists(connection):
-        connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(_SCHEMA)))
+    """Drops the tables of a staging, and their schema if nothing else is in it."""
+    if not _exists(connection):
+        return
+    staged = [sql.Identifier(_SCHEMA, f"stage_{star.name}") for star in star_tables()]
+    for table in (*staged, _PROGRESS, _PLAN):
+        connection.execute(sql.SQL("drop table if exists {}").format(table))
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("drop schema {}").format(sql.Identifier(_SCHEMA)))
+    except (
+        psycopg.errors.DependentObjectsStillExist,
+        psycopg.errors.InsufficientPrivilege,
+    ):
+        return
 
 
 def _exists(connection: psycopg.Connection) -> bool:
-    query = "select to_regnamespace(%s) is not null"
-    return connection.execute(query, [_SCHEMA]).fetchone() == (True,)
+    query = "select to_regclass(%s) is not null"
+    return connection.execute(query, [f"{_SCHEMA}.plan"]).fetchone() == (True,)
 
 
 class _Steps:
     """A table's rows, cut into steps.
 
     Attributes:
-        position: How far the steps have come.
-        is_complete: Whether that is the end.
+        position: The position after the last step.
+        is_complete: Whether no rows are left.
     """
 
     def __init__(self, batches: Iterator[tuple[Position, pa.RecordBatch]], start: Position) -> None:

@@ -1,5 +1,6 @@
-"""Staging: what came from the lake, before it is held against the warehouse."""
+"""Staging: the rows from the lake, before Load compares them with the warehouse."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +12,16 @@ from psycopg import sql
 
 from lambdas.load import binary_copy
 from lambdas.load.catalog import WarehouseTable
+from lambdas.load.column_types import misfit, staged_type
 from lambdas.load.lake import Versions
 from pipeline.errors import StarSchemaMismatch
 
 
 class Staging(ABC):
-    """Where a load has its rows: in tables of the same columns, without constraints.
+    """The rows of one load, in a table for each star table, without constraints.
 
     Attributes:
-        schema: The schema of those.
+        schema: The schema of those tables.
         connection: The warehouse.
         versions: The rows of each table in the lake, by its name.
     """
@@ -32,12 +34,34 @@ class Staging(ABC):
         self.versions = versions
 
     def of(self, table: str) -> sql.Identifier:
-        """Returns the name of what a table has staged."""
+        """Returns the name of the table with a star table's staged rows."""
         return sql.Identifier(self.schema, f"stage_{table}")
+
+    def shape(self, table: WarehouseTable) -> WarehouseTable:
+        """Returns a star table with the types that its staged columns have.
+
+        Raises:
+            StarSchemaMismatch: A column's type in the lake does not fit the warehouse's.
+        """
+        lake = self.versions[table.name].types
+        columns = tuple(
+            dataclasses.replace(one, type=staged_type(table.name, one, lake[one.name]))
+            for one in table.columns
+        )
+        return dataclasses.replace(table, columns=columns)
+
+    def is_exact(self, table: WarehouseTable) -> bool:
+        """Returns whether every value of the lake's types fits its column in the warehouse."""
+        try:
+            staged = self.shape(table).columns
+        except StarSchemaMismatch:
+            return False
+        pairs = zip(table.columns, staged, strict=True)
+        return all(misfit(column, source.type) is None for column, source in pairs)
 
     @abstractmethod
     def prepare(self, table: WarehouseTable) -> None:
-        """Has a table's rows staged, and their statistics known, inside a transaction.
+        """Stages a table's rows, with their statistics, inside a transaction.
 
         Raises:
             StarSchemaMismatch: A value does not fit its column.
@@ -45,17 +69,25 @@ class Staging(ABC):
 
     @abstractmethod
     def fill(self, table: WarehouseTable) -> int:
-        """Brings the rows of a table that was not prepared straight into it; returns how many.
+        """Copies the rows of a table that was not prepared into the table itself.
+
+        Returns:
+            The number of rows.
 
         Raises:
             StarSchemaMismatch: A value does not fit its column.
         """
 
     def _make(self, table: WarehouseTable, create: LiteralString) -> None:
-        self.connection.execute(
-            sql.SQL("{} as select * from {} with no data").format(
-                sql.SQL(create).format(self.of(table.name)), sql.Identifier(table.name)
+        columns = (
+            sql.SQL("{} {}").format(
+                sql.Identifier(column.name),
+                sql.SQL(column.type),
             )
+            for column in self.shape(table).columns
+        )
+        self.connection.execute(
+            sql.SQL(create).format(self.of(table.name), sql.SQL(", ").join(columns))
         )
 
     def _analyze(self, table: WarehouseTable) -> None:
@@ -63,23 +95,23 @@ class Staging(ABC):
 
 
 class TemporaryStaging(Staging):
-    """Staging that begins and ends with one transaction."""
+    """Staging in temporary tables of one transaction."""
 
     schema = "pg_temp"
 
     def prepare(self, table: WarehouseTable) -> None:
         """Copies a table's rows from the lake."""
-        self._make(table, "create temporary table {} on commit drop")
-        self._copy(table, self.of(table.name))
+        self._make(table, "create temporary table {} ({}) on commit drop")
+        self._copy(self.shape(table), self.of(table.name))
         self._analyze(table)
 
     def fill(self, table: WarehouseTable) -> int:
-        """Copies a table's rows from the lake into it."""
+        """Copies a table's rows from the lake into the table itself."""
         return self._copy(table, sql.Identifier(table.name))
 
-    def _copy(self, table: WarehouseTable, into: sql.Identifier) -> int:
-        batches = (batch for _, batch in self.versions[table.name].batches())
-        return copy_rows(self.connection, table, batches, into=into)
+    def _copy(self, shape: WarehouseTable, into: sql.Identifier) -> int:
+        batches = (batch for _, batch in self.versions[shape.name].batches())
+        return copy_rows(self.connection, shape, batches, into=into)
 
 
 def copy_rows(
@@ -89,10 +121,10 @@ def copy_rows(
     *,
     into: sql.Identifier,
 ) -> int:
-    """Copies rows into a table of a star table's columns, and returns how many.
+    """Copies rows into a table of these columns, and returns the number of rows.
 
-    The next rows are read and encoded while the server takes the ones before: at most two parts
-    are held at a time.
+    The next part is read and encoded while the server takes the part before, so at most two parts
+    are in memory.
 
     Raises:
         StarSchemaMismatch: A value does not fit its column.
@@ -114,7 +146,7 @@ def copy_rows(
 
 
 def names_of(table: WarehouseTable, prefix: str | None = None) -> sql.Composed:
-    """Returns a table's column names, as a list of SQL."""
+    """Returns a table's column names as a list in SQL."""
     parts = ((prefix, column.name) if prefix else (column.name,) for column in table.columns)
     return sql.SQL(", ").join(sql.Identifier(*part) for part in parts)
 
@@ -126,6 +158,6 @@ def _encoded(table: WarehouseTable, batches: Iterable[pa.RecordBatch]) -> Iterat
             yield from binary_copy.encode(batch, types)
         except pa.ArrowException as error:
             raise StarSchemaMismatch(
-                f"{table.name} has values in the lake that the warehouse has no room for: {error}; "
-                "correct the table's SQL file and rebuild, or change the column by a migration"
+                f"{table.name} has a value in the lake that PostgreSQL cannot hold: {error}; "
+                "correct the SELECT and rebuild, or change the column by a migration"
             ) from error

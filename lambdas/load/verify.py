@@ -1,8 +1,8 @@
-"""Verification: source, star schema and warehouse have the same rows, one for one.
+"""Verification: source, star schema and warehouse have the same rows.
 
-Two comparisons a star table, both by fingerprints (pipeline/fingerprints.py) and at the warehouse's
-server: what the source makes of the table with the star schema's current rows, by natural key, and
-all that the star schema has with what the warehouse has, by the warehouse's own key.
+Each star table is compared twice, by fingerprints (pipeline/fingerprints.py) and at the warehouse's
+server: the rows that the source gives with the current rows of the star schema, by natural key; and
+all rows of the star schema with the rows of the warehouse, by primary key.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,9 @@ from psycopg import sql
 
 from lambdas.load.catalog import WarehouseColumn, WarehouseTable, read_star_tables
 from lambdas.load.deadline import Deadline
+from lambdas.load.dependants import is_referred_to
 from lambdas.load.lake import Lake
+from lambdas.load.position import positions
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
 from pipeline.errors import VerificationFailed, WarehouseBusy
@@ -23,11 +25,11 @@ from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgre
 from star_schema.tables import star_tables
 
 _LOCK_SECONDS = 60.0
-"""How long a lock is waited for, though nothing that locks out readers should be under way."""
+"""How long to wait for a lock, although nothing that locks out readers should be running."""
 _NAMED = 3
-"""How many rows that differ are named of a table."""
+"""How many rows of a table that differ a message names."""
 _OF_THE_STAR = frozenset({"is_deleted", "run_id"})
-"""Columns that no source has."""
+"""Columns that the build adds."""
 _SOURCE = sql.Identifier("pg_temp", "source_fingerprints")
 
 _COMPARISON: LiteralString = """
@@ -67,7 +69,7 @@ select
     )
 from judged
 """
-# A row that should wait in the lake's quarantine, and does not, is neither there nor shown.
+# A source row that should be in the lake's quarantine, and is not, has a fingerprint of its own.
 _SOURCE_ROWS: LiteralString = """
 select
     key,
@@ -88,22 +90,41 @@ select distinct on ({natural_key}) *
 from {stage}
 order by {natural_key}, {key} desc
 """
-_WAITING_FACTS: LiteralString = """
+# A dimension row that waits stands for the state before it, which the dimension still shows. A row
+# that is marked as deleted, because another table refers to it, need not be in the lake.
+_SHOWN: LiteralString = """
+select held.*
+from {held} as held
+where {is_fact}
+    or not (
+        exists (
+            select
+            from waiting_row as waiting
+            where waiting.table_name = {name} and waiting.key = held.{key}::text
+        )
+        or (
+            held.is_deleted
+            and {is_referred_to}
+            and not exists (select from {stage} as stage where stage.{key} = held.{key})
+        )
+    )
+"""
+_WAITING: LiteralString = """
 select row.*
-from waiting_row as held
-cross join lateral jsonb_populate_record(null::{table}, held.content) as row
-where held.table_name = {name}
+from waiting_row as waiting
+cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as row
+where waiting.table_name = {name}
 """
 
 
 @dataclass(frozen=True)
 class VerifiedTable:
-    """A table of which source, star schema and warehouse have the same rows.
+    """A star table of which source, star schema and warehouse have the same rows.
 
     Attributes:
         table: The star table.
-        rows: The source's rows that the star schema shows.
-        versions: The star schema's rows that the warehouse has, history included.
+        rows: Source rows that the star schema shows.
+        versions: Rows of the star schema that the warehouse shows, history included.
         rows_quarantined: Source rows that wait in a quarantine of the raw zone or the lake.
         waiting: Rows of the star schema that wait in the warehouse's waiting_row.
     """
@@ -117,7 +138,7 @@ class VerifiedTable:
 
 @dataclass(frozen=True)
 class _Compared:
-    """The outcome of a comparison: rows that are equal, that wait, that differ; some named."""
+    """The outcome of a comparison: how many rows are equal, wait or differ; some are named."""
 
     equal: int
     waiting: int
@@ -133,15 +154,15 @@ def verify(
     sequence: int,
     seconds_left: Callable[[], float],
 ) -> tuple[VerifiedTable, ...]:
-    """Proves that source, star schema and warehouse have the same rows.
+    """Compares source, star schema and warehouse.
 
-    Each table is staged and compared in a transaction of its own, so the server needs room for the
-    largest table once more, and for one sort of it.
+    Each table is staged and compared in a transaction of its own. The server needs disk space for
+    the largest table, and for one sort of it.
 
     Args:
         connection: The warehouse, in autocommit mode, loaded through the run.
         lake: The star schema.
-        source: What the source makes of the star tables; None if the run has no such instant.
+        source: The source's fingerprints; None if the run is not one snapshot of the source.
         sequence: The run.
         seconds_left: How long the caller may still run.
 
@@ -152,10 +173,10 @@ def verify(
     """
     if source is None:
         raise VerificationFailed(
-            f"run {sequence} is loaded, but there is nothing to hold it against: Ingest took more "
-            "than one invocation, and so more than one snapshot, or had no time left for the "
-            'source\'s fingerprints. Start the state machine again with {"verify": true}; if it '
-            "ends like this once more, raise SourceReaders or the MemorySize of the Ingest function"
+            f"run {sequence} is loaded, but not verified: Ingest took more than one invocation, "
+            "and so more than one snapshot, or had no time left for the source's fingerprints. "
+            'Start the state machine again with {"verify": true}; if it ends like this once more, '
+            "raise SourceReaders or the MemorySize of the Ingest function"
         )
     proof = _Proof(connection, lake, source, sequence, seconds_left)
     tables = read_star_tables(connection, star_tables())
@@ -168,7 +189,7 @@ def verify(
         raise VerificationFailed(
             "source, star schema and warehouse are not equal. "
             + "; ".join(proof.differences)
-            + '. Start the state machine with {"rebuild": true}; if that does not mend it, with '
+            + '. Start the state machine with {"rebuild": true}; if they still differ, with '
             '{"full_refresh": true, "rebuild": true}'
         )
     return verified
@@ -178,7 +199,7 @@ class _Proof:
     """The comparisons of one verification.
 
     Attributes:
-        differences: What was found, in words.
+        differences: The differences, in words.
     """
 
     def __init__(
@@ -194,13 +215,20 @@ class _Proof:
         self._lake = lake
         self._source = source
         self._sequence = sequence
+        self._positions = positions(connection)
+        self._stars = frozenset(self._positions)
         self.differences: list[str] = []
 
     def of(self, table: WarehouseTable) -> VerifiedTable:
-        """Compares a table with both its neighbours."""
+        """Compares a star table with the warehouse's table and with the source."""
+        position = self._positions.get(table.name, 0)
+        if position < self._sequence:
+            self.differences.append(
+                f"{table.name} is loaded through run {position} of {self._sequence} only"
+            )
         with self._in_time(table), self._connection.transaction():
             self._deadline.limit()
-            versions = self._lake.versions(table, after=0, through=self._sequence)
+            versions = self._lake.versions(table, after=0, through=position)
             staging = TemporaryStaging(self._connection, {table.name: versions})
             staging.prepare(table)
             held = self._compare_warehouse(table, staging)
@@ -217,16 +245,21 @@ class _Proof:
 
     def _compare_warehouse(self, table: WarehouseTable, staging: Staging) -> _Compared:
         columns = [(column.name, column.type) for column in table.columns]
-        name = sql.Identifier(table.name)
-        found = [_rows(table.key, columns, sql.SQL("select * from {}").format(name))]
-        if table.is_fact:
-            waiting = sql.SQL(_WAITING_FACTS).format(table=name, name=sql.Literal(table.name))
-            found.append(_rows(table.key, columns, waiting, waits=True))
+        parts = {
+            "held": table.rows,
+            "stage": staging.of(table.name),
+            "name": sql.Literal(table.name),
+            "key": sql.Identifier(table.key),
+            "is_fact": sql.Literal(table.is_fact),
+            "is_referred_to": is_referred_to(self._connection, table, self._stars),
+        }
+        shown = _rows(table.key, columns, sql.SQL(_SHOWN).format(**parts))
+        waiting = _rows(table.key, columns, sql.SQL(_WAITING).format(**parts), waits=True)
         staged = sql.SQL("select * from {}").format(staging.of(table.name))
         return self._compare(
             table.key,
             _rows(table.key, columns, staged, is_wanted=True),
-            sql.SQL(" union all ").join(found),
+            sql.SQL(" union all ").join([shown, waiting]),
         )
 
     def _compare_source(self, table: WarehouseTable, staging: Staging) -> _Compared:

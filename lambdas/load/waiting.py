@@ -1,13 +1,28 @@
 """Rows that the warehouse cannot show yet.
 
-They wait in the table waiting_row with the reasons, and every load tries them again.
+They wait in the table waiting_row with the reasons, and every load tries them again. A dimension
+row that waits leaves the state before it in the dimension.
 """
+
+from collections.abc import Iterable, Mapping
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from lambdas.load.catalog import Reference, WarehouseTable
+from lambdas.load.column_types import misfit
 from lambdas.load.staging import names_of
+
+_Reason = tuple[sql.Composed, sql.Composed]
+"""The condition that a staged row meets, and the reason as jsonb."""
+
+_HOLD = (
+    "insert into waiting_row (table_name, key, content, reasons) {rows} "
+    "on conflict (table_name, key) do update set "
+    "content = excluded.content, reasons = excluded.reasons, "
+    "last_attempt = excluded.last_attempt, attempts = waiting_row.attempts + 1"
+)
 
 
 def bring_back(
@@ -24,51 +39,84 @@ def bring_back(
     connection.execute(
         sql.SQL(
             "insert into {stage} ({names}) select {values} from waiting_row as waiting "
-            "cross join lateral jsonb_populate_record(null::{table}, waiting.content) as row "
+            "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as row "
             "where waiting.table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = row.{key})"
         ).format(
             stage=stage,
             names=names_of(table),
             values=values,
-            table=sql.Identifier(table.name),
             name=sql.Literal(table.name),
             key=sql.Identifier(table.key),
         )
     )
 
 
-def hold_back(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Identifier) -> int:
+def hold_back(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    rows: sql.Composable,
+    *,
+    staged: WarehouseTable,
+    gone: Mapping[str, sql.Identifier] | None = None,
+) -> int:
     """Moves rows that the table cannot show to waiting_row, and returns their number.
 
     Args:
         connection: The warehouse.
-        table: The fact.
+        table: The star table.
         rows: The table that has the rows: the stage, or the fact itself while it has no
             constraints.
+        staged: The star table with the types of those rows.
+        gone: For dimensions, the tables with the keys that are about to be deleted.
     """
-    reasons = [*_nulls(table), *_missing(table)]
-    return connection.execute(
-        sql.SQL(
-            "with refused as ("
-            "delete from {rows} as stage where {is_refused} "
-            "returning stage.{key}::text as key, to_jsonb(stage.*) as content, "
-            "to_jsonb(array_remove(array[{reasons}], null)) as reasons) "
-            "insert into waiting_row (table_name, key, content, reasons) "
-            "select {name}, key, content, reasons from refused "
-            "on conflict (table_name, key) do update set "
-            "content = excluded.content, reasons = excluded.reasons, "
-            "last_attempt = excluded.last_attempt, attempts = waiting_row.attempts + 1"
-        ).format(
-            rows=rows,
-            key=sql.Identifier(table.key),
-            name=sql.Literal(table.name),
-            is_refused=sql.SQL(" or ").join(condition for condition, _ in reasons),
-            reasons=sql.SQL(", ").join(
-                sql.SQL("case when {} then {} end").format(*reason) for reason in reasons
-            ),
-        )
-    ).rowcount
+    reasons = [*_nulls(table), *_misfits(table, staged), *_missing(table, gone or {})]
+    if not reasons:
+        return 0
+    refused = sql.SQL(
+        "with refused as ("
+        "delete from {rows} as stage where {is_refused} "
+        "returning stage.{key}::text as key, to_jsonb(stage.*) as content, "
+        "to_jsonb(array_remove(array[{reasons}], null)) as reasons) "
+    ).format(
+        rows=rows,
+        key=sql.Identifier(table.key),
+        is_refused=sql.SQL(" or ").join(condition for condition, _ in reasons),
+        reasons=sql.SQL(", ").join(
+            sql.SQL("case when {} then {} end").format(*reason) for reason in reasons
+        ),
+    )
+    held = sql.SQL("select {}, key, content, reasons from refused").format(table.name)
+    return connection.execute(refused + sql.SQL(_HOLD).format(rows=held)).rowcount
+
+
+def hold_refused(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    stage: sql.Identifier,
+    row: str,
+    error: psycopg.Error,
+) -> None:
+    """Moves a staged row that PostgreSQL refused to waiting_row.
+
+    Args:
+        connection: The warehouse.
+        table: The star table.
+        stage: The table of the staged rows.
+        row: The row's ctid there.
+        error: PostgreSQL's error.
+    """
+    constraint = error.diag.constraint_name
+    reason = {
+        "rule": f"constraint {constraint}" if constraint else f"SQLSTATE {error.sqlstate}",
+        "value": error.diag.message_primary,
+    }
+    refused = sql.SQL(
+        "with refused as (delete from {stage} as stage where ctid = {row}::tid "
+        "returning stage.{key}::text as key, to_jsonb(stage.*) as content) "
+    ).format(stage=stage, row=sql.Literal(row), key=sql.Identifier(table.key))
+    held = sql.SQL("select {}, key, content, {} from refused").format(table.name, Jsonb([reason]))
+    connection.execute(refused + sql.SQL(_HOLD).format(rows=held))
 
 
 def release(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> None:
@@ -93,28 +141,44 @@ def forget_unknown(
     )
 
 
-def _nulls(table: WarehouseTable) -> list[tuple[sql.Composed, sql.Composed]]:
-    """Returns a condition and a reason for each column that may not be null."""
-    return [
-        (
-            sql.SQL("{} is null").format(sql.Identifier("stage", column.name)),
-            sql.SQL("jsonb_build_object('rule', {})").format(f"{column.name} is null"),
-        )
-        for column in table.columns
-        if column.is_required
-    ]
+def _nulls(table: WarehouseTable) -> Iterable[_Reason]:
+    """Returns a reason for each column that may not be null."""
+    for column in table.columns:
+        if column.is_required:
+            condition = sql.SQL("{} is null").format(sql.Identifier("stage", column.name))
+            yield condition, _reason(f"{column.name} is null")
 
 
-def _missing(table: WarehouseTable) -> list[tuple[sql.Composed, sql.Composed]]:
-    """Returns a condition and a reason for each foreign key."""
-    return [_missing_reference(reference) for reference in table.references]
+def _misfits(table: WarehouseTable, staged: WarehouseTable) -> Iterable[_Reason]:
+    """Returns a reason for each column that does not hold all values of the lake's type."""
+    for column, source in zip(table.columns, staged.columns, strict=True):
+        condition = misfit(column, source.type)
+        if condition is not None:
+            value = sql.Identifier("stage", column.name)
+            yield condition, _reason(f"{column.name} does not fit {column.type}", value)
 
 
-def _missing_reference(reference: Reference) -> tuple[sql.Composed, sql.Composed]:
-    own = sql.Identifier("stage", reference.column)
-    is_missing = sql.SQL(
-        "({own} is not null and not exists "
-        "(select from {other} as known where known.{key} = {own}))"
-    ).format(own=own, other=sql.Identifier(reference.table), key=sql.Identifier(reference.key))
-    rule = f"{reference.table} has no {reference.key}"
-    return is_missing, sql.SQL("jsonb_build_object('rule', {}, 'value', {})").format(rule, own)
+def _missing(table: WarehouseTable, gone: Mapping[str, sql.Identifier]) -> Iterable[_Reason]:
+    """Returns a reason for each foreign key."""
+    for reference in table.references:
+        value = sql.Identifier("stage", reference.column)
+        rule = f"{reference.table} has no {reference.key}"
+        yield _is_missing(reference, value, gone.get(reference.table)), _reason(rule, value)
+
+
+def _is_missing(
+    reference: Reference, value: sql.Identifier, gone: sql.Identifier | None
+) -> sql.Composed:
+    is_missing = "{value} is not null and not exists (select from {other} as known where {is_key})"
+    if gone is not None:
+        is_missing = f"({is_missing} or exists (select from {{gone}} as known where {{is_key}}))"
+    key = sql.SQL("known.{} = {}").format(sql.Identifier(reference.key), value)
+    return sql.SQL(f"({is_missing})").format(
+        value=value, other=sql.Identifier(reference.table), is_key=key, gone=gone
+    )
+
+
+def _reason(rule: str, value: sql.Identifier | None = None) -> sql.Composed:
+    if value is None:
+        return sql.SQL("jsonb_build_object('rule', {})").format(rule)
+    return sql.SQL("jsonb_build_object('rule', {}, 'value', {})").format(rule, value)

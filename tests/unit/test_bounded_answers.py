@@ -5,8 +5,9 @@ import json
 from lambdas.ingest import handler as ingest
 from lambdas.ingest.ingest import IngestedTable, IngestResult
 from lambdas.load import handler as load
-from lambdas.load.load import LoadedTable, LoadResult
+from lambdas.load.load import LoadResult
 from lambdas.load.quality import BrokenRule, Quality
+from lambdas.load.show import LoadedTable
 from lambdas.load.verify import VerifiedTable
 from pipeline.manifest import Capture
 from pipeline.requests import IngestRequest

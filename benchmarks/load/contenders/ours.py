@@ -29,6 +29,7 @@ def main(sequence: int, *, in_steps: bool = False) -> None:
                 connection,
                 Lake(catalog, DATABASE),
                 LoadRequest("benchmark", sequence, rebuild=False),
+                lambda *_: False,
                 seconds_left=lambda: _SECONDS_OF_AN_INVOCATION,
                 pace=Pace(rows_per_second=0) if in_steps else Pace(),
             ).complete

@@ -9,6 +9,7 @@ import pytest
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import load
 from lambdas.load.migrations import Migration, migrations
+from lambdas.load.plan import source_changed
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarColumn
 from tests.integration.build.world import STARS, Business, Star
@@ -25,11 +26,13 @@ def test_a_column_arrives_by_a_line_of_sql_a_migration_and_a_rebuild(
     table: str,
 ) -> None:
     lake = Lake(glue_catalog(boto3.client("s3")), star.database)
+    changed = source_changed(business.store)
+    monkeypatch.setattr("lambdas.load.load.star_tables", lambda: tuple(STARS.values()))
     business.run()
     star.build(*_PAYMENT, "fact_payment")
     with psycopg.connect(warehouse_dsn, autocommit=True) as warehouse:
         request = LoadRequest("run-1", business.runs, rebuild=False)
-        load(warehouse, lake, request, seconds_left=lambda: 60.0)
+        load(warehouse, lake, request, changed, seconds_left=lambda: 60.0)
 
         select = STARS[table].select.replace("_sequence\n", "created_at as made_at, _sequence\n", 1)
         columns = (*STARS[table].columns, StarColumn("made_at", "timestamp_ntz", "When made"))
@@ -38,7 +41,7 @@ def test_a_column_arrives_by_a_line_of_sql_a_migration_and_a_rebuild(
         monkeypatch.setattr("lambdas.load.load.migrations", lambda: (*migrations(), step))
         star.build(*_PAYMENT, "fact_payment", rebuild=True)
         request = LoadRequest("run-2", business.runs, rebuild=True)
-        load(warehouse, lake, request, seconds_left=lambda: 60.0)
+        load(warehouse, lake, request, changed, seconds_left=lambda: 60.0)
 
         shown = warehouse.execute(f"select made_at from {table} order by 1".encode()).fetchall()
     assert shown == sorted((row["made_at"],) for row in star.rows(table))

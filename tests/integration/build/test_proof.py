@@ -16,6 +16,7 @@ from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.load.lake import Lake
 from lambdas.load.load import load
+from lambdas.load.plan import source_changed
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from local.postgres import PostgresServer
@@ -74,7 +75,8 @@ class Pipeline:
         self.star.build(*STARS)
         with psycopg.connect(self.dsn, autocommit=True) as warehouse:
             request = LoadRequest("run", self.business.runs, rebuild=False)
-            load(warehouse, self.lake, request, seconds_left=lambda: 60.0)
+            changed = source_changed(self.business.store)
+            load(warehouse, self.lake, request, changed, seconds_left=lambda: 60.0)
 
     def verify(self) -> dict[str, VerifiedTable]:
         """Holds everything against the source as it stands."""

@@ -15,6 +15,7 @@ from lambdas.ingest.ingest import IngestResult, ingest
 from lambdas.load.catalog import read_star_tables
 from lambdas.load.lake import Lake
 from lambdas.load.load import LoadResult, load
+from lambdas.load.plan import source_changed
 from pipeline.manifest import ManifestStore
 from pipeline.requests import IngestRequest, LoadRequest
 from star_schema.tables import joined_sources, star_tables
@@ -188,6 +189,7 @@ class Warehouse:
                 connection,
                 self._lake,
                 LoadRequest(f"run-{runs}", runs, is_rebuild),
+                source_changed(self._business.store),
                 seconds_left=seconds_left,
             )
 

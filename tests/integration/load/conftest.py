@@ -1,7 +1,7 @@
 """A warehouse, and loads into it."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 import pytest
@@ -10,11 +10,20 @@ from lambdas.load.lake import Lake
 from lambdas.load.load import LoadResult, load
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
+from lambdas.load.plan import SourceChanged
 from pipeline.requests import LoadRequest
+from star_schema.tables import StarTable
 from tests.fixtures.lake import StarLake
 
 Connect = Callable[[], psycopg.Connection]
 LoadThrough = Callable[..., LoadResult]
+
+
+def unchanged(star: StarTable, after: int, through: int) -> bool:
+    """What the manifests say of sources that no run has changed."""
+    return False
+
+
 AT_ONCE: Final = Pace(rows_worth_locks=1)
 """Any fact's first load is taken for a large one."""
 IN_STEPS: Final = Pace(rows_per_second=0.0, rows_a_step=1, rows_worth_locks=1)
@@ -22,6 +31,13 @@ IN_STEPS: Final = Pace(rows_per_second=0.0, rows_a_step=1, rows_worth_locks=1)
 AT_ONCE_AND_IN_STEPS: Final = pytest.mark.parametrize(
     "pace", [AT_ONCE, IN_STEPS], ids=["at once", "in steps"], indirect=True
 )
+REFUSE_RUNS: Final[LiteralString] = """
+create function refuse() returns trigger language plpgsql as $$
+begin raise exception 'no runs'; end
+$$;
+create trigger refuse before insert on pipeline_run for each row execute function refuse()
+"""
+"""Has every load fail at its end, after all rows were written."""
 _MOST_INVOCATIONS = 3
 
 
@@ -68,6 +84,7 @@ def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace)
         *,
         rebuild: bool = False,
         lake: Lake = star_lake.lake,
+        changed: SourceChanged = unchanged,
         seconds_left: float = 60.0,
         lock_seconds: float = 30.0,
     ) -> LoadResult:
@@ -76,6 +93,7 @@ def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace)
                 warehouse,
                 lake,
                 LoadRequest(f"run-{sequence}", sequence, rebuild),
+                changed,
                 seconds_left=lambda: seconds_left,
                 lock_seconds=lock_seconds,
                 pace=pace,

@@ -17,6 +17,7 @@ from lambdas.load.lake import Lake
 from lambdas.load.load import load
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DAY, PAYMENT_DIMENSIONS, STAR, StarLake, star_row
+from tests.integration.load.conftest import unchanged
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -132,7 +133,7 @@ def test_the_warehouse_has_exactly_the_lakes_rows(
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
 
     request = LoadRequest("run-1", 1, rebuild=True)
-    result = load(warehouse, star_lake.lake, request, seconds_left=lambda: 60.0)
+    result = load(warehouse, star_lake.lake, request, unchanged, seconds_left=lambda: 60.0)
 
     assert result.facts_waiting == 0
     for table, rows in star.items():

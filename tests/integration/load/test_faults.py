@@ -24,7 +24,7 @@ from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.fixtures.postgres import running_server
 from tests.fixtures.proxy import Direction, Proxy
-from tests.integration.load.conftest import AT_ONCE, IN_STEPS
+from tests.integration.load.conftest import AT_ONCE, IN_STEPS, unchanged
 from tests.integration.load.disturbed_lake import DisturbedLake
 from tests.integration.load.invocation import Context, put_secret, secret_text
 
@@ -88,7 +88,9 @@ def load_through(dsn: str, lake: Lake, sequence: int, pace: Pace = AT_ONCE) -> N
             psycopg.connect(dsn, autocommit=True) as connection,
         ):
             request = LoadRequest(f"run-{sequence}", sequence, rebuild=False)
-            result = load(connection, lake, request, seconds_left=lambda: 60.0, pace=pace)
+            result = load(
+                connection, lake, request, unchanged, seconds_left=lambda: 60.0, pace=pace
+            )
         if result.complete:
             return
     pytest.fail(f"the load was not complete after {_MOST_INVOCATIONS} invocations")

@@ -13,10 +13,12 @@ from lambdas.load.handler import handler
 from lambdas.load.load import load
 from pipeline.answers import LoadAnswer, Names
 from pipeline.errors import VerificationFailed, WarehouseUnavailable
+from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import IN_STEPS
 from tests.integration.load.invocation import Context, put_secret
+from tests.integration.load.runs import SOURCES, commit_run
 from tests.integration.load.source import MadeUpSource
 
 if TYPE_CHECKING:
@@ -27,9 +29,15 @@ Verification = Callable[[list[dict[str, Any]] | None], dict[str, Any]]
 
 @pytest.fixture
 def deployed(
-    star_lake: StarLake, warehouse_dsn: str, raw_bucket: str, monkeypatch: pytest.MonkeyPatch
+    star_lake: StarLake,
+    warehouse_dsn: str,
+    raw_bucket: str,
+    s3: "S3Client",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> StarLake:
-    """A lake of one row in every table, and the function's environment."""
+    """A lake of one row in every table, with its run and an empty one, and the environment."""
+    for sequence in (1, 2):
+        commit_run(ManifestStore(raw_bucket, s3), sequence, dict.fromkeys(SOURCES, 1))
     star_lake.add_dimensions(*DIMENSIONS)
     for table in STAR:
         if table.startswith("fact_"):
@@ -125,6 +133,7 @@ def test_what_is_missing_is_counted_by_rule_in_the_report_and_in_the_metrics(
         ("RowsBreakingRule", "load", "fact_payment", rule): rows for rule, rows in rules
     }
     wanted |= {("RowsQuarantined", "load"): 2, ("FactsWaiting", "load"): 1}
+    wanted |= {("DimensionRowsWaiting", "load"): 0}
     assert metrics(capsys.readouterr().out) == wanted
 
 

@@ -10,6 +10,7 @@ from lambdas.load.migrations import migrate, migrations
 from pipeline.errors import MigrationFailed
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
+from tests.integration.load.conftest import unchanged
 from tests.integration.load.test_migrations import fill
 
 _VERSION = 3
@@ -91,9 +92,12 @@ def test_a_fact_that_began_to_wait_before_arrives_when_it_can(
 ) -> None:
     installed.execute("""update fact_quarantine set content = content || '{"paid": true}'""")
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {})
     star_lake.add_star_rows("dim_transaction", {"transaction_id": 7}, sequence=2)
 
-    result = load(installed, star_lake.lake, LoadRequest("run-2", 2), seconds_left=lambda: 60.0)
+    result = load(
+        installed, star_lake.lake, LoadRequest("run-2", 2), unchanged, seconds_left=lambda: 60.0
+    )
 
     assert (result.rows, result.facts_waiting) == (2, 0)
     assert waiting(installed) == []

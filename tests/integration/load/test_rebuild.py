@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 
-from lambdas.load.load import LoadedTable
+from lambdas.load.show import LoadedTable
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake, star_row
 from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
 

@@ -12,6 +12,7 @@ from tests.integration.load.conftest import Connect
 
 ROLE = "totesys_reporting"
 LOADER = "loader_without_createrole"
+RUNS = {"pipeline_run", "load_position"}
 SHOWN = {*STAR, *(f"current_{name[5:]}" for name in STAR if name.startswith("fact_"))}
 
 
@@ -55,7 +56,7 @@ def test_the_role_reads_the_star_schema_and_its_runs_and_nothing_else(
 ) -> None:
     migrate(without_role, migrations())
 
-    assert readable(without_role) == SHOWN | {"pipeline_run"}
+    assert readable(without_role) == SHOWN | RUNS
     reader = connect()
     reader.execute(sql.SQL("set session authorization {}").format(sql.Identifier(ROLE)))
     assert reader.execute("select count(*) from current_payment").fetchone() == (0,)
@@ -80,7 +81,7 @@ def test_the_role_reads_what_later_migrations_add(without_role: psycopg.Connecti
 
     migrate(without_role, (*migrations(), later))
 
-    assert readable(without_role) == SHOWN | {"pipeline_run", "dim_region", "current_region"}
+    assert readable(without_role) == SHOWN | RUNS | {"dim_region", "current_region"}
 
 
 def test_a_role_that_is_there_already_gets_the_same_rights(
@@ -90,7 +91,7 @@ def test_a_role_that_is_there_already_gets_the_same_rights(
 
     migrate(without_role, migrations())
 
-    assert readable(without_role) == SHOWN | {"pipeline_run"}
+    assert readable(without_role) == SHOWN | RUNS
 
 
 def test_a_loader_that_may_not_create_roles_migrates_all_the_same(
@@ -107,4 +108,4 @@ def test_a_loader_that_may_not_create_roles_grants_to_the_one_that_is_there(
 
     migrate(loader, migrations())
 
-    assert readable(loader) == SHOWN | {"pipeline_run"}
+    assert readable(loader) == SHOWN | RUNS

@@ -7,8 +7,9 @@ import psycopg
 import pytest
 
 from lambdas.load.lake import Lake
-from lambdas.load.load import LoadedTable, LoadResult, load
+from lambdas.load.load import LoadResult, load
 from lambdas.load.pace import Pace
+from lambdas.load.show import LoadedTable
 from pipeline.database import Role, translated_errors
 from pipeline.errors import (
     DatabaseRefused,
@@ -19,7 +20,7 @@ from pipeline.errors import (
 )
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, STAR, StarLake, star_row
-from tests.integration.load.conftest import IN_STEPS, Connect
+from tests.integration.load.conftest import IN_STEPS, REFUSE_RUNS, Connect, unchanged
 from tests.integration.load.disturbed_lake import DisturbedLake
 
 _FILES_OF_PAYMENTS = 3
@@ -68,6 +69,7 @@ class Reader:
                 connection,
                 DisturbedLake.of(self.lake, at_batch=self.next_batch),
                 LoadRequest(f"run-{sequence}", sequence, rebuild),
+                unchanged,
                 seconds_left=seconds_left,
                 lock_seconds=lock_seconds,
                 pace=pace,
@@ -163,13 +165,13 @@ def test_a_failure_at_any_batch_keeps_what_was_staged_and_shows_nothing(
 def test_a_failure_after_all_was_staged_reads_nothing_again(
     warehouse: psycopg.Connection, reader: Reader
 ) -> None:
-    warehouse.execute("alter table fact_payment add constraint no check (payment_id <> 1)")
+    warehouse.execute(REFUSE_RUNS)
     reader.load(warehouse)
     for _ in range(2):
         with pytest.raises(DatabaseRefused, match="no"):
             reader.load(warehouse)
         assert shown(warehouse) == {}
-    warehouse.execute("alter table fact_payment drop constraint no")
+    warehouse.execute("drop function refuse cascade")
 
     assert reader.load(warehouse).complete
     assert (reader.batches, shown(warehouse)) == (_BATCHES, _ALL)

@@ -7,10 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from lambdas.load.load import LoadedTable, LoadResult
-from pipeline.errors import StarSchemaMismatch
+from lambdas.load.load import LoadResult
+from lambdas.load.show import LoadedTable
+from pipeline.errors import ObjectStoreUnavailable
 from tests.fixtures.lake import DIMENSIONS, PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+from tests.integration.load.disturbed_lake import DisturbedLake
 
 pytestmark = AT_ONCE_AND_IN_STEPS
 
@@ -143,12 +145,12 @@ def test_what_waits_survives_a_load_that_fails(
     load_through(1)
     before = warehouse.execute("select * from waiting_row").fetchall()
     star_lake.add_star_rows("dim_transaction", {"transaction_id": 7}, sequence=2)
-    star_lake.add("fact_sales_order")
-    with star_lake.table("fact_sales_order").update_schema() as change:
-        change.delete_column("unit_price")
 
-    with pytest.raises(StarSchemaMismatch):
-        load_through(2)
+    def break_off() -> None:
+        raise ObjectStoreUnavailable("the lake broke off")
+
+    with pytest.raises(ObjectStoreUnavailable):
+        load_through(2, lake=DisturbedLake.of(star_lake.lake, "dim_transaction", at_end=break_off))
 
     assert warehouse.execute("select * from waiting_row").fetchall() == before
 

@@ -38,7 +38,7 @@ def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> Non
     versions = empty.versions(PAYMENT, after=0, through=9)
     assert (list(versions.batches()), versions.snapshot, versions.most_rows) == ([], None, 0)
     assert empty.malformed(PAYMENT, "payment_id") == frozenset()
-    assert list(empty.reasons(after=0, through=9)) == []
+    assert list(empty.broken_rules({"fact_payment": (0, 9)})) == []
 
 
 @pytest.mark.parametrize(

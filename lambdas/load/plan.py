@@ -1,0 +1,140 @@
+"""What a load brings to each star table: the rows after the table's position, as far as built."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import psycopg
+
+from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
+from lambdas.load.lake import Lake, Versions
+from lambdas.load.position import positions
+from pipeline.errors import StarSchemaMismatch
+from pipeline.manifest import ManifestStore
+from pipeline.requests import LoadRequest
+from star_schema.tables import StarTable
+
+SourceChanged = Callable[[StarTable, int, int], bool]
+"""Whether a run after the first one and up to the second one changed a source of a star table."""
+
+
+@dataclass
+class Plan:
+    """What a load is to bring.
+
+    Attributes:
+        tables: The star tables that can be loaded, every table after those that it references.
+        versions: The rows of each of them in the lake.
+        before: Their positions before the load.
+        through: Their positions after the load.
+        problems: Why the other star tables cannot be loaded. The load adds to them.
+        positions: The positions of all declared star tables before the load.
+    """
+
+    tables: tuple[WarehouseTable, ...] = ()
+    versions: dict[str, Versions] = field(default_factory=dict)
+    through: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+
+    def reached(self) -> dict[str, int]:
+        """Returns the run through which each declared star table is loaded when the load ends."""
+        loaded = {name: run for name, run in self.through.items() if name not in self.problems}
+        return self.positions | loaded
+
+
+def source_changed(store: ManifestStore) -> SourceChanged:
+    """Returns what the manifests say of a star table's sources.
+
+    A source that the newest of the runs does not have counts as changed.
+    """
+
+    def changed(star: StarTable, after: int, through: int) -> bool:
+        if after >= through:
+            return False
+        tables = store.read(through).tables
+        entries = [tables.get(source) for source in star.sources]
+        return any(entry is None or entry.changed_in > after for entry in entries)
+
+    return changed
+
+
+def make_plan(
+    connection: psycopg.Connection,
+    lake: Lake,
+    stars: Mapping[str, StarTable],
+    request: LoadRequest,
+    changed: SourceChanged,
+) -> Plan:
+    """Looks up what is to be loaded.
+
+    Args:
+        connection: The warehouse.
+        lake: The star schema.
+        stars: The declared star tables.
+        request: What to load.
+        changed: What the sources of a star table did.
+
+    Raises:
+        StarSchemaMismatch: The warehouse is loaded through a later run.
+        ObjectStoreUnavailable: The lake could not be read.
+    """
+    held = positions(connection)
+    plan = Plan(positions={name: held.get(name, 0) for name in stars})
+    newest = max(plan.positions.values(), default=0)
+    if newest > request.sequence and not request.rebuild:
+        raise StarSchemaMismatch(
+            f"the warehouse is loaded through run {newest}, and the raw zone has come to run "
+            f"{request.sequence} only: it is another one, or was restored. Start the state machine "
+            'with {"rebuild": true} to make the warehouse equal to it'
+        )
+    tables = read_star_tables(connection, stars.values())
+    for table in tables:
+        try:
+            _check_columns(table, stars[table.name])
+            after = 0 if request.rebuild else plan.positions[table.name]
+            versions = lake.versions(table, after=after, through=request.sequence)
+            built = _built(versions, table.name)
+            if not request.rebuild:
+                _check_history(stars[table.name], built, after, changed)
+        except StarSchemaMismatch as error:
+            plan.problems[table.name] = str(error)
+            continue
+        built = min(built, request.sequence)
+        is_behind = changed(stars[table.name], built, request.sequence)
+        plan.through[table.name] = max(built, after) if is_behind else request.sequence
+        if versions.table is not None:
+            plan.versions[table.name] = versions
+    for name in stars.keys() - {table.name for table in tables}:
+        plan.problems[name] = f"the warehouse has no table {name}: create it by a migration"
+    plan.tables = tuple(table for table in tables if table.name in plan.versions)
+    return plan
+
+
+def _check_columns(table: WarehouseTable, star: StarTable) -> None:
+    names = {column.name for column in table.columns}
+    if missing := sorted(loaded_columns(star) - names):
+        raise StarSchemaMismatch(
+            f"{table.name} has no {', '.join(missing)} in the warehouse: add it by a migration"
+        )
+
+
+def _built(versions: Versions, table: str) -> int:
+    """Returns the run through which a table is built."""
+    applied = versions.applied_through
+    if applied is None:
+        raise StarSchemaMismatch(
+            f"no snapshot of {table} in the lake says through which run the table is built: they "
+            'were expired. Start the state machine with {"rebuild": true}'
+        )
+    return applied
+
+
+def _check_history(star: StarTable, built: int, position: int, changed: SourceChanged) -> None:
+    """Checks that the lake has all that the warehouse has of a table."""
+    if built < position and changed(star, built, position):
+        raise StarSchemaMismatch(
+            f"{star.name} is built through run {built} in the lake and loaded through run "
+            f"{position}: the lake table was rolled back or replaced. Start the state machine "
+            "again, which builds the missing runs; if it ends like this once more, with "
+            '{"rebuild": true}'
+        )

@@ -1,0 +1,215 @@
+"""The transaction that shows a load: all rows in their tables, the positions and the run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from lambdas.load import first_load, merge, rebuild, resumable, waiting
+from lambdas.load.catalog import WarehouseTable
+from lambdas.load.deadline import Deadline
+from lambdas.load.dependants import is_referred_to
+from lambdas.load.pace import Pace
+from lambdas.load.plan import Plan
+from lambdas.load.position import move
+from lambdas.load.staging import Staging
+from pipeline.errors import StarSchemaMismatch, first_line
+from pipeline.requests import LoadRequest
+
+_OF_ONE_TABLE = (
+    *merge.REFUSED,
+    psycopg.ProgrammingError,
+    psycopg.NotSupportedError,
+    psycopg.InternalError,
+)
+"""PostgreSQL's errors that one table causes: the others can be loaded all the same."""
+
+
+@dataclass(frozen=True)
+class LoadedTable:
+    """What a load did to a table.
+
+    Attributes:
+        table: The star table.
+        inserted: Rows added.
+        updated: Rows whose content changed (dimensions; facts only in a rebuild).
+        waiting: Rows that wait in waiting_row after the load.
+    """
+
+    table: str
+    inserted: int = 0
+    updated: int = 0
+    waiting: int = 0
+
+
+class Show:
+    """One transaction. A table that cannot be loaded is left as it was, and becomes a problem."""
+
+    def __init__(
+        self, staging: Staging, plan: Plan, request: LoadRequest, deadline: Deadline, pace: Pace
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            staging: The rows.
+            plan: The tables and their positions; gets the problems.
+            request: The run, and whether to compare every row with the lake.
+            deadline: When to give up.
+            pace: Which first loads are worth locks.
+        """
+        self._connection = deadline.connection
+        self._staging = staging
+        self._plan = plan
+        self._request = request
+        self._deadline = deadline
+        self._pace = pace
+        self._gone: dict[str, sql.Identifier] = {}
+        self._loaded: dict[str, LoadedTable] = {}
+
+    def run(self) -> tuple[LoadedTable, ...]:
+        """Shows the rows of every table, and returns what that did."""
+        dimensions = [table for table in self._plan.tables if not table.is_fact]
+        facts = [table for table in self._plan.tables if table.is_fact]
+        with self._connection.transaction():
+            bare = first_load.lay_bare(self._large_first_loads(facts), self._deadline)
+            for table in self._plan.tables:
+                if table.name not in bare:
+                    self._attempt(table, self._staging.prepare)
+            for table in dimensions:
+                self._attempt(table, self._write)
+            if self._request.rebuild:
+                for table in dimensions:
+                    self._attempt(table, self._note_gone)
+            for table in facts:
+                if table.name in bare and self._is_filled(table, bare[table.name]):
+                    continue
+                self._attempt(table, self._write)
+            for table in dimensions:
+                if table.name in self._gone:
+                    self._attempt(table, self._remove_gone)
+            self._record()
+            resumable.discard(self._connection)
+        return tuple(self._loaded.values())
+
+    def _attempt(self, table: WarehouseTable, act: Callable[[WarehouseTable], None]) -> bool:
+        """Does something to a table that has no problem; returns whether it has none now."""
+        if table.name in self._plan.problems:
+            return False
+        self._deadline.limit()
+        try:
+            with self._connection.transaction():
+                act(table)
+        except StarSchemaMismatch as error:
+            self._plan.problems[table.name] = str(error)
+        except _OF_ONE_TABLE as error:
+            self._plan.problems[table.name] = (
+                f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}"
+            )
+        return table.name not in self._plan.problems
+
+    def _large_first_loads(self, facts: list[WarehouseTable]) -> dict[WarehouseTable, int]:
+        """Returns the facts without rows that get many rows now, and the number of rows."""
+        rows = {table: self._staging.versions[table.name].most_rows for table in facts}
+        return {
+            table: count
+            for table, count in rows.items()
+            if count >= self._pace.rows_worth_locks
+            and table.name not in self._plan.problems
+            and first_load.is_due(self._connection, table)
+            and self._staging.is_exact(table)
+        }
+
+    def _is_filled(self, table: WarehouseTable, rules: first_load.Rules) -> bool:
+        """Fills a bare fact, or else restores it and prepares its rows."""
+
+        def fill(table: WarehouseTable) -> None:
+            counts = first_load.fill(table, rules, self._staging, self._deadline)
+            self._loaded[table.name] = LoadedTable(table.name, counts[0], waiting=counts[1])
+
+        if self._attempt(table, fill):
+            return True
+        del self._plan.problems[table.name]
+        first_load.restore(table, rules, self._deadline)
+        self._attempt(table, self._staging.prepare)
+        return False
+
+    def _write(self, table: WarehouseTable) -> None:
+        """Writes the staged and the waiting rows that the table can show; the others wait."""
+        stage = self._staging.of(table.name)
+        staged = self._staging.shape(table)
+        if self._request.rebuild:
+            waiting.forget_unknown(self._connection, table, stage)
+        elif table.is_fact:
+            merge.check_unchanged(self._connection, table, stage)
+        waiting.bring_back(self._connection, table, stage)
+        held_back = waiting.hold_back(
+            self._connection, table, stage, staged=staged, gone=self._gone
+        )
+        if self._request.rebuild and table.is_fact:
+            referred = is_referred_to(self._connection, table)
+            merge.delete_unknown(self._connection, table, stage, referred)
+        written = merge.write(self._connection, table, stage)
+        waiting.release(self._connection, table, stage)
+        self._loaded[table.name] = LoadedTable(
+            table.name, written.inserted, written.updated, held_back + written.refused
+        )
+
+    def _note_gone(self, table: WarehouseTable) -> None:
+        stage = self._staging.of(table.name)
+        self._gone[table.name] = rebuild.note_gone(self._connection, table, stage)
+
+    def _remove_gone(self, table: WarehouseTable) -> None:
+        marked = rebuild.remove_gone(self._connection, table, self._gone[table.name])
+        done = self._loaded[table.name]
+        self._loaded[table.name] = LoadedTable(
+            table.name, done.inserted, done.updated + marked, done.waiting
+        )
+
+    def _record(self) -> None:
+        """Moves the positions, and adds the run to pipeline_run or to its row there.
+
+        A row is added once for a run. Its tables get what each load of the run did to them.
+        """
+        reached = self._plan.reached()
+        if self._request.rebuild:
+            self._connection.execute(
+                "delete from pipeline_run where sequence > %s", [self._request.sequence]
+            )
+        elif not self._is_news(reached):
+            return
+        move(self._connection, reached)
+        self._connection.execute(
+            "insert into pipeline_run (sequence, run_id, tables) values (%s, %s, %s) "
+            "on conflict (sequence) do update "
+            "set run_id = case when %s then excluded.run_id else pipeline_run.run_id end, "
+            "loaded_at = excluded.loaded_at, tables = excluded.tables",
+            [
+                self._request.sequence,
+                self._request.run_id,
+                Jsonb(self._tables(reached)),
+                self._request.rebuild,
+            ],
+        )
+
+    def _is_news(self, reached: dict[str, int]) -> bool:
+        query = "select exists (select from pipeline_run where sequence = %s)"
+        known = self._connection.execute(query, [self._request.sequence]).fetchone() == (True,)
+        return not known or reached != self._plan.positions
+
+    def _tables(self, reached: dict[str, int]) -> dict[str, dict[str, int]]:
+        """Returns what the loads of the run did to each table, and which runs they brought."""
+        query = "select tables from pipeline_run where sequence = %s"
+        row = self._connection.execute(query, [self._request.sequence]).fetchone()
+        before: dict[str, dict[str, int]] = row[0] if row else {}
+        tables = dict(before)
+        for name, done in self._loaded.items():
+            known = before.get(name, {})
+            tables[name] = {
+                "inserted": known.get("inserted", 0) + done.inserted,
+                "updated": known.get("updated", 0) + done.updated,
+                "after": known.get("after", self._plan.positions[name]),
+                "through": reached[name],
+            }
+        return tables
