@@ -67,6 +67,28 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What identifies the source as one server that continues, besides its system identifier.
+
+    Attributes:
+        database_oid: The database's object identifier. A renamed copy has another one.
+        started_at: When the server started, ISO 8601 in UTC.
+        statistics_reset_at: When the server's statistics began. A crash discards them.
+        log_position: Position in the write-ahead log, in bytes.
+    """
+
+    database_oid: int
+    started_at: str
+    statistics_reset_at: str | None
+    log_position: int
+
+    @property
+    def identity(self) -> tuple[int, str, str | None]:
+        """What stays the same as long as the server continues."""
+        return self.database_oid, self.started_at, self.statistics_reset_at
+
+
+@dataclass(frozen=True)
 class TableCapture:
     """One table in one run's manifest.
 
@@ -95,6 +117,10 @@ class TableCapture:
         not_taken: Why this run could not take the table, with what to do; empty if it could. The
             entry then has the cursor, the columns and the chain of the capture before, and no
             files. A table that was never taken has no entry.
+        captured_transactions: Transactions (xid8) at or above `horizon` whose rows have been
+            captured: the next run leaves them out.
+        starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
+            compared with the source any more.
     """
 
     capture: Capture
@@ -114,6 +140,8 @@ class TableCapture:
     previous_change: int
     natural_key: tuple[str, ...] = ()
     not_taken: str = ""
+    captured_transactions: tuple[int, ...] = ()
+    starts_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +156,7 @@ class Manifest:
             nearest readable stand-in gives it.
         next_transaction: The first transaction (xid8) that had not begun at the snapshot.
         tables: Every table of the source by name, except those that were never taken.
+        epoch: The server's epoch; None in a manifest that was written before this field existed.
     """
 
     sequence: int
@@ -136,6 +165,7 @@ class Manifest:
     system_identifier: str
     next_transaction: int
     tables: dict[str, TableCapture]
+    epoch: Epoch | None = None
 
     def to_json(self) -> str:
         """Returns the manifest as JSON text."""
@@ -157,11 +187,22 @@ class Manifest:
             if document.pop("format") != FORMAT:
                 raise ManifestInvalid(f"{key} is of another format than {FORMAT}: deploy its code")
             tables = {name: _table(entry) for name, entry in document.pop("tables").items()}
-            return cls(tables=tables, **document)
+            epoch = document.pop("epoch", None)
+            return cls(tables=tables, epoch=Epoch(**epoch) if epoch else None, **document)
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestInvalid(
                 f"{key} is not a manifest ({error}): restore the object's previous version"
             ) from error
+
+
+_LISTS = (
+    "files",
+    "key_files",
+    "quarantine_files",
+    "primary_key",
+    "natural_key",
+    "captured_transactions",
+)
 
 
 def _table(entry: dict[str, Any]) -> TableCapture:
@@ -169,7 +210,7 @@ def _table(entry: dict[str, Any]) -> TableCapture:
     fields["capture"] = Capture(fields["capture"])
     fields["columns"] = tuple(Column(**column) for column in fields["columns"])
     fields["statistics"] = Statistics(**fields["statistics"])
-    for name in ("files", "key_files", "quarantine_files", "primary_key", "natural_key"):
+    for name in _LISTS:
         fields[name] = tuple(fields.get(name, ()))
     return TableCapture(**fields)
 

@@ -30,7 +30,7 @@ def table_captures(
     """
     before = previous.tables if previous else {}
     captures = {
-        name: _not_taken(before[name], reason)
+        name: _not_taken(plan, before[name], reason)
         for name, reason in not_taken.items()
         if name in before
     }
@@ -54,7 +54,7 @@ def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iter
             )
 
 
-def _not_taken(last: TableCapture, reason: str) -> TableCapture:
+def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
     return dataclasses.replace(
         last,
         capture=Capture.NONE,
@@ -65,6 +65,7 @@ def _not_taken(last: TableCapture, reason: str) -> TableCapture:
         quarantine_files=(),
         keys_swept=False,
         not_taken=reason,
+        starts_over=last.starts_over or plan.starts_over,
     )
 
 
@@ -94,4 +95,17 @@ def _capture(
         changed_in=plan.sequence if is_change else last_change,
         previous_change=last_change if is_change else (last.previous_change if last else 0),
         natural_key=planned.natural_key,
+        captured_transactions=_captured_transactions(planned, cursor, taken),
     )
+
+
+def _captured_transactions(
+    planned: TablePlan, cursor: TableCapture | None, taken: Taken
+) -> tuple[int, ...]:
+    """Returns the transactions at or above the cursor's horizon that need not be captured again.
+
+    A capture that a later invocation took part in has several snapshots, and stores none.
+    """
+    if cursor:
+        return cursor.captured_transactions
+    return planned.decision.captured_transactions if taken.invocations <= {0} else ()

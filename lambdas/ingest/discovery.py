@@ -9,12 +9,11 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from lambdas.ingest.failures import Failures, TableFailure, table_failure
 from lambdas.ingest.raw_types import raw_type
 from lambdas.ingest.session import begin, refuse_hidden_rows
-from pipeline.manifest import Column, Statistics
+from pipeline.manifest import Column, Epoch, Statistics
 
 SCHEMA = "public"
 """The schema of the source's tables."""
@@ -38,7 +37,10 @@ left join lateral (
     cross join unnest(index.indkey) with ordinality as key (attnum, position)
     join pg_attribute as attribute
         on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
-    where index.indrelid = class.oid and index.indisprimary
+    where index.indrelid = class.oid
+        and index.indisprimary
+        -- The columns of an INCLUDE clause follow the key's.
+        and key.position <= index.indnkeyatts
 ) as keys on true
 where namespace.nspname = %s
     and class.relkind in ('r', 'p')
@@ -96,8 +98,25 @@ select
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
     to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
-    (select system_identifier::text from pg_control_system())
-        || '/' || (select timeline_id::text from pg_control_checkpoint()) as system_identifier
+    system.system_identifier::text || '/' || case
+        when pg_is_in_recovery() then checkpoint.timeline_id
+        -- The control file has a new timeline only after the first checkpoint of a promotion.
+        else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+    end::text as system_identifier,
+    (select oid::bigint from pg_database where datname = current_database()) as database_oid,
+    to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        as started_at,
+    (select to_char(stats_reset at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        from pg_stat_bgwriter) as statistics_reset_at,
+    pg_wal_lsn_diff(
+        case
+            when pg_is_in_recovery() then checkpoint.checkpoint_lsn
+            else pg_current_wal_lsn()
+        end,
+        '0/0'
+    )::bigint as log_position
+from pg_control_system() as system
+cross join pg_control_checkpoint() as checkpoint
 """
 
 
@@ -140,12 +159,14 @@ class SourceSnapshot:
         next_transaction: The first transaction (xid8) that had not been assigned.
         taken_at: The server's time, as ISO 8601 in UTC.
         system_identifier: The server's system identifier and timeline.
+        epoch: The server's epoch.
     """
 
     horizon: int
     next_transaction: int
     taken_at: str
     system_identifier: str
+    epoch: Epoch
 
 
 @dataclass(frozen=True)
@@ -200,10 +221,10 @@ def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
 
 def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
     """Returns the snapshot of the connection's open transaction."""
-    with connection.cursor(row_factory=class_row(SourceSnapshot)) as cursor:
-        snapshot = cursor.execute(_SNAPSHOT).fetchone()
-    assert snapshot is not None  # noqa: S101 - a SELECT without FROM gives one row  # nosec B101
-    return snapshot
+    row = connection.execute(_SNAPSHOT).fetchone()
+    assert row is not None  # noqa: S101 - both functions give one row  # nosec B101
+    horizon, next_transaction, taken_at, system_identifier, *epoch = row
+    return SourceSnapshot(horizon, next_transaction, taken_at, system_identifier, Epoch(*epoch))
 
 
 def export_snapshot(connection: psycopg.Connection) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from lambdas.ingest.captures import not_held_warnings, table_captures
+from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
 from lambdas.ingest.discovery import Source, read_source, read_statistics
 from lambdas.ingest.drift import drift
 from lambdas.ingest.failures import Failures, TableFailure
@@ -90,6 +91,7 @@ def ingest(
     joined: frozenset[str],
     readers: int,
     stars: tuple[StarTable, ...] = (),
+    reread_limit_bytes: int = REREAD_LIMIT_BYTES,
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> IngestResult:
     """Writes the source's changes since the newest run to the raw zone.
@@ -102,6 +104,8 @@ def ingest(
         joined: The tables that the star schema joins: captured whole whenever they change.
         readers: Number of connections that read at the same time.
         stars: The star tables, for the source's fingerprints.
+        reread_limit_bytes: Size of a source from which a clean restart of its server does not
+            cause whole captures.
         seconds_left: Returns how long the caller may still run.
 
     Raises:
@@ -125,6 +129,7 @@ def ingest(
             full_refresh=request.full_refresh,
             trust_counters=not request.verify,
             failures=failures,
+            reread_limit_bytes=reread_limit_bytes,
         )
         plan, invocation = _plan(planner, progress)
         failures.reasons.update(plan.not_taken)
@@ -210,7 +215,7 @@ def _commit(
     previous: Manifest | None,
 ) -> bool:
     """Commits the run if it differs from the previous one, and returns whether it did."""
-    if not _is_news(captures, previous):
+    if not _is_news(plan, captures, previous):
         return False
     store.commit(
         Manifest(
@@ -220,15 +225,17 @@ def _commit(
             system_identifier=plan.snapshot.system_identifier,
             next_transaction=plan.snapshot.next_transaction,
             tables=captures,
+            epoch=plan.snapshot.epoch,
         )
     )
     return True
 
 
-def _is_news(captures: dict[str, TableCapture], previous: Manifest | None) -> bool:
+def _is_news(plan: RunPlan, captures: dict[str, TableCapture], previous: Manifest | None) -> bool:
     if any(one.capture is not Capture.NONE for one in captures.values()) or previous is None:
         return bool(captures)
-    return _taken(captures) != _taken(previous.tables)
+    same_epoch = previous.epoch and previous.epoch.identity == plan.snapshot.epoch.identity
+    return _taken(captures) != _taken(previous.tables) or not same_epoch
 
 
 def _taken(captures: dict[str, TableCapture]) -> dict[str, bool]:

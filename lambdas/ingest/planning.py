@@ -5,14 +5,22 @@ from collections.abc import Iterable, Iterator, Set
 
 import psycopg
 
-from lambdas.ingest.change_capture import decide_capture
+from lambdas.ingest.change_capture import ChangeDetector
 from lambdas.ingest.chunks import chunks_of
+from lambdas.ingest.continuity import Continuity, continuity
 from lambdas.ingest.discovery import Source, SourceTable
 from lambdas.ingest.failures import Failures
+from lambdas.ingest.natural_keys import natural_key, refuse_ambiguous_key
+from lambdas.ingest.open_transactions import long_transaction_warnings
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from pipeline.errors import InvalidInput
 from pipeline.manifest import Capture, Manifest
-from star_schema.sources import source_declaration
+
+_RESTARTED = (
+    "the source's server was restarted: its statistics, its log and its transaction ids show no "
+    "loss, and the source is too large to be captured whole for that; prove it equal with an "
+    'execution whose input is {"verify": true}'
+)
 
 
 class Planner:
@@ -25,10 +33,9 @@ class Planner:
         joined: The tables that the star schema joins: captured whole whenever they change.
         full_refresh: Tables to capture whole; True for all tables.
         trust_counters: Whether unchanged counters may skip a large table.
+        reread_limit_bytes: Size of a source from which a clean restart of the server does not
+            cause whole captures.
         failures: The tables that cannot be planned.
-
-    Attributes:
-        scanned_bytes: Size of the tables that were scanned to decide.
 
     Raises:
         InvalidInput: `full_refresh` names a table that the source does not have.
@@ -43,6 +50,7 @@ class Planner:
         joined: frozenset[str],
         full_refresh: bool | tuple[str, ...],
         trust_counters: bool,
+        reread_limit_bytes: int,
         failures: Failures,
     ) -> None:
         self._connection = connection
@@ -51,12 +59,22 @@ class Planner:
         self._sequence = previous.sequence + 1 if previous else 1
         self._joined = joined
         self._full_refresh = full_refresh
-        self._trust_counters = trust_counters
+        self._reread_limit_bytes = reread_limit_bytes
         self._failures = failures
-        self.scanned_bytes = 0
+        self._restarted = False
         if not isinstance(full_refresh, bool):
             known = {table.name for table in source.tables} | failures.reasons.keys()
             _refuse_unknown(full_refresh, known)
+        comparable = previous if previous and self._is_comparable(previous) else None
+        self._starts_over = comparable is None
+        self._detector = ChangeDetector(
+            connection, source, comparable, trust_counters=trust_counters
+        )
+
+    @property
+    def scanned_bytes(self) -> int:
+        """Size of the tables that were scanned to decide."""
+        return self._detector.scanned_bytes
 
     def plan(self) -> RunPlan:
         """Returns a new plan: what has changed since the newest run."""
@@ -67,8 +85,13 @@ class Planner:
             sequence=self._sequence,
             snapshot=self._source.snapshot,
             tables=tables,
-            warnings=(),
+            warnings=(
+                *(one.decision.warning for one in tables if one.decision.warning),
+                *((_RESTARTED,) if self._restarted else ()),
+                *long_transaction_warnings(self._connection, self._source.snapshot, self._previous),
+            ),
             not_taken=dict(self._failures.reasons),
+            starts_over=self._starts_over,
         )
 
     def still_holds(self, plan: RunPlan) -> bool:
@@ -82,9 +105,20 @@ class Planner:
         return (
             plan.sequence == self._sequence
             and plan.snapshot.system_identifier == snapshot.system_identifier
+            and plan.snapshot.epoch.identity == snapshot.epoch.identity
             and plan.snapshot.next_transaction <= snapshot.next_transaction
             and all(self._is_as_planned(one, tables.get(one.name)) for one in plan.tables)
         )
+
+    def _is_comparable(self, previous: Manifest) -> bool:
+        """Whether the tables can be compared with the last run, or must be captured whole."""
+        match continuity(self._source, previous):
+            case Continuity.RESTARTED:
+                size = sum(table.total_bytes for table in self._source.tables)
+                self._restarted = size > self._reread_limit_bytes
+                return self._restarted
+            case found:
+                return found is Continuity.UNBROKEN
 
     def _is_as_planned(self, planned: TablePlan, table: SourceTable | None) -> bool:
         return (
@@ -92,7 +126,7 @@ class Planner:
             and table.oid == planned.table.oid
             and table.columns == planned.table.columns
             and table.primary_key == planned.table.primary_key
-            and _natural_key(table) == planned.natural_key
+            and natural_key(table) == planned.natural_key
             and self._source.statistics_of(table).file_node == planned.statistics.file_node
         )
 
@@ -102,40 +136,28 @@ class Planner:
                 yield self._plan(table)
 
     def _plan(self, table: SourceTable) -> TablePlan:
-        natural_key = _natural_key(table)
+        key = natural_key(table)
         # Rolling back to a savepoint releases the locks that deciding took.
         with self._connection.transaction(force_rollback=True):
-            decision = decide_capture(
-                self._connection,
+            decision = self._detector.decide(
                 table,
-                self._source.snapshot,
-                self._source.statistics.get(table.oid),
-                self._previous,
-                natural_key=natural_key,
+                key,
                 always_whole=table.name in self._joined,
                 refresh=self._is_refreshed(table),
-                trust_counters=self._trust_counters,
             )
-        self.scanned_bytes += table.bytes if decision.content_digest is not None else 0
+            if decision.capture is not Capture.NONE:
+                refuse_ambiguous_key(self._connection, table)
         chunks = (
             ()
             if decision.capture is Capture.NONE
             else chunks_of(table, changes_only=decision.capture is Capture.CHANGES)
         )
         statistics = self._source.statistics_of(table)
-        return TablePlan(table, natural_key, decision, statistics, chunks)
+        return TablePlan(table, key, decision, statistics, chunks)
 
     def _is_refreshed(self, table: SourceTable) -> bool:
         asked = self._full_refresh
         return asked if isinstance(asked, bool) else table.name in asked
-
-
-def _natural_key(table: SourceTable) -> tuple[str, ...]:
-    declaration = source_declaration(table.name)
-    names = {column.name for column in table.columns}
-    if declaration and declaration.natural_key in names:
-        return (declaration.natural_key,)
-    return table.primary_key
 
 
 def _refuse_unknown(full_refresh: tuple[str, ...], known: Set[str]) -> None:

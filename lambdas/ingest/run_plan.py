@@ -12,7 +12,7 @@ from typing import Any, Self
 from lambdas.ingest.change_capture import Decision
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceSnapshot, SourceTable
-from pipeline.manifest import Capture, Column, Statistics
+from pipeline.manifest import Capture, Column, Epoch, Statistics
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,13 @@ class TablePlan:
         decision = dict(document["decision"])
         columns = tuple(Column(**column) for column in table.pop("columns"))
         primary_key = tuple(table.pop("primary_key"))
-        capture = Capture(decision.pop("capture"))
+        decision["capture"] = Capture(decision["capture"])
+        for transactions in ("captured_before", "captured_transactions"):
+            decision[transactions] = tuple(decision[transactions])
         return cls(
             table=SourceTable(**table, columns=columns, primary_key=primary_key),
             natural_key=tuple(document["natural_key"]),
-            decision=Decision(capture, **decision),
+            decision=Decision(**decision),
             statistics=Statistics(**document["statistics"]),
             chunks=tuple(Chunk(**chunk) for chunk in document["chunks"]),
         )
@@ -67,6 +69,8 @@ class RunPlan:
         tables: Every other table of the source; tables that the star schema joins come first.
         warnings: Warnings for the run's report.
         not_taken: Why some tables of the source cannot be planned, by name.
+        starts_over: Whether every table is captured whole, as nothing can be compared with the
+            last run.
     """
 
     identifier: str
@@ -75,6 +79,7 @@ class RunPlan:
     tables: tuple[TablePlan, ...]
     warnings: tuple[str, ...]
     not_taken: dict[str, str]
+    starts_over: bool
 
     def to_document(self) -> dict[str, Any]:
         """Returns the plan as values that JSON can hold."""
@@ -83,11 +88,14 @@ class RunPlan:
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
         """Returns the plan that `to_document` described."""
+        snapshot = dict(document["snapshot"])
+        epoch = Epoch(**snapshot.pop("epoch"))
         return cls(
             identifier=document["identifier"],
             sequence=document["sequence"],
-            snapshot=SourceSnapshot(**document["snapshot"]),
+            snapshot=SourceSnapshot(**snapshot, epoch=epoch),
             tables=tuple(TablePlan.from_document(entry) for entry in document["tables"]),
             warnings=tuple(document["warnings"]),
             not_taken=document["not_taken"],
+            starts_over=document["starts_over"],
         )

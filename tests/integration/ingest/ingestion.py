@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.exceptions import EndpointConnectionError
 
+from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
 from lambdas.ingest.ingest import Connect, IngestResult, ingest
 from pipeline.manifest import Capture, Manifest, ManifestStore
 from pipeline.requests import IngestRequest
@@ -58,6 +59,7 @@ class Ingestion:
         readers: int = 1,
         run_id: str = "a-run",
         is_last_attempt: bool = True,
+        reread_limit_bytes: int = REREAD_LIMIT_BYTES,
         seconds_left: Callable[[], float] = lambda: 1000.0,
     ) -> IngestResult:
         """Ingests once."""
@@ -69,6 +71,7 @@ class Ingestion:
             joined=self.joined,
             stars=self.stars,
             readers=readers,
+            reread_limit_bytes=reread_limit_bytes,
             seconds_left=seconds_left,
         )
 

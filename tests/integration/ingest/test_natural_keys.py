@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
-from lambdas.ingest import planning
+from lambdas.ingest import natural_keys
 from pipeline.manifest import Capture
 from star_schema.sources import declared_source
 from tests.integration.ingest.ingestion import Ingestion, captures
@@ -53,6 +54,94 @@ def test_a_changed_primary_key_does_not_change_what_tells_a_deletion(
     assert payments.swept("payment") == [{"payment_id": 1}, {"payment_id": 3}]
 
 
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (("insert into payment values (2, 61, true)",), "2 rows with payment_id '2'"),
+        (
+            (
+                "alter table payment alter column payment_id drop not null",
+                "insert into payment values (null, 61, true)",
+            ),
+            "1 rows with payment_id null",
+        ),
+        (
+            (
+                "create table late_payment () inherits (payment)",
+                "insert into late_payment values (2, 61, true)",
+            ),
+            "2 rows with payment_id '2'",
+        ),
+    ],
+    ids=["a key that comes twice", "a row without a key", "a child's key"],
+)
+def test_a_natural_key_that_does_not_identify_the_rows_stops_the_table(
+    payments: Ingestion, statements: tuple[Any, ...], found: str
+) -> None:
+    payments.execute("alter table payment drop constraint payment_pkey", *statements)
+
+    result = payments.run()
+
+    assert found in {one.table: one.not_taken for one in result.tables}["payment"]
+    assert payments.manifest().tables["payment"].capture is Capture.NONE
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "add unique (payment_id)",
+        "add unique (payment_id) deferrable initially deferred",
+        "add primary key (payment_id)",
+    ],
+)
+def test_a_key_that_a_constraint_guarantees_is_not_searched(
+    payments: Ingestion, constraint: Any
+) -> None:
+    payments.execute(
+        "alter table payment drop constraint payment_pkey", f"alter table payment {constraint}"
+    )
+    statements: list[str] = []
+
+    class Connection(psycopg.Connection[Any]):
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            statements.append(str(query))
+            return super().execute(query, *args, **kwargs)
+
+    payments.run(connect=lambda: Connection.connect(payments.dsn))
+
+    assert statements
+    assert not [statement for statement in statements if "having count(*)" in statement]
+
+
+def test_included_columns_are_no_key_columns(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        "create table pair (a integer, b integer, primary key (a) include (b))",
+        "insert into pair values (1, 2), (3, 4)",
+    )
+    ingestion.run()
+    ingestion.execute("update pair set b = 5 where a = 1")
+
+    result = ingestion.run()
+
+    assert ingestion.manifest().tables["pair"].primary_key == ("a",)
+    assert captures(result) == {"pair": (Capture.CHANGES, 1)}
+    assert not ingestion.manifest().tables["pair"].keys_swept
+
+
+def test_a_natural_key_that_changes_is_a_deletion_and_a_new_row(payments: Ingestion) -> None:
+    payments.execute(
+        "alter table payment drop constraint payment_pkey",
+        "alter table payment add primary key (company_ac_number, payment_id)",
+    )
+    payments.run()
+    payments.execute("update payment set payment_id = 9 where payment_id = 3")
+
+    payments.run()
+
+    assert [row["payment_id"] for row in payments.taken("payment")] == [9]
+    assert payments.swept("payment") == [{"payment_id": key} for key in (1, 2, 9)]
+
+
 def test_a_table_without_a_declaration_is_swept_by_its_primary_key(ingestion: Ingestion) -> None:
     ingestion.execute(
         "create table pair (a integer, b integer, primary key (b, a))",
@@ -71,7 +160,7 @@ def test_a_key_that_a_declaration_changed_takes_the_table_whole(
     payments: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redeclared = replace(declared_source("payment"), natural_key="company_ac_number")
-    monkeypatch.setattr(planning, "source_declaration", lambda _: redeclared)
+    monkeypatch.setattr(natural_keys, "source_declaration", lambda _: redeclared)
 
     assert captures(payments.run()) == {"payment": (Capture.WHOLE, 3)}
     assert payments.manifest().tables["payment"].natural_key == ("company_ac_number",)

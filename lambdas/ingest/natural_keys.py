@@ -1,0 +1,90 @@
+"""The columns that identify a row of a source table, and the proof that they do."""
+
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from lambdas.ingest.discovery import SourceTable
+from lambdas.ingest.failures import TableFailure
+from star_schema.sources import source_declaration
+
+# A child of a table (INHERITS) is not covered by the table's indexes. A NOT NULL constraint that
+# is NOT VALID sets attnotnull (PostgreSQL documentation, "ALTER TABLE").
+_IS_GUARANTEED: LiteralString = """
+select exists (
+    select
+    from pg_index as index
+    join pg_class as class on class.oid = index.indrelid
+    join pg_attribute as attribute
+        on attribute.attrelid = index.indrelid and attribute.attnum = index.indkey[0]
+    where index.indrelid = %(oid)s
+        and attribute.attname = %(column)s
+        and attribute.attnotnull
+        and index.indisunique
+        and index.indisvalid
+        and index.indnkeyatts = 1
+        and index.indpred is null
+        and index.indexprs is null
+        and not (class.relkind = 'r' and class.relhassubclass)
+        and not exists (
+            select
+            from pg_constraint as rule
+            where rule.conrelid = index.indrelid
+                and rule.conkey = array[attribute.attnum]
+                and rule.contype = 'n'
+                and not rule.convalidated
+        )
+)
+"""
+_AMBIGUOUS: LiteralString = """
+select {column}::text, count(*)
+from {table}
+group by {column}
+having count(*) > 1 or {column} is null
+order by count(*) desc
+limit 1
+"""
+
+
+def natural_key(table: SourceTable) -> tuple[str, ...]:
+    """Returns the columns that identify a row of a table; none if there are no such columns.
+
+    They are the declared natural key. A table that no star table needs, or that has lost its
+    natural key's column, has its primary key instead.
+    """
+    declared = declared_key(table)
+    return (declared,) if declared else table.primary_key
+
+
+def declared_key(table: SourceTable) -> str | None:
+    """Returns a table's declared natural key, if it has one and has that column."""
+    declaration = source_declaration(table.name)
+    names = {column.name for column in table.columns}
+    return declaration.natural_key if declaration and declaration.natural_key in names else None
+
+
+def refuse_ambiguous_key(connection: psycopg.Connection, table: SourceTable) -> None:
+    """Fails if the declared natural key of a table does not identify its rows.
+
+    The rows are only searched if no constraint of the source guarantees that it does.
+
+    Raises:
+        TableFailure: Several rows have the same key, or a row has none.
+    """
+    column = declared_key(table)
+    if column is None:
+        return
+    parameters = {"oid": table.oid, "column": column}
+    if connection.execute(_IS_GUARANTEED, parameters).fetchone() == (True,):
+        return
+    query = sql.SQL(_AMBIGUOUS).format(column=sql.Identifier(column), table=table.identifier)
+    found = connection.execute(query).fetchone()
+    if found:
+        key, rows = found
+        value = "null" if key is None else f"{key!r}"
+        raise TableFailure(
+            f"it has {rows} rows with {column} {value}, and its natural key must be unique and not "
+            "null; correct these rows, or declare another natural_key in "
+            f"star_schema/definitions/sources/{table.name}.toml"
+        )

@@ -1,0 +1,76 @@
+"""A transaction that has been open for long: it is named, because nobody may know of it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+from lambdas.ingest.discovery import SourceSnapshot
+from pipeline.manifest import Manifest
+
+LONG = timedelta(hours=1)
+"""A transaction that has been open for less causes no warning."""
+
+# backend_xid is visible to every role; xact_start only to members of pg_read_all_stats.
+_HOLDER: LiteralString = """
+select
+    format(
+        'session %%s (role %%s, database %%s, application %%s)',
+        pid, usename, datname, coalesce(nullif(application_name, ''), 'unknown')
+    ) as name,
+    format('select pg_terminate_backend(%%s)', pid) as remedy,
+    xact_start as began
+from pg_stat_activity
+where backend_xid = (%(horizon)s %% 4294967296)::text::xid
+union all
+select
+    format('prepared transaction %%L (role %%s, database %%s)', gid, owner, database),
+    format('rollback prepared %%L', gid),
+    prepared
+from pg_prepared_xacts
+where transaction = (%(horizon)s %% 4294967296)::text::xid
+"""
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """The session or the prepared transaction of a transaction id.
+
+    Attributes:
+        name: What it is.
+        remedy: The statement that ends it.
+        began: When the transaction began; None if the role may not know.
+    """
+
+    name: str
+    remedy: str
+    began: datetime | None
+
+
+def long_transaction_warnings(
+    connection: psycopg.Connection, snapshot: SourceSnapshot, previous: Manifest | None
+) -> tuple[str, ...]:
+    """Returns a warning if the snapshot's oldest transaction has been open for long.
+
+    Args:
+        connection: A connection to the source.
+        snapshot: The run's snapshot.
+        previous: The newest committed run: a transaction that it saw is older than that run.
+    """
+    if snapshot.horizon == snapshot.next_transaction:
+        return ()
+    with connection.cursor(row_factory=class_row(_Holder)) as cursor:
+        holder = cursor.execute(_HOLDER, {"horizon": snapshot.horizon}).fetchone()
+    began = [holder.began] if holder and holder.began else []
+    if previous and snapshot.horizon < previous.next_transaction:
+        began.append(datetime.fromisoformat(previous.snapshot_at))
+    if not began or datetime.fromisoformat(snapshot.taken_at) - min(began) < LONG:
+        return ()
+    name = holder.name if holder else "transaction " + str(snapshot.horizon)
+    remedy = f", or end it with: {holder.remedy}" if holder else ""
+    return (
+        f"{name} has been open since {min(began):%Y-%m-%d %H:%M} UTC or longer: while it is open, "
+        f"each run searches all rows that were written since then; commit it{remedy}",
+    )
