@@ -313,6 +313,26 @@ def test_a_manifest_of_the_first_version_goes_on_incrementally(orders: Ingestion
     assert captures(orders.run()) == {"orders": (Capture.CHANGES, 1)}
 
 
+def test_a_table_that_is_not_taken_after_a_crash_is_taken_whole_when_it_can_be(
+    orders: Ingestion, server: PostgresServer
+) -> None:
+    orders.execute(
+        "create role blind login password 'secret'", "delete from orders where order_id = 2"
+    )
+    crash(server)
+    orders = dataclasses.replace(orders, dsn=server.dsn("shop"))
+    dsn = psycopg.conninfo.make_conninfo(orders.dsn, user="blind", password="secret")
+    orders.execute("select pg_current_xact_id()")
+
+    refused = orders.run(connect=lambda: psycopg.connect(dsn))
+    taken = orders.run(reread_limit_bytes=0)
+
+    assert "42501" in refused.tables[0].not_taken
+    assert captures(taken) == {"orders": (Capture.WHOLE, 2)}
+    assert not orders.run(reread_limit_bytes=0).committed
+    orders.execute("drop role blind")
+
+
 def test_an_ordinary_role_may_read_all_that_tells_the_epoch(
     orders: Ingestion, server: PostgresServer
 ) -> None:
