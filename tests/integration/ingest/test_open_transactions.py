@@ -206,11 +206,12 @@ def test_a_transaction_open_for_long_is_named_with_its_session(
 ) -> None:
     monkeypatch.setattr(open_transactions, "LONG", timedelta(0))
     with open_transaction(orders) as late:
+        pid = late.info.backend_pid
         insert(orders, 4)
         (warning,) = orders.run().warnings
 
-    assert f"session {late.info.backend_pid} (role postgres, database totesys" in warning
-    assert f"select pg_terminate_backend({late.info.backend_pid})" in warning
+    assert f"session {pid} (role postgres, database totesys" in warning
+    assert f"select pg_terminate_backend({pid})" in warning
     assert not orders.run().warnings
 
 
@@ -232,12 +233,13 @@ def test_a_role_that_may_not_see_when_a_transaction_began_tells_by_the_last_run(
 ) -> None:
     monkeypatch.setattr(open_transactions, "LONG", timedelta(0))
     with open_transaction(orders) as late:
+        pid = late.info.backend_pid
         insert(orders, 4)
         first = orders.run(connect=lambda: psycopg.connect(reader_dsn))
         second = orders.run(connect=lambda: psycopg.connect(reader_dsn))
 
     assert first.warnings == ()
-    assert f"session {late.info.backend_pid}" in second.warnings[0]
+    assert f"session {pid}" in second.warnings[0]
 
 
 def test_a_transaction_that_is_not_open_for_long_causes_no_warning(orders: Ingestion) -> None:
