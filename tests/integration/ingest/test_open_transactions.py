@@ -46,7 +46,8 @@ def gid(orders: Ingestion) -> Iterator[str]:
     name = f"held-{orders.bucket}"
     yield name
     with psycopg.connect(orders.dsn, autocommit=True) as connection:
-        if connection.execute("select from pg_prepared_xacts where gid = %s", [name]).fetchone():
+        held = connection.execute("select gid from pg_prepared_xacts where gid = %s", [name])
+        if held.fetchone():
             connection.execute(sql.SQL("rollback prepared {}").format(sql.Literal(name)))
 
 
