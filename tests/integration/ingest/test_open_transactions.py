@@ -282,9 +282,7 @@ class History:
             with connection.transaction():
                 connection.execute(upsert, [key, self.versions, self.versions])
         elif action == "delete":
-            connection.execute(
-                "delete from orders where order_id % 10 = 1 and order_id / 10 = %s", [session]
-            )
+            connection.execute("delete from orders where order_id = %s * 10 + 1", [session])
         elif action == "commit":
             connection.commit()
         elif action == "undo":
