@@ -92,6 +92,13 @@ def test_a_standby_is_read_and_its_counters_are_not_believed(
     monkeypatch.setattr(change_capture, "LARGE_TABLE_BYTES", 0)
 
     standby.run()
-
     assert {"design_id": 3} in standby.taken("design")
+    last = standby.manifest()
+    earlier = dataclasses.replace(last, next_transaction=last.next_transaction - 1)
+    body = earlier.to_json().encode()
+    standby.client.put_object(Bucket=standby.bucket, Key=key_of(last.sequence), Body=body)
+
+    standby.run()
+
+    assert captures(standby.run()) == {"design": (Capture.NONE, 0)}
     assert len(standby.swept("design")) == 3
