@@ -1,7 +1,9 @@
 """Businesses and star schemas, as many as a test needs."""
 
+import gc
 import itertools
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
             )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected_sockets() -> Iterator[None]:
+    """Collects those sockets before a test elsewhere does, where such a warning is an error."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
