@@ -84,7 +84,7 @@ deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml
 
 .PHONY: test
 test: setup ## Run the whole test suite
-	@$(BIN)/python -m pytest --cov --durations=15
+	@$(BIN)/python -m tests
 
 .PHONY: check
 check: setup .venv-checkov/.installed ## Check format, lint, types, security, template, state machine

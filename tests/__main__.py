@@ -1,0 +1,69 @@
+"""Runs the whole suite in two lanes, side by side: `make test`.
+
+The lane `spark` computes. The other lane mostly waits for servers. Each lane has its own local
+cloud and its own coverage data. The data is combined, and the floor applies to the sum.
+
+Arguments are passed on to pytest in both lanes.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+from local import spark_jars
+from local.deployment import ROOT
+from local.stack import JARS
+
+_SPARK: Final = ("tests/integration/build", "tests/end_to_end")
+LANES: Final = {
+    "spark": _SPARK,
+    "others": ("tests", *(f"--ignore={folder}" for folder in _SPARK)),
+}
+_NO_TESTS: Final = 5
+"""pytest's exit code where the arguments leave a lane without any test."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the lanes, and returns 0 if all tests pass and coverage is above the floor."""
+    spark_jars.fetch(JARS)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        spark = _start("spark", arguments)
+        others = _start("others", arguments, stdout=output)
+        codes = {spark.wait(), others.wait()}
+        output.seek(0)
+        sys.stdout.write(f"\nthe other tests:\n{output.read()}")
+        sys.stdout.flush()
+    if codes - {0, _NO_TESTS}:
+        return 1
+    return _report() if not arguments else 0
+
+
+def _start(
+    lane: str, arguments: list[str], stdout: IO[str] | None = None
+) -> "subprocess.Popen[bytes]":
+    command = ("-m", "pytest", "--cov", "--cov-fail-under=0", "--cov-report=", "--durations=15")
+    return subprocess.Popen(
+        [sys.executable, *command, *LANES[lane], *arguments],
+        cwd=ROOT,
+        env=os.environ | {"COVERAGE_FILE": str(_data(lane))},
+        stdout=stdout,
+    )
+
+
+def _data(lane: str) -> Path:
+    return ROOT / f".coverage.{lane}"
+
+
+def _report() -> int:
+    """Combines the lanes' coverage, and returns the exit code of its report."""
+    coverage = (sys.executable, "-m", "coverage")
+    files = [str(_data(lane)) for lane in LANES]
+    subprocess.run([*coverage, "combine", *files], cwd=ROOT, check=True)
+    return subprocess.run([*coverage, "report"], cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
