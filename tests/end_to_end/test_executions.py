@@ -151,15 +151,17 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     assert "lock_owner" not in lock()
 
 
-def test_a_failing_glue_job_ends_failed_and_the_next_execution_goes_on_from_there(
+def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_execution_fails(
     stack: Stack,
     run: Run,
     succeed: Run,
     notifications: Notifications,
     lock: Callable[[], dict[str, object]],
 ) -> None:
+    through = lock()["loaded_through"]
     with psycopg.connect(stack.source_dsn, autocommit=True) as source:
         source.execute("alter table design rename column file_name to file_title")
+        source.execute("update payment set paid = not paid where payment_id = 1")
         try:
             failed = run()
         finally:
@@ -169,7 +171,49 @@ def test_a_failing_glue_job_ends_failed_and_the_next_execution_goes_on_from_ther
     assert "dim_design: SourceSchemaChanged: " in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
+    assert lock()["loaded_through"] == through
+    ended = [state.name for state in failed.states]
+    assert ended.index("BuildFacts") < ended.index("Load") < ended.index("Publish")
+    with (
+        psycopg.connect(stack.source_dsn) as source,
+        psycopg.connect(stack.warehouse_dsn) as warehouse,
+    ):
+        query = "select paid from {} where payment_id = 1"
+        paid = source.execute(query.format("payment").encode()).fetchone()
+        assert warehouse.execute(query.format("current_payment").encode()).fetchone() == paid
     assert succeed().output["status"] == "loaded"
+    assert "the warehouse equals the source" in succeed(verify=True).output["message"]
+
+
+def test_a_table_that_cannot_be_captured_costs_no_other_table(
+    stack: Stack, run: Run, succeed: Run, lock: Callable[[], dict[str, object]]
+) -> None:
+    through = lock()["loaded_through"]
+    with psycopg.connect(stack.source_dsn, autocommit=True) as source:
+        source.execute("create table note (note_id integer primary key)")
+        source.execute("insert into note select generate_series(1, 2000)")
+        source.execute("update design set design_name = 'Oak' where design_id = 1")
+        unreadable = "add column broken integer generated always as ({0} / ({0} - {0})) virtual"
+        source.execute(f"alter table note {unreadable.format('note_id')}".encode())
+        source.execute(f"alter table payment {unreadable.format('payment_id')}".encode())
+        try:
+            failed = run(verify=True)
+            source.execute("alter table payment drop column broken")
+            unneeded = succeed()
+        finally:
+            source.execute("alter table payment drop column if exists broken")
+            source.execute("drop table note")
+
+    assert (failed.status, failed.error) == ("FAILED", "TablesNotTaken")
+    assert "payment: " in failed.cause
+    assert "fact_payment wait" in failed.cause
+    assert "not proved equal" in failed.cause
+    assert lock()["loaded_through"] != through
+    assert unneeded.output["ingested"]["tables_not_taken"] == {"count": 1, "first": ["note"]}
+    assert "note" in unneeded.output["message"]
+    with psycopg.connect(stack.warehouse_dsn) as warehouse:
+        oak = "select design_name from dim_design where design_id = 1"
+        assert warehouse.execute(oak.encode()).fetchone() == ("Oak",)
     assert "the warehouse equals the source" in succeed(verify=True).output["message"]
 
 

@@ -154,6 +154,13 @@ def test_a_failure_is_notified_then_unlocked_then_fails_whatever_happens_on_the_
     assert states["Fail"]["Type"] == "Fail"
 
 
+def test_a_branch_of_the_build_catches_its_own_failure():
+    for branch in STATES["Build"]["Branches"]:
+        (catch,) = branch["States"][branch["StartAt"]]["Catch"]
+        assert catch["ErrorEquals"] == ["States.ALL"]
+        assert branch["States"][catch["Next"]]["End"] is True
+
+
 @pytest.mark.parametrize("machine", DEFINITIONS)
 def test_an_explanation_that_fails_is_caught(machine):
     explain = DEFINITIONS[machine]["States"]["Explain"]

@@ -309,6 +309,34 @@ def test_a_job_s_error_is_told_by_the_name_in_its_message(prefix):
     assert end["Cause"].startswith("Build failed with TableBuildFailed: dim_date: no dates. ")
 
 
+def test_a_branch_that_fails_leaves_the_other_and_the_load_and_is_told_after_them():
+    def ended(branch: dict[str, Any], failed: bool) -> Any:
+        job = branch["States"][branch["StartAt"]]
+        if not failed:
+            return evaluate(job["Output"], {}, {"result": {"Id": "jr_1"}})
+        (catch,) = job["Catch"]
+        run = {"ErrorMessage": f"TableBuildFailed: {branch['StartAt']}: no dates"}
+        error = {"Error": "States.TaskFailed", "Cause": json.dumps(run)}
+        context = {**CONTEXT, "State": {"Name": branch["StartAt"]}}
+        output = evaluate(catch["Output"], {}, {"errorOutput": error, "context": context})
+        return walk(branch["States"], catch["Next"], {}, output)[1]
+
+    build = STATES["Build"]
+    assert build["Next"] == "Load"
+    for outcomes in ((False, False), (True, False), (False, True), (True, True)):
+        both = zip(build["Branches"], outcomes, strict=True)
+        result = [ended(branch, failed) for branch, failed in both]
+        failures = evaluate(build["Assign"], {"failures": []}, {"result": result})["failures"]
+        assert len(failures) == sum(outcomes)
+        if failures:
+            end = fail(*failures)
+            assert end["Error"] == "TableBuildFailed"
+            for failure in failures:
+                stage = failure["stage"]
+                told = f"{stage} failed with TableBuildFailed: {stage}: no dates. "
+                assert told in end["Cause"]
+
+
 def test_a_failing_maintenance_is_told_by_its_error_and_what_to_do():
     run = {"Id": "jr_1", "ErrorMessage": "TableMaintenanceFailed: 1 of 12 (dim_date: gone)"}
     failed = {"Error": "States.TaskFailed", "Cause": json.dumps(run)}
@@ -379,7 +407,7 @@ def test_a_redriven_execution_does_nothing_that_needs_the_lock(redrives):
         STATES["Ingest"],
         STATES["Load"],
         MAINTENANCE["Maintain"],
-        *(state for branch in build for state in branch["States"].values()),
+        *(branch["States"][branch["StartAt"]] for branch in build),
     ):
         with pytest.raises(JException, match="does not hold the lock; start a new one"):
             evaluate(state["Arguments"], held(), {"context": context})
