@@ -14,7 +14,7 @@ from lambdas.load.plan import source_changed
 from lambdas.load.quality import Quality, put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
-from pipeline.answers import LoadAnswer, Names
+from pipeline.answers import Failure, LoadAnswer, Names
 from pipeline.database import Database, Role, translated_errors
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import ManifestStore
@@ -97,7 +97,20 @@ def answer_of(
             f"{broken.table}: {broken.rule} ({broken.rows})" for broken in found.broken_rules
         ),
         tables_verified=None if verified is None else len(verified),
+        failure=_behind(result),
         report=report,
+    )
+
+
+def _behind(result: LoadResult) -> Failure | None:
+    """Returns a failure if a star table is loaded through an earlier run than the one asked for."""
+    if result.through >= result.sequence:
+        return None
+    return Failure(
+        "StarTablesBehind",
+        f"run {result.sequence} is loaded but for star tables that were not built, or that wait "
+        "for a table that was not captured. Every star table is loaded through run "
+        f"{result.through}, where the next execution continues",
     )
 
 

@@ -85,7 +85,7 @@ def _execute_and_observe(
     stack: Stack, history: HistoryOracle, document: dict[str, object]
 ) -> Execution:
     execution = execute(stack.state_machine_arn, json.dumps(document))
-    if any(state.name == "Load" for state in execution.states):
+    if execution.output.get("status") == "loaded":
         with psycopg.connect(stack.source_dsn) as source:
-            history.observe(source, execution.arn.rpartition(":")[2])
+            history.observe(source, execution.output["run_id"])
     return execution

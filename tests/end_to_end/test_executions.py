@@ -157,6 +157,7 @@ def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_executio
     succeed: Run,
     notifications: Notifications,
     lock: Callable[[], dict[str, object]],
+    history: HistoryOracle,
 ) -> None:
     through = lock()["loaded_through"]
     with psycopg.connect(stack.source_dsn, autocommit=True) as source:
@@ -166,6 +167,7 @@ def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_executio
             failed = run()
         finally:
             source.execute("alter table design rename column file_title to file_name")
+        history.observe(source, failed.arn.rpartition(":")[2])
 
     assert (failed.status, failed.error) == ("FAILED", "TableBuildFailed")
     assert "dim_design: SourceSchemaChanged: " in failed.cause

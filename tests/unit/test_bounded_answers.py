@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from lambdas.ingest import handler as ingest
 from lambdas.ingest.ingest import IngestedTable, IngestResult
 from lambdas.load import handler as load
@@ -57,3 +59,13 @@ def test_a_load_beside_a_hundred_thousand_refused_rows_has_a_bounded_answer():
     assert (answer.rows_quarantined, answer.facts_waiting) == (100_000, 100_000)
     assert (answer.tables_verified, answer.broken_rules.count) == (10_000, 10_000)
     assert len(json.dumps(answer.to_json())) <= BOUND
+
+
+@pytest.mark.parametrize(("through", "error"), [(7, None), (8, None), (6, "StarTablesBehind")])
+def test_a_load_that_leaves_a_star_table_behind_has_a_failure(through, error):
+    result = LoadResult(complete=True, sequence=7, through=through)
+
+    answer = load.answer_of(result, Quality(0, ()), None, "reports/run/load.json")
+
+    assert (answer.failure and answer.failure.error) == error
+    assert (answer.sequence, answer.through) == (7, through)
