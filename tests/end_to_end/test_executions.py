@@ -130,6 +130,7 @@ def test_a_failing_ingest_ends_failed_notifies_and_releases_the_lock(
 
     assert (failed.status, failed.error) == ("FAILED", "DatabaseRefused")
     assert failed.cause.startswith("Ingest failed with DatabaseRefused: ")
+    assert "guessed" not in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
 
@@ -147,6 +148,7 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
 
     assert (failed.status, failed.error) == ("FAILED", "DatabaseRefused")
     assert failed.cause.startswith("Load failed with DatabaseRefused: ")
+    assert "guessed" not in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
 
