@@ -39,6 +39,12 @@ where conrelid = %(table)s::regclass
     )
 order by conname
 """
+_NOT_NULL: LiteralString = """
+select attname::text, conname::text
+from pg_constraint
+join pg_attribute on attrelid = conrelid and attnum = conkey[1]
+where conrelid = %s::regclass and contype = 'n'
+"""
 _INDEXES: LiteralString = """
 select
     indexrelid::regclass::text,
@@ -177,12 +183,13 @@ def _strip(connection: psycopg.Connection, table: WarehouseTable) -> Rules:
     ).fetchall()
     indexes = connection.execute(_INDEXES, [regclass]).fetchall()
     required = [
-        sql.Identifier(column.name)
-        for column in table.columns
-        if column.is_required and column.name != table.key
+        column.name for column in table.columns if column.is_required and column.name != table.key
     ]
+    required_again = _required_again(connection, regclass, required)
     drop = [sql.SQL("drop constraint {}").format(sql.Identifier(one)) for one, _, _ in constraints]
-    drop += [sql.SQL("alter column {} drop not null").format(column) for column in required]
+    drop += [
+        sql.SQL("alter column {} drop not null").format(sql.Identifier(one)) for one in required
+    ]
     connection.execute(sql.SQL("alter table {} {}").format(name, sql.SQL(", ").join(drop)))
     for index, _ in indexes:
         connection.execute(sql.SQL("drop index {}").format(sql.SQL(index)))
@@ -194,12 +201,29 @@ def _strip(connection: psycopg.Connection, table: WarehouseTable) -> Rules:
         ]
         for of_content in (True, False)
     }
-    required_again = [sql.SQL("alter column {} set not null").format(one) for one in required]
     return Rules(
         of_content=sql.SQL(", ").join([*required_again, *add[True]]),
         of_keys=sql.SQL(", ").join(add[False]),
         indexes=tuple(sql.SQL(definition) for _, definition in indexes),
     )
+
+
+def _required_again(
+    connection: psycopg.Connection, regclass: str, required: list[str]
+) -> list[sql.Composed]:
+    """Returns the parts of an ALTER TABLE after which columns may not be null again.
+
+    From PostgreSQL 18 on that is a constraint, whose name stays the same.
+    """
+    names: dict[str, str] = dict(connection.execute(_NOT_NULL, [regclass]).fetchall())
+    return [
+        sql.SQL("add constraint {} not null {}").format(
+            sql.Identifier(names[column]), sql.Identifier(column)
+        )
+        if column in names
+        else sql.SQL("alter column {} set not null").format(sql.Identifier(column))
+        for column in required
+    ]
 
 
 def fill(

@@ -30,7 +30,7 @@ def enter(connection: psycopg.Connection) -> None:
         InvalidSettings: The database's encoding is not UTF8, there is no such schema, or several
             schemas have a warehouse.
     """
-    encoding = _one(connection, "show server_encoding")
+    encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise InvalidSettings(
             f"the warehouse's database has the encoding {encoding}, which does not have every "

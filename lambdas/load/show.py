@@ -161,7 +161,9 @@ class Show:
         self._gone[table.name] = rebuild.note_gone(self._connection, table, stage)
 
     def _remove_gone(self, table: WarehouseTable) -> None:
-        marked = rebuild.remove_gone(self._connection, table, self._gone[table.name])
+        stars = {table.name for table in self._plan.tables}
+        gone = self._gone[table.name]
+        marked = rebuild.remove_gone(self._connection, table, gone, stars)
         done = self._loaded[table.name]
         self._loaded[table.name] = LoadedTable(
             table.name, done.inserted, done.updated + marked, done.waiting

@@ -1,0 +1,120 @@
+"""Lake tables that somebody else rolled back, compacted, branched or wrote."""
+
+import psycopg
+import pytest
+from pyiceberg.table import Table
+
+from pipeline.errors import StarSchemaMismatch
+from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
+from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+
+pytestmark = AT_ONCE_AND_IN_STEPS
+
+
+@pytest.fixture
+def payments(star_lake: StarLake, load_through: LoadThrough) -> StarLake:
+    """A lake with a payment of each of two runs, loaded."""
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {"payment_record_id": 1})
+    star_lake.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)
+    load_through(2)
+    return star_lake
+
+
+def shown(connection: psycopg.Connection) -> list[tuple[int, bool]]:
+    query = "select payment_record_id, paid from fact_payment order by 1"
+    return connection.execute(query).fetchall()
+
+
+def roll_back(table: Table) -> None:
+    current = table.current_snapshot()
+    assert current is not None
+    assert current.parent_snapshot_id is not None
+    table.manage_snapshots().rollback_to_snapshot(current.parent_snapshot_id).commit()
+
+
+def test_a_rollback_after_which_the_build_gives_the_same_rows_changes_nothing(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    roll_back(payments.table("fact_payment"))
+    payments.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)
+    payments.add_star_rows("fact_payment", {"payment_record_id": 3}, sequence=3)
+
+    assert load_through(3).rows == 1
+
+    assert shown(warehouse) == [(1, False), (2, False), (3, False)]
+
+
+def test_other_content_under_a_record_id_is_refused_and_a_rebuild_takes_it(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    payments.add_star_rows(
+        "fact_payment", {"payment_record_id": 2, "paid": True}, {"payment_record_id": 3}, sequence=3
+    )
+    payments.add_star_rows("dim_transaction", {"transaction_id": 3}, sequence=3)
+
+    with pytest.raises(StarSchemaMismatch, match=r"other content .* payment_record_id 2"):
+        load_through(3)
+
+    assert shown(warehouse) == [(1, False), (2, False)]
+    rows = warehouse.execute("select transaction_id from dim_transaction order by 1")
+    assert rows.fetchall() == [(1,), (3,)]
+
+
+def test_other_content_than_that_of_a_waiting_fact_is_refused(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    waiting = {"payment_record_id": 3, "transaction_id": 7}
+    payments.add_star_rows("fact_payment", waiting, sequence=3)
+    assert load_through(3).facts_waiting == 1
+    payments.add_star_rows("fact_payment", {**waiting, "paid": True}, sequence=4)
+
+    with pytest.raises(StarSchemaMismatch, match=r"other content .* payment_record_id 3"):
+        load_through(4)
+
+
+def test_the_same_row_once_more_is_no_change(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    payments.add_star_rows("fact_payment", {"payment_record_id": 2, "run_id": "run-2"}, sequence=3)
+
+    assert load_through(3).rows == 0
+
+
+def test_tags_branches_and_compactions_are_harmless(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    table = payments.table("fact_payment")
+    current = table.current_snapshot()
+    assert current is not None
+    table.manage_snapshots().create_tag(current.snapshot_id, "audit").create_branch(
+        current.snapshot_id, "what_if"
+    ).commit()
+    payments.add_star_rows("fact_payment", {"payment_record_id": 3}, sequence=3)
+    table = payments.table("fact_payment")
+    table.append(table.scan().to_arrow().slice(0, 1), {"applied-through": "9"}, branch="what_if")
+    table = payments.table("fact_payment")
+    # A compaction of another engine: the same rows in another file, and no word of any run.
+    table.overwrite(table.scan().to_arrow())
+
+    assert load_through(3).rows == 1
+
+    assert shown(warehouse) == [(1, False), (2, False), (3, False)]
+    assert warehouse.execute("select min(sequence) from load_position").fetchone() == (3,)
+
+
+def test_a_table_whose_history_says_nothing_is_refused(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_star_rows("dim_design", {})
+    star_lake.add_star_rows("dim_currency", {})
+    table = star_lake.table("dim_currency")
+    rows = table.scan().to_arrow()
+    star_lake.forget("dim_currency")
+    star_lake.add("dim_currency")
+    star_lake.table("dim_currency").append(rows)
+
+    with pytest.raises(StarSchemaMismatch, match="no snapshot of dim_currency in the lake says"):
+        load_through(1)
+
+    assert warehouse.execute("select design_id from dim_design").fetchall() == [(1,)]
