@@ -15,6 +15,10 @@ from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
 from pipeline.raw_types import spark_type
 
+_HIDDEN = ("_sequence", "_metadata")
+"""Names of the views' own column, and of Spark's column of a file's name. The raw zone keeps the
+columns of the source that have these names, but no SELECT can read them."""
+
 
 def shows_all_keys(capture: TableCapture, key: str) -> bool:
     """Returns whether an absent key has been deleted.
@@ -114,10 +118,11 @@ class RawViews:
         the SELECT casts it. A column that a file lacks is null there, and one that the source has
         lost is left out, so that a SELECT that needs it fails rather than reads nulls.
         """
+        columns = _visible(columns)
         groups: dict[tuple[Column, ...], list[str]] = {columns: []}
         for part_columns, files in parts:
             if files:
-                groups.setdefault(part_columns, []).extend(files)
+                groups.setdefault(_visible(part_columns), []).extend(files)
         frames = [self._read_alike(part, files) for part, files in groups.items()]
         types = [dict(frame.dtypes) for frame in frames]
         shared = {
@@ -147,6 +152,10 @@ class RawViews:
         )
         sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
         return frame.select("*", sequence.alias("_sequence"))
+
+
+def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    return tuple(column for column in columns if column.name.casefold() not in _HIDDEN)
 
 
 def _declare(column: Column) -> str:

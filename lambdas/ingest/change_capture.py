@@ -23,6 +23,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from lambdas.ingest.definitions import DEFINITION_ROWS
 from lambdas.ingest.discovery import Source, SourceTable
 from lambdas.ingest.key_digest import KeyDigest
 from pipeline.manifest import Capture, Manifest, Statistics, TableCapture
@@ -36,18 +37,10 @@ docs/adr/0001-counters-and-small-tables.md.
 """
 CAPTURED_TRANSACTIONS = 1000
 """How many transactions a capture stores. The rows of further transactions come again."""
-_DEFINITION_WRITTEN: LiteralString = """
-select xmin::text from pg_attribute where attrelid = %(oid)s and {written}
-union
-select xmin::text from pg_attrdef where adrelid = %(oid)s and {written}
-union
-select xmin::text from pg_inherits
-where inhparent in (select %(oid)s union select relid from pg_partition_tree(%(oid)s))
-    and {written}
-union
-select xmin::text from pg_enum
-where enumtypid in (select atttypid from pg_attribute where attrelid = %(oid)s) and {written}
-"""
+_DEFINITION_WRITTEN: LiteralString = (
+    f"select distinct xmin::text from ({DEFINITION_ROWS}) "  # noqa: S608  # nosec B608
+    "as definition (root, xmin, catalog, place) where {written}"
+)
 _COUNTED: LiteralString = """
 select
     count(*),
@@ -159,6 +152,8 @@ class ChangeDetector:
             always_whole: Whether to capture the whole table whenever it changes.
             refresh: Whether the input asks for the whole table.
         """
+        if table.has_foreign_leaf:
+            return Decision(Capture.WHOLE)
         last = self._previous.tables.get(table.name) if self._previous else None
         if last is None or refresh or not self._continues(table, natural_key, last):
             return self._whole(table, natural_key)
@@ -203,7 +198,6 @@ class ChangeDetector:
         comparable = (
             self._trust_counters
             and statistics is not None
-            and not table.is_partitioned
             and statistics.file_node == last.statistics.file_node
             and statistics.reset_at == last.statistics.reset_at
         )
@@ -258,7 +252,7 @@ class ChangeDetector:
         if horizon == self._snapshot.next_transaction:
             return set()
         query = sql.SQL(_DEFINITION_WRITTEN).format(written=written_since(horizon))
-        rows = self._connection.execute(query, {"oid": table.oid}).fetchall()
+        rows = self._connection.execute(query, {"tables": [table.oid]}).fetchall()
         return {_full_transaction(text, horizon) for (text,) in rows}
 
     def _transactions(self, table: SourceTable) -> set[int]:
@@ -276,11 +270,11 @@ class ChangeDetector:
     def _count(
         self, table: SourceTable, natural_key: tuple[str, ...], last: TableCapture | None
     ) -> _Counted:
-        """Scans a table. Without a natural key, its digest is of the whole rows."""
+        """Scans a table. Without a natural key, its digest is of the rows' places and versions."""
         self.scanned_bytes += table.bytes
         horizon = self._snapshot.horizon
         none_recent = horizon == self._snapshot.next_transaction
-        content = natural_key or tuple(column.name for column in table.columns)
+        content = natural_key or ("tableoid", "ctid", "xmin")
         query = sql.SQL(_COUNTED).format(
             bound=sql.Literal(CAPTURED_TRANSACTIONS),
             content=sql.SQL("row({})").format(sql.SQL(", ").join(map(sql.Identifier, content))),

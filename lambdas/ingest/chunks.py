@@ -4,12 +4,14 @@ A chunk limits what one reader does at a time: its memory, the work that is lost
 killed, and the time until the deadline is checked.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Self
 
 from psycopg import sql
 
 from lambdas.ingest.discovery import SourceTable
+from lambdas.ingest.leaves import Leaf
 
 CHUNK_BYTES = 128 * 1024 * 1024
 """Size of a chunk at the server, TOAST included."""
@@ -27,11 +29,13 @@ class Chunk:
 
     Attributes:
         first: The first ctid.
-        end: The ctid after the last one; None for a chunk that ends with the table.
+        end: The ctid after the last one; None for a chunk that ends with the relation.
+        leaf: The oid of the leaf that holds them; 0 for all rows of the table.
     """
 
     first: int
     end: int | None
+    leaf: int = 0
 
     @property
     def condition(self) -> sql.Composable:
@@ -47,32 +51,33 @@ class Chunk:
         """Splits the chunk into two, or returns None if it holds one row version.
 
         Args:
-            pages: Number of pages of the table, for a chunk without an end.
+            pages: Number of pages of the relation, for a chunk without an end.
         """
         end = max(pages, self.first // _PLACES_A_PAGE + 1) * _PLACES_A_PAGE
         middle = (self.first + (end if self.end is None else self.end)) // 2
         if middle <= self.first:
             return None
-        return type(self)(self.first, middle), type(self)(middle, self.end)
+        return replace(self, end=middle), replace(self, first=middle)
 
 
 def chunks_of(table: SourceTable, *, changes_only: bool = False) -> tuple[Chunk, ...]:
-    """Returns chunks that cover a table. A partitioned table is one chunk.
+    """Returns chunks that cover a table, leaf by leaf.
 
     Args:
         table: The table.
         changes_only: Whether only changed rows are read.
     """
-    if table.pages <= 1:
-        return (Chunk(0, None),)
     size = CHUNK_BYTES * (_CHANGES_TIMES if changes_only else 1)
-    pages = max(1, size * table.pages // max(table.total_bytes, 1))
-    firsts = range(0, table.pages, pages)
-    ends = [*firsts[1:], None]
-    return tuple(
-        Chunk(first * _PLACES_A_PAGE, None if end is None else end * _PLACES_A_PAGE)
-        for first, end in zip(firsts, ends, strict=True)
-    )
+    leaves = [leaf for leaf in table.leaves if leaf.pages or leaf.is_foreign]
+    return tuple(chunk for leaf in leaves or table.leaves[:1] for chunk in _chunks_of(leaf, size))
+
+
+def _chunks_of(leaf: Leaf, size: int) -> Iterator[Chunk]:
+    pages = max(1, size * leaf.pages // max(leaf.total_bytes, 1))
+    firsts = range(0, leaf.pages, pages) if leaf.pages > 1 else range(1)
+    for first, end in zip(firsts, [*firsts[1:], None], strict=True):
+        last = None if end is None else end * _PLACES_A_PAGE
+        yield Chunk(first * _PLACES_A_PAGE, last, leaf.oid)
 
 
 def _tid(place: int) -> sql.Literal:

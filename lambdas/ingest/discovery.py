@@ -4,13 +4,17 @@ Everything is read from the system catalogs at each run (PostgreSQL documentatio
 Catalogs"), so a new table or column needs no change here.
 """
 
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from lambdas.ingest.failures import Failures, TableFailure, table_failure
+from lambdas.ingest.definitions import read_definitions
+from lambdas.ingest.failures import Failures, TableFailure
+from lambdas.ingest.leaves import Leaf, measured, read_leaves
 from lambdas.ingest.raw_types import raw_type
 from lambdas.ingest.session import begin, refuse_hidden_rows
 from pipeline.manifest import Column, Epoch, Statistics
@@ -19,15 +23,12 @@ SCHEMA = "public"
 """The schema of the source's tables."""
 NEVER_INGESTED = ("_prisma_migrations",)
 """Tables that the source's own tools keep."""
-_SHORT_LOCK_TIMEOUT = "1s"
-"""For each table, once the run has waited for the lock of one of them."""
 _NO_STATISTICS = Statistics(0, 0, 0, 0, None)
 
 _TABLES: LiteralString = """
 select
     class.oid::bigint as oid,
     class.relname as name,
-    class.relkind = 'p' as is_partitioned,
     coalesce(keys.columns, '{}') as primary_key
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
@@ -49,29 +50,20 @@ where namespace.nspname = %s
 order by class.relname
 """
 
-_SIZES: LiteralString = """
-select
-    oid::bigint,
-    pg_relation_size(oid::oid),
-    pg_relation_size(oid::oid) / current_setting('block_size')::bigint,
-    pg_table_size(oid::oid)
-from unnest(%s::bigint[]) as oid
-"""
-
 _COLUMNS: LiteralString = """
-select
-    attribute.attrelid::bigint,
-    attribute.attname::text,
-    case
-        when type.typtype = 'd' then format_type(type.typbasetype, type.typtypmod)
-        else format_type(attribute.atttypid, attribute.atttypmod)
-    end
-from pg_attribute as attribute
-join pg_type as type on type.oid = attribute.atttypid
-where attribute.attrelid = any (%s::bigint[]::oid[])
-    and attribute.attnum > 0
-    and not attribute.attisdropped
-order by attribute.attrelid, attribute.attnum
+with recursive resolved as (
+    select attrelid, attnum, attname, atttypid as type, atttypmod as modifier
+    from pg_attribute
+    where attrelid = any (%s::bigint[]::oid[]) and attnum > 0 and not attisdropped
+    union all
+    select attrelid, attnum, attname, domain.typbasetype, domain.typtypmod
+    from resolved
+    join pg_type as domain on domain.oid = resolved.type and domain.typtype = 'd'
+)
+select resolved.attrelid::bigint, resolved.attname::text, format_type(type.oid, resolved.modifier)
+from resolved
+join pg_type as type on type.oid = resolved.type and type.typtype <> 'd'
+order by resolved.attrelid, resolved.attnum
 """
 
 _STATISTICS: LiteralString = """
@@ -127,27 +119,42 @@ class SourceTable:
     Attributes:
         oid: The table's object identifier.
         name: The table's name in the schema `public`.
-        bytes: Size of the main fork.
-        pages: Pages of the main fork.
-        total_bytes: Size of the table with its TOAST table.
-        is_partitioned: Whether the table is partitioned; its own counters then stay 0.
         primary_key: The primary key's columns in the key's order; empty for a table without one.
         columns: The columns in the table's order.
+        leaves: The relations that hold its rows.
+        definition: Identifies the table's definition and its files: lambdas/ingest/definitions.py.
     """
 
     oid: int
     name: str
-    bytes: int
-    pages: int
-    total_bytes: int
-    is_partitioned: bool
     primary_key: tuple[str, ...]
     columns: tuple[Column, ...]
+    leaves: tuple[Leaf, ...] = ()
+    definition: str = ""
 
     @property
     def identifier(self) -> sql.Identifier:
         """The table's name with its schema, for a statement."""
         return sql.Identifier(SCHEMA, self.name)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the main forks of all leaves."""
+        return sum(leaf.bytes for leaf in self.leaves)
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all leaves with their TOAST tables."""
+        return sum(leaf.total_bytes for leaf in self.leaves)
+
+    def leaf(self, oid: int) -> Leaf | None:
+        """Returns the leaf of an oid; None if there is no such leaf."""
+        return next((leaf for leaf in self.leaves if leaf.oid == oid), None)
+
+    @property
+    def has_foreign_leaf(self) -> bool:
+        """Whether some of the rows are in a foreign table."""
+        return any(leaf.is_foreign for leaf in self.leaves)
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,8 @@ class Source:
     Attributes:
         snapshot: The snapshot that all tables are read in.
         tables: The tables, by name.
-        statistics: The tables' counters by oid, read before the snapshot; none on a standby.
+        statistics: The tables' counters by oid, read before the snapshot. Those of a table with
+            several leaves are the leaves' sums. None on a standby, and for foreign leaves.
     """
 
     snapshot: SourceSnapshot
@@ -201,7 +209,8 @@ def read_source(connection: psycopg.Connection, failures: Failures) -> Source:
     statistics = read_statistics(connection)
     connection.execute("commit")
     begin(connection)
-    return Source(read_snapshot(connection), read_tables(connection, failures), statistics)
+    snapshot, tables = read_snapshot(connection), read_tables(connection, failures)
+    return Source(snapshot, tables, dict(_statistics_of_tables(tables, statistics)))
 
 
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
@@ -245,48 +254,39 @@ def read_tables(
     """
     failures = failures or Failures()
     rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()
-    columns: dict[int, list[Column]] = {row[0]: [] for row in rows}
-    for oid, name, source_type in connection.execute(_COLUMNS, [list(columns)]):
+    names = {oid: name for oid, name, _ in rows}
+    columns: dict[int, list[Column]] = {oid: [] for oid in names}
+    for oid, name, source_type in connection.execute(_COLUMNS, [list(names)]):
         columns[oid].append(Column(name, source_type, raw_type(source_type).name))
-    sizes = _sizes(connection, {row[0]: row[1] for row in rows}, failures)
+    leaves = read_leaves(connection, names)
+    definitions = read_definitions(connection, leaves)
+    sized = measured(connection, leaves, names, failures)
     tables: list[SourceTable] = []
-    for oid, name, partitioned, key in rows:
+    for oid, name, key in rows:
         if not columns[oid]:
             failures.add(name, TableFailure("it has no columns; add one, or leave the table out"))
-        elif oid in sizes:
-            size, pages, total = sizes[oid]
-            tables.append(
-                SourceTable(
-                    oid, name, size, pages, total, partitioned, tuple(key), tuple(columns[oid])
-                )
-            )
+        elif oid in sized:
+            own = tuple(columns[oid])
+            tables.append(SourceTable(oid, name, tuple(key), own, sized[oid], definitions[oid]))
     return tuple(tables)
 
 
-def _sizes(
-    connection: psycopg.Connection, tables: dict[int, str], failures: Failures
-) -> dict[int, tuple[int, int, int]]:
-    """Returns the sizes of tables by oid, without the tables that somebody holds a lock on."""
-    try:
-        return _read_sizes(connection, list(tables))
-    except TableFailure:
-        pass
-    except psycopg.Error as error:
-        table_failure(error)
-    sizes: dict[int, tuple[int, int, int]] = {}
-    for oid, name in tables.items():
-        with failures.of(name):
-            sizes |= _read_sizes(connection, [oid], lock_timeout=_SHORT_LOCK_TIMEOUT)
-    return sizes
+def _statistics_of_tables(
+    tables: Iterable[SourceTable], statistics: Mapping[int, Statistics]
+) -> Iterator[tuple[int, Statistics]]:
+    for table in tables:
+        own = [statistics[leaf.oid] for leaf in table.leaves if leaf.oid in statistics]
+        if own and len(own) == len(table.leaves):
+            yield table.oid, own[0] if len(own) == 1 else _sum(table, own)
 
 
-def _read_sizes(
-    connection: psycopg.Connection, oids: list[int], lock_timeout: str | None = None
-) -> dict[int, tuple[int, int, int]]:
-    with connection.transaction(force_rollback=True):
-        if lock_timeout:
-            connection.execute("select set_config('lock_timeout', %s, true)", [lock_timeout])
-        rows = connection.execute(_SIZES, [oids]).fetchall()
-    if gone := [oid for oid, *sizes in rows if None in sizes]:
-        raise TableFailure(f"{len(gone)} of its parts were dropped", is_passing=True)
-    return {oid: (size, pages, total) for oid, size, pages, total in rows}
+def _sum(table: SourceTable, statistics: list[Statistics]) -> Statistics:
+    """Returns the sums of the leaves' counters. Their files make one number."""
+    files = repr([(leaf.oid, leaf.file_node) for leaf in table.leaves]).encode()
+    return Statistics(
+        inserted=sum(one.inserted for one in statistics),
+        updated=sum(one.updated for one in statistics),
+        deleted=sum(one.deleted for one in statistics),
+        file_node=int.from_bytes(hashlib.sha256(files).digest()[:6]),
+        reset_at=statistics[0].reset_at,
+    )

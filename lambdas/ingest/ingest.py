@@ -9,14 +9,17 @@ import psycopg
 
 from lambdas.ingest.captures import not_held_warnings, table_captures
 from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
-from lambdas.ingest.discovery import Source, read_source, read_statistics
+from lambdas.ingest.definitions import read_definitions
+from lambdas.ingest.discovery import read_source
 from lambdas.ingest.drift import drift
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.fingerprints import fingerprint_stars
+from lambdas.ingest.leaves import read_leaves
 from lambdas.ingest.planning import Planner
 from lambdas.ingest.progress import Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan
+from lambdas.ingest.session import begin
 from lambdas.ingest.taking import Taking
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, TableCapture
@@ -26,9 +29,9 @@ from star_schema.tables import StarTable
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_REWRITTEN = (
-    "it was rewritten, truncated or dropped while it was read; start the pipeline again when no "
-    "such statement is under way"
+_ALTERED = (
+    "it was altered, rewritten, truncated or dropped while it was read; start the pipeline again "
+    "when no such statement is under way"
 )
 Connect = Callable[[], psycopg.Connection]
 
@@ -159,7 +162,8 @@ def ingest(
             if request.verify and complete and invocation == 0 and not failures.reasons
             else None
         )
-        _note_rewritten(source, plan, connection, failures)
+        if complete:
+            _note_altered(plan, connection, failures)
     captures = (
         table_captures(plan, previous, taking.chunks, taking.swept, failures.reasons)
         if complete
@@ -243,18 +247,21 @@ def _taken(captures: dict[str, TableCapture]) -> dict[str, bool]:
     return {name: not capture.not_taken for name, capture in captures.items()}
 
 
-def _note_rewritten(
-    source: Source, plan: RunPlan, connection: psycopg.Connection, failures: Failures
-) -> None:
-    """Notes the tables that have been given another file since the invocation began.
+def _note_altered(plan: RunPlan, connection: psycopg.Connection, failures: Failures) -> None:
+    """Notes the tables whose definition or files have changed since the snapshot.
 
-    Source: PostgreSQL documentation, "MVCC Caveats": after ALTER TABLE rewrote a table or TRUNCATE
-    emptied it, the table appears empty to every snapshot that was taken before.
+    No lock keeps a statement out between two chunks. Source: PostgreSQL documentation, "MVCC
+    Caveats": after ALTER TABLE rewrote a table or TRUNCATE emptied it, the table appears empty to
+    every snapshot that was taken before.
     """
-    before, after = source.statistics, read_statistics(connection)
-    read = {one.name for one in plan.tables if one.decision.capture is not Capture.NONE}
-    for table in source.tables:
-        if table.name in read - failures.reasons.keys() and table.oid in before:
-            now = after[table.oid].file_node if table.oid in after else None
-            if before[table.oid].file_node != now:
-                failures.add(table.name, TableFailure(_REWRITTEN, is_passing=True))
+    connection.execute("commit")
+    begin(connection)
+    read = [
+        planned.table
+        for planned in plan.tables
+        if planned.decision.capture is not Capture.NONE and planned.name not in failures.reasons
+    ]
+    now = read_definitions(connection, read_leaves(connection, (table.oid for table in read)))
+    for table in read:
+        if now[table.oid] != table.definition:
+            failures.add(table.name, TableFailure(_ALTERED, is_passing=True))

@@ -127,7 +127,7 @@ class Planner:
             and table.columns == planned.table.columns
             and table.primary_key == planned.table.primary_key
             and natural_key(table) == planned.natural_key
-            and self._source.statistics_of(table).file_node == planned.statistics.file_node
+            and table.definition == planned.table.definition
         )
 
     def _planned(self, tables: Iterable[SourceTable]) -> Iterator[TablePlan]:

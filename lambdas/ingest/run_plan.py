@@ -12,6 +12,7 @@ from typing import Any, Self
 from lambdas.ingest.change_capture import Decision
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceSnapshot, SourceTable
+from lambdas.ingest.leaves import Leaf
 from pipeline.manifest import Capture, Column, Epoch, Statistics
 
 
@@ -46,11 +47,12 @@ class TablePlan:
         decision = dict(document["decision"])
         columns = tuple(Column(**column) for column in table.pop("columns"))
         primary_key = tuple(table.pop("primary_key"))
+        leaves = tuple(Leaf(**leaf) for leaf in table.pop("leaves"))
         decision["capture"] = Capture(decision["capture"])
         for transactions in ("captured_before", "captured_transactions"):
             decision[transactions] = tuple(decision[transactions])
         return cls(
-            table=SourceTable(**table, columns=columns, primary_key=primary_key),
+            table=SourceTable(**table, columns=columns, primary_key=primary_key, leaves=leaves),
             natural_key=tuple(document["natural_key"]),
             decision=Decision(**decision),
             statistics=Statistics(**document["statistics"]),

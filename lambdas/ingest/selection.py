@@ -1,11 +1,14 @@
 """The SELECTs by which rows are read: what the source evaluates, and DuckDB over its result."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from psycopg import sql
 
 from lambdas.ingest.discovery import SourceTable
+from lambdas.ingest.leaves import Leaf
 from lambdas.ingest.raw_types import PRINTED, RawType, raw_type
 from pipeline.manifest import Column
 
@@ -23,29 +26,31 @@ class Selection:
         table: The table.
         columns: The columns to read, in the file's order.
         condition: The condition on its rows.
+        leaf: The leaf that has the rows; None for the rows of all leaves.
     """
 
     table: SourceTable
     columns: tuple[Column, ...]
     condition: sql.Composable
+    leaf: Leaf | None = None
 
     def strict(self) -> str:
         """Returns the SELECT of all rows. It fails if a raw type cannot hold a value."""
         kept = (
-            f"{kind.kept.format(sent)} as {identifier(column.name)}"
+            f"{kind.kept.format(sent)} as {identifier(written)}"
             if kind.holds_all
             else f"coalesce({kind.kept.format(sent)}, "
             f"case when {sent} is not null then error({literal(NOT_HELD)}) end) "
-            f"as {identifier(column.name)}"
-            for sent, column, kind in self._columns()
+            f"as {identifier(written)}"
+            for written, (sent, _, kind) in zip(self._written(), self._columns(), strict=True)
         )
         return f"select {', '.join(kept)} from {self._sent(self.condition)}"  # noqa: S608  # nosec B608
 
     def held(self) -> str:
         """Returns the SELECT of the rows whose values the raw types hold."""
         kept = (
-            f"{kind.kept.format(sent)} as {identifier(column.name)}"
-            for sent, column, kind in self._columns()
+            f"{kind.kept.format(sent)} as {identifier(written)}"
+            for written, (sent, _, kind) in zip(self._written(), self._columns(), strict=True)
         )
         held = sql.SQL(" and ").join([self.condition, *self._held().values()])
         return f"select {', '.join(kept)} from {self._sent(held)}"  # noqa: S608  # nosec B608
@@ -68,9 +73,28 @@ class Selection:
             f"from {_asked(self.printed())})"
         )
 
-    def query(self) -> sql.Composed:
-        """Returns the query that the source runs for `strict`."""
-        return self._query(self.condition)
+    @cached_property
+    def renamed(self) -> dict[str, str]:
+        """The columns' names by the names that they are written with; empty if those are equal."""
+        names = [column.name for column in self.columns]
+        if len({name.casefold() for name in names}) == len(names):
+            return {}
+        return {f"column_{uuid.uuid4().hex}": name for name in names}
+
+    def _written(self) -> list[str]:
+        return list(self.renamed) or [column.name for column in self.columns]
+
+    @property
+    def origin(self) -> sql.Composable:
+        """The relation that the source reads."""
+        return self.leaf.identifier if self.leaf and self.leaf.is_named else self.table.identifier
+
+    @property
+    def place(self) -> sql.Composable:
+        """The condition of the leaf's rows among those of the relation."""
+        if self.leaf is None or self.leaf.is_named:
+            return sql.SQL("true")
+        return self.leaf.condition
 
     def printed(self) -> sql.Composable:
         """Returns the query of the rows with values that are not held, every column as text."""
@@ -89,8 +113,8 @@ class Selection:
                 for sent, column, _ in self._columns()
             ),
             numbers,
-            self.table.identifier,
-            self.condition,
+            self.origin,
+            sql.SQL("{} and {}").format(self.place, self.condition),
             sql.SQL(" and ").join(lost.values()),
         )
 
@@ -123,8 +147,8 @@ class Selection:
             sql.SQL("{} as {}").format(sent(column), sql.Identifier(name))
             for name, column, _ in self._columns()
         )
-        return sql.SQL("select {} from {} where {}").format(
-            columns, self.table.identifier, condition
+        return sql.SQL("select {} from {} where {} and {}").format(
+            columns, self.origin, self.place, condition
         )
 
 

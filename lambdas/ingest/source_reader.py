@@ -20,6 +20,7 @@ from psycopg import sql
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.failures import TableFailure
+from lambdas.ingest.parquet_names import rename_columns
 from lambdas.ingest.selection import NOT_HELD, Selection, identifier, literal
 from lambdas.ingest.session import SERVER, refuse_other_server, server_of, set_local
 from lambdas.ingest.taken import Taken
@@ -130,13 +131,15 @@ class SourceReader:
             TableFailure: The table cannot be read.
             SourceUnavailable: The connection was lost.
         """
+        leaf = table.leaf(chunk.leaf)
         selection = Selection(
-            table, columns, sql.SQL("{} and {}").format(chunk.condition, condition)
+            table, columns, sql.SQL("{} and {}").format(chunk.condition, condition), leaf
         )
         try:
             taken = self.take(selection, path, quarantine)
         except OutOfMemory:
-            halves = chunk.halves(table.pages)
+            pages = leaf.pages if leaf else max((one.pages for one in table.leaves), default=0)
+            halves = None if leaf and leaf.is_foreign else chunk.halves(pages)
             if halves is None:
                 self._allow_all_memory()
             for part in halves or (chunk,):
@@ -182,13 +185,13 @@ class SourceReader:
             SourceUnavailable: The connection was lost.
         """
         try:
-            return Taken(rows=self._copy(selection.strict(), path))
+            return Taken(rows=self._copy_rows(selection, selection.strict(), path))
         except ReadFailed as error:
             if not isinstance(error.__cause__, duckdb.ConversionException) and (
                 NOT_HELD not in str(error)
             ):
                 raise
-        held = self._copy(selection.held(), path)
+        held = self._copy_rows(selection, selection.held(), path)
         return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
 
     def _attach(self, login: Login) -> None:
@@ -232,7 +235,7 @@ class SourceReader:
     ) -> Taken:
         """Writes the values of rows that the source cannot send, and a file without rows."""
         nothing = Selection(selection.table, selection.columns, sql.SQL("false"))
-        self._copy(nothing.strict(), path)
+        self._copy_rows(nothing, nothing.strict(), path)
         self._duckdb.execute(
             "create or replace temp table unreadable (source_table varchar, primary_key varchar, "
             "column_name varchar, value varchar, reason varchar, source_row varchar)"
@@ -253,6 +256,12 @@ class SourceReader:
             )
         self._has_all_memory = True
         self._duckdb.execute(f"set memory_limit = {literal(_ALL_MEMORY)}")
+
+    def _copy_rows(self, selection: Selection, select: str, path: Path) -> int:
+        rows = self._copy(select, path)
+        if selection.renamed:
+            rename_columns(path, selection.renamed)
+        return rows
 
     def _copy(self, select: str, path: Path) -> int:
         """Writes the rows of a SELECT to a file, in a transaction of its own.

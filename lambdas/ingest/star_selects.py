@@ -162,7 +162,11 @@ class StarSelects:
         )
 
     def _view(self, name: str, rows: str) -> None:
-        self._run(f"create or replace view {identifier(name)} as select *, 1 as _sequence {rows}")
+        # A column of the source that has the name of the view's own is not visible to a SELECT.
+        own = "columns(lambda name: lower(name) <> '_sequence')"
+        self._run(
+            f"create or replace view {identifier(name)} as select {own}, 1 as _sequence {rows}"
+        )
 
     def _copy(self, select: str, path: Path) -> int:
         return copy_to_parquet(self._duckdb, select, path)

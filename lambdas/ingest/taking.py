@@ -15,6 +15,7 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+from lambdas.ingest import chunks
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import export_snapshot
 from lambdas.ingest.failures import Failures, TableFailure
@@ -89,7 +90,7 @@ class Taking:
         self._readers = readers
         self._failures = failures
         self._seconds_left = seconds_left
-        self._saves_progress = invocation > 0 or any(len(t.chunks) > 1 for t in plan.tables)
+        self._saves_progress = invocation > 0 or _is_large(plan)
         self._own = threading.local()
         self._closing = ExitStack()
         self._folder = Path(self._closing.enter_context(scratch_folder()))
@@ -116,7 +117,7 @@ class Taking:
             for planned in self._plan.tables
             for number, chunk in enumerate(planned.chunks)
         ]
-        if not tasks:
+        if all(planned.decision.capture is Capture.NONE for planned in self._plan.tables):
             return True
         if self._saves_progress:
             self._progress.save_plan(self._plan, self._invocation + 1)
@@ -181,6 +182,9 @@ class Taking:
         """Reads the rows of a task and uploads them to the raw zone."""
         planned, columns = task.planned, task.planned.table.columns
         condition = planned.decision.condition
+        leaf = planned.table.leaf(task.chunk.leaf)
+        if leaf and leaf.is_foreign:
+            condition = sql.SQL("true")
         if task.prefix == RawZone.KEYS:
             columns = tuple(column for column in columns if column.name in planned.natural_key)
             condition = sql.SQL("true")
@@ -244,3 +248,9 @@ class Taking:
             planned.decision.sweep_keys
             or (planned.decision.capture is Capture.WHOLE and is_partial)
         )
+
+
+def _is_large(plan: RunPlan) -> bool:
+    """Whether a run may be larger than one invocation."""
+    read = (planned.table for planned in plan.tables if planned.chunks)
+    return sum(table.total_bytes for table in read) > chunks.CHUNK_BYTES

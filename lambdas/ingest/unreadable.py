@@ -158,11 +158,9 @@ class _Search:
         return row[0].decode(errors="backslashreplace") if row and row[0] is not None else None
 
     def _query(self, columns: sql.Composable, places: sql.Composable) -> sql.Composed:
-        return sql.SQL("select {} from {} where {} and {}").format(
-            columns,
-            self._selection.table.identifier,
-            places,
-            self._selection.condition,
+        selection = self._selection
+        return sql.SQL("select {} from {} where {} and {} and {}").format(
+            columns, selection.origin, selection.place, places, selection.condition
         )
 
     @contextmanager

@@ -24,7 +24,11 @@ alter table payment
     add column exact numeric(5, 2) default 1.25,
     add column day date default '2024-02-29',
     add column instant timestamptz default '2024-02-29 12:00+02',
-    add column bytes bytea default 'x'""")
+    add column bytes bytea default 'x',
+    add column _sequence bigint default 7,
+    add column "_METADATA" text default 'm',
+    add column is_deleted boolean default true,
+    add column run_id text default 'r'""")
     business.execute("alter table department add column floor integer")
     business.execute("update payment set paid = not paid, small = null where payment_id = 1")
     business.execute("update payment set payment_date = 'soon' where payment_id = 2")

@@ -213,6 +213,13 @@ def test_types_without_a_parquet_type_arrive_as_postgresqls_text(ingestion: Inge
         ("timestamp", "10000-01-01 00:00:00"),
         ("date", "infinity"),
         ("date", "0044-03-15 BC"),
+        ("date", "5874897-12-31"),
+        ("timestamp", "294247-01-10 04:00:54.775806"),
+        ("timestamp", "294247-01-10 04:00:54.775807"),
+        ("timestamp", "294247-01-10 04:00:54.775808"),
+        ("timestamp", "294276-12-31 23:59:59.999999"),
+        ("timestamp", "4713-01-01 00:00:00 BC"),
+        ("timestamptz", "294276-12-31 23:59:59.999999+00"),
         ("numeric(10,2)", "NaN"),
     ],
 )
@@ -233,9 +240,76 @@ def test_a_row_with_a_value_that_its_type_cannot_hold_waits_in_the_quarantine(
     assert held.not_held == 1
     (waiting,) = ingestion.files(held.quarantine_files)
     assert (waiting["source_table"], waiting["column_name"]) == ("held", "value")
+    assert waiting["value"] == value
     assert json.loads(waiting["primary_key"]) == {"id": "2"}
     assert held.columns[1].raw_type in waiting["reason"]
     assert "table held has 1 values that its raw types cannot hold" in result.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("source_type", "value", "printed"),
+    [
+        ("bpchar", "'ab  '", "ab  "),
+        ("bpchar[]", "array['ab  '::bpchar]", '{"ab  "}'),
+        ("character(3)[]", "array['a'::character(3)]", '{"a  "}'),
+        ('"char"', "'a'", "a"),
+        ("inet", "'10.0.0.1'", "10.0.0.1"),
+        ("inet[]", "array['10.0.0.1'::inet]", "{10.0.0.1}"),
+        ("boolean[]", "array[true]", "{t}"),
+        ("code", "'a'", "a  "),
+        ("deep", "'a'", "a  "),
+        ("deep[]", "array['a'::deep]", '{"a  "}'),
+        ("couple", "row(null, null)", "(,)"),
+        ("couple", "null", None),
+        ("spoken", "row('a', null)", "(a,)"),
+    ],
+)
+def test_a_value_is_what_its_output_function_prints(
+    ingestion: Ingestion, source_type: LiteralString, value: LiteralString, printed: str | None
+) -> None:
+    ingestion.execute(
+        "create domain code as character(3)",
+        "create domain deep as code",
+        "create type couple as (a text, b text)",
+        "create type spoken as (a text, b text)",
+        "create function speak(spoken) returns text language sql as $$select 'no'$$",
+        "create cast (spoken as text) with function speak(spoken)",
+        f"create table held (id integer primary key, value {source_type})",
+        f"insert into held values (1, {value})",
+    )
+
+    ingestion.run()
+
+    assert ingestion.taken("held") == [{"id": 1, "value": printed}]
+
+
+def test_a_table_of_as_many_columns_as_possible_arrives(ingestion: Ingestion) -> None:
+    names = ", ".join(f"c{number} date" for number in range(1600))
+    with ingestion.connect() as connection:
+        connection.execute(f"create table wide ({names})".encode())
+        connection.execute("insert into wide (c0, c1599) values ('2024-01-01', '2024-01-02')")
+        connection.execute("insert into wide (c1, c1598) values ('infinity', '2024-01-02')")
+
+    ingestion.run()
+
+    (row,) = ingestion.taken("wide")
+    (waiting,) = ingestion.files(ingestion.manifest().tables["wide"].quarantine_files)
+    assert (len(row), row["c0"], row["c1599"]) == (1600, date(2024, 1, 1), date(2024, 1, 2))
+    assert (waiting["column_name"], waiting["value"]) == ("c1", "infinity")
+
+
+def test_columns_that_differ_by_case_alone_keep_their_names(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        'create table cased (id integer primary key, "ID" text, a text, "A" date)',
+        """insert into cased values (1, 'one', 'a', '2024-01-01'), (2, 'two', 'b', 'infinity')""",
+    )
+
+    ingestion.run()
+
+    (waiting,) = ingestion.files(ingestion.manifest().tables["cased"].quarantine_files)
+    assert ingestion.taken("cased") == [{"id": 1, "ID": "one", "a": "a", "A": date(2024, 1, 1)}]
+    assert waiting["column_name"] == "A"
+    assert json.loads(waiting["source_row"]) == {"id": "2", "ID": "two", "a": "b", "A": "infinity"}
 
 
 def test_a_row_that_waits_in_the_quarantine_has_not_gone(ingestion: Ingestion) -> None:

@@ -54,10 +54,6 @@ PASSWORDS = [
 WHO_I_AM = SourceTable(
     oid=0,
     name="who_i_am",
-    bytes=0,
-    pages=0,
-    total_bytes=0,
-    is_partitioned=False,
     primary_key=(),
     columns=(Column("name", "text", "string"),),
 )

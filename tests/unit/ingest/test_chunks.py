@@ -5,21 +5,31 @@ import pytest
 from lambdas.ingest import chunks
 from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import SourceTable
+from lambdas.ingest.leaves import Leaf
 
 PAGE = 8192
 
 
-def table(pages: int, *, out_of_line: int = 0) -> SourceTable:
-    return SourceTable(
-        oid=1,
-        name="orders",
+def leaf(oid: int, pages: int, *, out_of_line: int = 0, is_foreign: bool = False) -> Leaf:
+    return Leaf(
+        oid=oid,
+        schema="public",
+        name=f"orders_{oid}",
+        file_node=oid,
+        is_foreign=is_foreign,
+        is_named=True,
         bytes=pages * PAGE,
         pages=pages,
         total_bytes=pages * PAGE + out_of_line,
-        is_partitioned=False,
-        primary_key=("id",),
-        columns=(),
     )
+
+
+def table_of(*leaves: Leaf) -> SourceTable:
+    return SourceTable(1, "orders", ("id",), (), leaves)
+
+
+def table(pages: int, *, out_of_line: int = 0) -> SourceTable:
+    return table_of(leaf(1, pages, out_of_line=out_of_line))
 
 
 @pytest.mark.parametrize("pages", [0, 1, 2, 99, 100, 101, 1000])
@@ -48,6 +58,21 @@ def test_chunks_that_are_searched_for_changes_are_larger(
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 10 * PAGE)
 
     assert len(chunks_of(table(80), changes_only=True)) == 2
+
+
+def test_each_leaf_has_chunks_of_its_own_except_an_empty_one() -> None:
+    found = chunks_of(table_of(leaf(2, 3), leaf(3, 0), leaf(4, 3), leaf(5, 0, is_foreign=True)))
+
+    assert [(chunk.leaf, chunk.first, chunk.end) for chunk in found] == [
+        (2, 0, None),
+        (4, 0, None),
+        (5, 0, None),
+    ]
+
+
+def test_a_table_whose_leaves_are_all_empty_is_read_once() -> None:
+    assert len(chunks_of(table_of(leaf(2, 0), leaf(3, 0)))) == 1
+    assert chunks_of(table_of()) == ()
 
 
 def test_a_table_in_one_chunk_is_read_without_a_condition() -> None:

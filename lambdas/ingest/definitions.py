@@ -1,0 +1,92 @@
+"""The definitions of tables: all rows of the system catalogs that what a table shows depends on.
+
+They are the columns of the table and of its leaves, the expressions of generated columns, the
+inheritance, and the enumerations and composite types that columns consist of, at any depth.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import LiteralString
+
+import psycopg
+
+from lambdas.ingest.leaves import Leaf
+
+DEFINITION_ROWS: LiteralString = """
+with recursive tree (root, member) as (
+    select oid::oid, oid::oid from unnest(%(tables)s::bigint[]) as oid
+    union
+    select tree.root, inherits.inhrelid
+    from tree
+    join pg_inherits as inherits on inherits.inhparent = tree.member
+),
+part (root, type) as (
+    select tree.root, attribute.atttypid
+    from tree
+    join pg_attribute as attribute on attribute.attrelid = tree.member
+    where attribute.attnum > 0 and not attribute.attisdropped
+    union
+    select part.root, inner_type.oid
+    from part
+    join pg_type as type on type.oid = part.type
+    cross join lateral (
+        select type.typbasetype
+        union all
+        select type.typelem
+        union all
+        select attribute.atttypid
+        from pg_attribute as attribute
+        where attribute.attrelid = type.typrelid and not attribute.attisdropped
+        union all
+        select range.rngsubtype
+        from pg_range as range
+        where type.oid in (range.rngtypid, (to_jsonb(range) ->> 'rngmultitypid')::oid)
+    ) as inner_type (oid)
+    where inner_type.oid <> 0
+)
+select tree.root, attribute.xmin, attribute.tableoid, attribute.ctid
+from tree join pg_attribute as attribute on attribute.attrelid = tree.member
+union all
+select tree.root, expression.xmin, expression.tableoid, expression.ctid
+from tree join pg_attrdef as expression on expression.adrelid = tree.member
+union all
+select tree.root, inherits.xmin, inherits.tableoid, inherits.ctid
+from tree join pg_inherits as inherits on inherits.inhparent = tree.member
+union all
+select part.root, label.xmin, label.tableoid, label.ctid
+from part join pg_enum as label on label.enumtypid = part.type
+union all
+select part.root, attribute.xmin, attribute.tableoid, attribute.ctid
+from part
+join pg_type as type on type.oid = part.type
+join pg_attribute as attribute on attribute.attrelid = type.typrelid
+"""
+"""The rows of the catalogs: (table, xmin, tableoid, ctid). `tables` are the tables' oids."""
+_DIGESTS: LiteralString = (
+    "select root::bigint, md5(string_agg(concat_ws(' ', catalog, place, transaction), ',' "  # noqa: S608
+    f"order by catalog, place)) from ({DEFINITION_ROWS}) "  # nosec B608
+    "as definition (root, transaction, catalog, place) group by root"
+)
+
+
+def read_definitions(
+    connection: psycopg.Connection, leaves: Mapping[int, tuple[Leaf, ...]]
+) -> dict[int, str]:
+    """Returns a digest of the definition and the files of each table, by oid.
+
+    Every DDL statement on the table changes it, even one that undoes another.
+
+    Args:
+        connection: A connection with a transaction.
+        leaves: The tables' leaves, by oid.
+    """
+    rows = connection.execute(_DIGESTS, {"tables": list(leaves)}).fetchall()
+    digests: dict[int, str] = dict(rows)
+    return {
+        oid: _digest(digests.get(oid), [(leaf.oid, leaf.file_node) for leaf in own])
+        for oid, own in leaves.items()
+    }
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
