@@ -1,8 +1,8 @@
 """PostgreSQL's binary COPY format from Arrow record batches, a column at a time.
 
-The format is that of https://www.postgresql.org/docs/current/sql-copy.html; a field is what the
-type's receive function reads: `numeric_recv` of numeric.c for a numeric. Every row is the number
-of its fields, then for each its length and its bytes, or the length -1 for a null.
+https://www.postgresql.org/docs/current/sql-copy.html defines the format. A row is the number of its
+fields and, for each field, its length and its bytes; the length -1 is a null. The bytes are those
+that the type's receive function reads: for a numeric, `numeric_recv` of numeric.c.
 """
 
 import datetime
@@ -18,7 +18,7 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
 _PART_BYTES = 1024 * 1024
-"""How much of a batch is encoded at a time: what a processor's cache holds."""
+"""The size of the part of a batch that is encoded at a time: it fits a processor's cache."""
 _NULL = b"\xff\xff\xff\xff"
 _BYTES = pa.large_binary()
 _DAYS_TO_2000 = (datetime.date(2000, 1, 1) - datetime.date(1970, 1, 1)).days
@@ -32,15 +32,15 @@ _NUMBERS: Final = {
     "double precision": (pa.float64(), ">f8"),
 }
 _NEGATIVE = 0x4000
-# A numeric's digits are base 10,000; this is how many decimals of each are not zeros at its end.
+# A numeric's digits are base 10,000: for each digit, its decimals without trailing zeros.
 _DECIMALS_OF_DIGIT = np.array([len(f"{digit:04}".rstrip("0")) for digit in range(10_000)], ">i2")
 
 _Fields = list[tuple[Any, Any]]
-"""Pieces of fixed size that follow each other in every row: type, and values or one for all."""
+"""Fields of fixed size that are adjacent in each row: the type, and the values or one constant."""
 
 
 def encode(batch: pa.RecordBatch, types: Sequence[str]) -> Iterator[memoryview]:
-    """Yields the batch's rows, some megabytes at a time.
+    """Yields the encoded rows of a batch, about a megabyte at a time.
 
     Args:
         batch: The rows.
@@ -85,7 +85,7 @@ def _rows(batch: pa.RecordBatch, types: Sequence[str]) -> memoryview:
 
 
 def _joined(fields: _Fields, rows: int) -> pa.Array:
-    """Returns each row's pieces as one value of bytes."""
+    """Returns the adjacent fields of each row as one binary value."""
     side_by_side = np.empty(rows, [(str(place), kind) for place, (kind, _) in enumerate(fields)])
     for place, (_, values) in enumerate(fields):
         side_by_side[str(place)] = values
@@ -95,7 +95,7 @@ def _joined(fields: _Fields, rows: int) -> pa.Array:
 
 
 def _values(column: pa.Array, kind: str) -> NDArray[Any]:
-    """Returns a column of a type of fixed size, in network byte order; what a null gives is void.
+    """Returns a column of fixed-size type in network byte order; a null has any value.
 
     Raises:
         pa.ArrowException: A value does not fit, or this type cannot be written.
@@ -121,7 +121,7 @@ def _numbers(column: pa.Array, arrow_type: pa.DataType) -> NDArray[Any]:
 
 
 def _times(column: pa.Array) -> pa.Array:
-    """Returns times of day, which the lake keeps as text, in microseconds since 1970 began."""
+    """Returns times of day, which are text in the lake, as microseconds of 1970-01-01."""
     if pa.types.is_time(column.type):
         return column.cast(pa.time64("us"))
     moments = pc.binary_join_element_wise("1970-01-01", column.cast(pa.string()), " ")
@@ -129,9 +129,9 @@ def _times(column: pa.Array) -> pa.Array:
 
 
 def _numerics(column: pa.Array) -> NDArray[Any]:
-    """Returns decimals without the zeros at their ends, exactly.
+    """Returns decimals without trailing zeros, exactly.
 
-    All are given as many digits as the longest: PostgreSQL takes away those that are zero.
+    Each has as many digits as the longest: PostgreSQL strips the leading and trailing zero digits.
     """
     if not pa.types.is_decimal128(column.type):
         raise pa.ArrowTypeError(f"numeric is written from decimal128, not from {column.type}")

@@ -1,4 +1,4 @@
-"""How long a load may take: the caller's time, and the limits that the server is given for it."""
+"""The time limit of a load: its caller's time, and the server's timeouts that follow from it."""
 
 import math
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import psycopg
 from pipeline.errors import WarehouseBusy
 
 _SECONDS_TO_END = 10.0
-"""What is kept of the time allowed: to roll back, and to say what happened."""
+"""The part of the time that is kept for the rollback and the error message."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a load has to have ended.
+    """The time limit of a load.
 
     Attributes:
         connection: The warehouse.
@@ -28,22 +28,22 @@ class Deadline:
 
     @property
     def seconds(self) -> float:
-        """What is left to work in."""
+        """The time that remains for statements."""
         return self.seconds_left() - _SECONDS_TO_END
 
     def limit(self) -> None:
-        """Has the server give up a statement before the caller is killed in the middle of it.
+        """Sets the server's statement_timeout and lock_timeout, so that both end before the caller.
 
-        A wait for a lock ends sooner: tried again, it may find the lock free.
+        The lock timeout is shorter, because a retry may find the lock free.
 
         Raises:
-            WarehouseBusy: There is no time left.
+            WarehouseBusy: No time remains.
         """
         seconds = self.seconds
         if seconds <= 0:
             raise WarehouseBusy(
                 "the load would not end in the time that the Load function has; nothing was "
-                "changed: raise its MemorySize, or see what keeps the warehouse busy"
+                "changed: raise its MemorySize, or find out what keeps the warehouse busy"
             )
         self.connection.execute(
             "select set_config('statement_timeout', %s, false), "

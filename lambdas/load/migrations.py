@@ -1,4 +1,4 @@
-"""Brings the warehouse's schema to the newest version: each migration once, and never changed."""
+"""Migrations of the warehouse's schema: each is applied once, and never changes afterwards."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from psycopg import sql
 from pipeline.errors import MigrationFailed
 
 _LOCK = 7_065_636_001
-"""The advisory lock that two migrating loads meet at: any number that nothing else uses."""
+"""The advisory lock of the migrations: a number that nothing else uses."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """A step of the schema: its file's name, its SQL, and the SQL's SHA-256."""
+    """A migration: its file's name, its SQL, and the SHA-256 of the SQL."""
 
     name: str
     statements: str
@@ -76,7 +76,7 @@ def _apply(connection: psycopg.Connection, step: Migration) -> None:
     except psycopg.Error as error:
         said = "; ".join(filter(None, (error.diag.message_primary, error.diag.message_detail)))
         raise MigrationFailed(
-            f"{step.name}: {said}; it was rolled back: remove what stands in its way, or fix the "
+            f"{step.name}: {said}; it was rolled back: remove the obstacle, or fix the "
             "file and redeploy"
         ) from error
     connection.execute(

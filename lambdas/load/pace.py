@@ -1,4 +1,4 @@
-"""How many rows a load takes on at a time, and by which way."""
+"""How many rows a load copies at a time, and whether it stages them first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from lambdas.load.lake import Versions
 
 @dataclass(frozen=True)
 class Pace:
-    """What a load takes on at a time.
+    """The limits of a load.
 
     Attributes:
-        rows_per_second: What a load surely brings about. One that would have to be faster is
-            resumable.
-        rows_a_step: How many rows a transaction stages, give or take a batch.
-        seconds_to_spare: A step ends early when there is less time than this.
-        rows_worth_locks: A fact's first load of fewer rows keeps nobody out of its tables, which
-            would save it two seconds.
+        rows_per_second: A speed that every load reaches. If the remaining time requires more, the
+            load is staged in steps.
+        rows_a_step: The number of rows that a transaction stages, to the next batch.
+        seconds_to_spare: A step ends early if less time than this remains.
+        rows_worth_locks: A fact's first load of fewer rows does not lock its tables: the locks
+            would save less than two seconds.
     """
 
     rows_per_second: float = 15_000.0
@@ -26,14 +26,14 @@ class Pace:
     rows_worth_locks: int = 50_000
 
     def is_a_step(self, rows: int, deadline: Deadline) -> bool:
-        """Returns whether so many rows are a step, or all that there is time for."""
+        """Returns whether a step ends after this number of rows, or for lack of time."""
         return rows >= self.rows_a_step or self.is_short(deadline)
 
     def is_short(self, deadline: Deadline) -> bool:
-        """Returns whether there is no time for another step."""
+        """Returns whether the remaining time is too short for another step."""
         return deadline.seconds < self.seconds_to_spare
 
     def suffices(self, versions: Mapping[str, Versions], deadline: Deadline) -> bool:
-        """Returns whether all rows surely fit into the time."""
+        """Returns whether every load of this many rows ends in the remaining time."""
         rows = sum(one.most_rows for one in versions.values())
         return rows <= deadline.seconds * self.rows_per_second

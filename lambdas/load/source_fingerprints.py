@@ -1,4 +1,4 @@
-"""What Ingest found the source to make of the star tables: fingerprints in the raw bucket."""
+"""The fingerprints of the source's star rows, which Ingest wrote to the raw bucket."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class SourceFingerprints:
     Attributes:
         bucket: The raw bucket.
         client: The S3 client.
-        tables: What there is of each star table.
+        tables: The fingerprints of each star table.
     """
 
     bucket: str
@@ -29,11 +29,11 @@ class SourceFingerprints:
     tables: tuple[StarFingerprints, ...]
 
     def of(self, table: str) -> StarFingerprints | None:
-        """Returns what there is of a star table."""
+        """Returns the fingerprints of a star table; None if there are none."""
         return next((one for one in self.tables if one.table == table), None)
 
     def rows(self, fingerprints: StarFingerprints) -> Iterator[pa.RecordBatch]:
-        """Yields key, fingerprint and waits_in of every row; one file is held at a time.
+        """Yields key, fingerprint and waits_in of every row, one file at a time.
 
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not answer.
