@@ -9,22 +9,22 @@ from tests import __main__ as lanes
 
 
 @pytest.mark.parametrize(
-    ("codes", "report", "result"),
+    ("codes", "is_covered", "result"),
     [
-        ({"spark": 0, "others": 0}, 0, 0),
-        ({"spark": 1, "others": 0}, 0, 1),
-        ({"spark": 0, "others": 1}, 0, 1),
-        ({"spark": 0, "others": 3}, 0, 1),
-        ({"spark": 0, "others": 0}, 2, 2),
+        ({"spark": 0, "others": 0}, True, 0),
+        ({"spark": 1, "others": 0}, True, 1),
+        ({"spark": 0, "others": 1}, True, 1),
+        ({"spark": 0, "others": 3}, True, 1),
+        ({"spark": 0, "others": 0}, False, 1),
     ],
 )
 def test_the_suite_fails_where_a_lane_or_the_coverage_fails(
-    monkeypatch: pytest.MonkeyPatch, codes: dict[str, int], report: int, result: int
+    monkeypatch: pytest.MonkeyPatch, codes: dict[str, int], is_covered: bool, result: int
 ) -> None:
     monkeypatch.setattr(
         lanes, "_start", lambda lane, *_, **__: SimpleNamespace(wait=lambda: codes[lane])
     )
-    monkeypatch.setattr(lanes, "_report", lambda: report)
+    monkeypatch.setattr(lanes, "_is_covered", lambda: is_covered)
     monkeypatch.setattr("local.spark_jars.fetch", lambda _folder: None)
 
     assert lanes.main([]) == result
