@@ -171,7 +171,7 @@ def _is_missing(
 ) -> sql.Composed:
     is_missing = "{value} is not null and not exists (select from {other} as known where {is_key})"
     if gone is not None:
-        is_missing = f"({is_missing} or exists (select from {{gone}} as known where {{is_key}}))"
+        is_missing = f"({is_missing} or exists (select from {{gone}} as known where {{is_key}}))"  # nosec B608
     key = sql.SQL("known.{} = {}").format(sql.Identifier(reference.key), value)
     return sql.SQL(f"({is_missing})").format(
         value=value, other=sql.Identifier(reference.table), is_key=key, gone=gone
