@@ -12,6 +12,7 @@ from pipeline.errors import InvalidSettings
 
 PORTS = range(1, 65536)
 _READERS = range(1, 9)
+_BYTES = range(2**63)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """The values of libpq's sslmode, from the weakest to the strongest."""
 
@@ -51,6 +52,11 @@ class Environment:
                 name, value, f"is no whole number from {allowed.start} to {allowed.stop - 1}"
             )
         return int(value)
+
+    def names(self, name: str, default: str) -> tuple[str, ...]:
+        """Returns a variable that is a list of names, separated by commas."""
+        parts = (part.strip() for part in self.text(name, default).split(","))
+        return tuple(part for part in parts if part)
 
 
 def _malformed(name: str, value: str, reason: str) -> InvalidSettings:
@@ -107,12 +113,28 @@ class _Settings:
 
 @dataclass(frozen=True)
 class IngestSettings(_Settings):
-    """Settings of Ingest: the source, the raw bucket, how many connections read at once."""
+    """Settings of Ingest.
+
+    Attributes:
+        source: The source.
+        raw_bucket: The raw bucket.
+        readers: How many connections read at once.
+        metrics_namespace: The namespace of the metrics.
+        schemas: The schemas that are captured.
+        tables_left_out: Patterns of tables that are not captured.
+        columns_left_out: Patterns of columns that are not captured.
+        reread_limit_bytes: Size of a source from which a clean restart of its server does not
+            cause whole captures.
+    """
 
     source: DatabaseSettings
     raw_bucket: str
     readers: int
     metrics_namespace: str
+    schemas: tuple[str, ...]
+    tables_left_out: tuple[str, ...]
+    columns_left_out: tuple[str, ...]
+    reread_limit_bytes: int
 
     @classmethod
     def _of(cls, environment: Environment) -> Self:
@@ -121,6 +143,10 @@ class IngestSettings(_Settings):
             raw_bucket=environment.text("RAW_BUCKET"),
             readers=environment.number("READERS", _READERS, 2),
             metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
+            schemas=environment.names("SOURCE_SCHEMAS", "public"),
+            tables_left_out=environment.names("SOURCE_TABLES_LEFT_OUT", "_prisma_migrations"),
+            columns_left_out=environment.names("SOURCE_COLUMNS_LEFT_OUT", ""),
+            reread_limit_bytes=environment.number("REREAD_LIMIT_BYTES", _BYTES, 10 * 1024**3),
         )
 
 

@@ -16,19 +16,17 @@ from lambdas.ingest.definitions import read_definitions
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.leaves import Leaf, measured, read_leaves
 from lambdas.ingest.raw_types import raw_type
+from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin, refuse_hidden_rows
 from pipeline.manifest import Column, Epoch, Statistics
 
-SCHEMA = "public"
-"""The schema of the source's tables."""
-NEVER_INGESTED = ("_prisma_migrations",)
-"""Tables that the source's own tools keep."""
 _NO_STATISTICS = Statistics(0, 0, 0, 0, None)
 
 _TABLES: LiteralString = """
 select
     class.oid::bigint as oid,
-    class.relname as name,
+    namespace.nspname as schema,
+    class.relname as relation,
     coalesce(keys.columns, '{}') as primary_key
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
@@ -43,11 +41,21 @@ left join lateral (
         -- The columns of an INCLUDE clause follow the key's.
         and key.position <= index.indnkeyatts
 ) as keys on true
-where namespace.nspname = %s
+where namespace.nspname = any (%s)
     and class.relkind in ('r', 'p')
     and not class.relispartition
-    and class.relname <> all (%s)
-order by class.relname
+order by class.relname, namespace.nspname
+"""
+
+_NAMES: LiteralString = """
+select namespace.nspname, class.relname, coalesce(attribute.attname, '')
+from pg_class as class
+join pg_namespace as namespace on namespace.oid = class.relnamespace
+left join pg_attribute as attribute
+    on attribute.attrelid = class.oid and attribute.attnum > 0 and not attribute.attisdropped
+where namespace.nspname = any (%s)
+    and class.relkind in ('r', 'p')
+    and not class.relispartition
 """
 
 _COLUMNS: LiteralString = """
@@ -118,7 +126,9 @@ class SourceTable:
 
     Attributes:
         oid: The table's object identifier.
-        name: The table's name in the schema `public`.
+        name: The table's name in the pipeline: with its schema, unless that is the first one.
+        schema: The table's schema.
+        relation: The table's name in its schema.
         primary_key: The primary key's columns in the key's order; empty for a table without one.
         columns: The columns in the table's order.
         leaves: The relations that hold its rows.
@@ -127,6 +137,8 @@ class SourceTable:
 
     oid: int
     name: str
+    schema: str
+    relation: str
     primary_key: tuple[str, ...]
     columns: tuple[Column, ...]
     leaves: tuple[Leaf, ...] = ()
@@ -135,7 +147,7 @@ class SourceTable:
     @property
     def identifier(self) -> sql.Identifier:
         """The table's name with its schema, for a statement."""
-        return sql.Identifier(SCHEMA, self.name)
+        return sql.Identifier(self.schema, self.relation)
 
     @property
     def bytes(self) -> int:
@@ -185,23 +197,29 @@ class Source:
         tables: The tables, by name.
         statistics: The tables' counters by oid, read before the snapshot. Those of a table with
             several leaves are the leaves' sums. None on a standby, and for foreign leaves.
+        warnings: Patterns of the scope that match nothing.
     """
 
     snapshot: SourceSnapshot
     tables: tuple[SourceTable, ...]
     statistics: dict[int, Statistics]
+    warnings: tuple[str, ...] = ()
 
     def statistics_of(self, table: SourceTable) -> Statistics:
         """Returns a table's counters; zeros if the server has none."""
         return self.statistics.get(table.oid, _NO_STATISTICS)
 
 
-def read_source(connection: psycopg.Connection, failures: Failures) -> Source:
+def read_source(connection: psycopg.Connection, scope: Scope, failures: Failures) -> Source:
     """Begins the run's read-only transaction on a connection and describes what it shows.
 
     Args:
         connection: A connection without a transaction.
+        scope: What is captured of the source.
         failures: Takes the tables that cannot be described.
+
+    Raises:
+        InvalidSettings: The scope does not fit the source.
     """
     connection.autocommit = True
     begin(connection)
@@ -209,8 +227,9 @@ def read_source(connection: psycopg.Connection, failures: Failures) -> Source:
     statistics = read_statistics(connection)
     connection.execute("commit")
     begin(connection)
-    snapshot, tables = read_snapshot(connection), read_tables(connection, failures)
-    return Source(snapshot, tables, dict(_statistics_of_tables(tables, statistics)))
+    snapshot, tables = read_snapshot(connection), read_tables(connection, scope, failures)
+    warnings = tuple(_unused_patterns(connection, scope))
+    return Source(snapshot, tables, dict(_statistics_of_tables(tables, statistics)), warnings)
 
 
 def read_statistics(connection: psycopg.Connection) -> dict[int, Statistics]:
@@ -244,31 +263,53 @@ def export_snapshot(connection: psycopg.Connection) -> str:
 
 
 def read_tables(
-    connection: psycopg.Connection, failures: Failures | None = None
+    connection: psycopg.Connection,
+    scope: Scope = DEFAULT_SCOPE,
+    failures: Failures | None = None,
 ) -> tuple[SourceTable, ...]:
-    """Returns the tables of the schema `public`, by name.
+    """Returns the tables of the source, by name.
 
     Args:
         connection: A connection with a transaction.
+        scope: What is captured of the source.
         failures: Takes the tables that cannot be described.
+
+    Raises:
+        InvalidSettings: The scope does not fit the source.
     """
     failures = failures or Failures()
-    rows = connection.execute(_TABLES, [SCHEMA, list(NEVER_INGESTED)]).fetchall()
-    names = {oid: name for oid, name, _ in rows}
+    scope.refuse_unknown(_schemas(connection))
+    rows = connection.execute(_TABLES, [list(scope.schemas)]).fetchall()
+    rows = [row for row in rows if not scope.leaves_out_table(row[1], row[2])]
+    relations = {oid: (schema, relation) for oid, schema, relation, _ in rows}
+    named = scope.names_of(relations.values())
+    names = {oid: named[one] for oid, one in relations.items()}
     columns: dict[int, list[Column]] = {oid: [] for oid in names}
     for oid, name, source_type in connection.execute(_COLUMNS, [list(names)]):
-        columns[oid].append(Column(name, source_type, raw_type(source_type).name))
+        if not scope.leaves_out_column(*relations[oid], name):
+            columns[oid].append(Column(name, source_type, raw_type(source_type).name))
     leaves = read_leaves(connection, names)
     definitions = read_definitions(connection, leaves)
     sized = measured(connection, leaves, names, failures)
     tables: list[SourceTable] = []
-    for oid, name, key in rows:
+    for oid, schema, relation, key in rows:
+        name = names[oid]
         if not columns[oid]:
             failures.add(name, TableFailure("it has no columns; add one, or leave the table out"))
         elif oid in sized:
-            own = tuple(columns[oid])
-            tables.append(SourceTable(oid, name, tuple(key), own, sized[oid], definitions[oid]))
-    return tuple(tables)
+            own = (tuple(key), tuple(columns[oid]), sized[oid], definitions[oid])
+            tables.append(SourceTable(oid, name, schema, relation, *own))
+    return tuple(sorted(tables, key=lambda table: table.name))
+
+
+def _unused_patterns(connection: psycopg.Connection, scope: Scope) -> Iterator[str]:
+    """Yields a warning for each pattern that matches nothing: it may be misspelt."""
+    columns = connection.execute(_NAMES, [list(scope.schemas)]).fetchall()
+    yield from scope.unused(columns)
+
+
+def _schemas(connection: psycopg.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("select nspname from pg_namespace")}
 
 
 def _statistics_of_tables(

@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.ingest.ingest import IngestResult, ingest
+from lambdas.ingest.scope import Scope
 from lambdas.ingest.tables_not_taken import failure, put_metric
 from pipeline.answers import IngestAnswer, Names
 from pipeline.database import Database, Role, translated_errors
@@ -48,6 +49,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             joined=joined_sources(stars),
             stars=stars,
             readers=settings.readers,
+            scope=Scope.of(settings.schemas, settings.tables_left_out, settings.columns_left_out),
+            reread_limit_bytes=settings.reread_limit_bytes,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     if not result.complete:

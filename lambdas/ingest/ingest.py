@@ -15,10 +15,12 @@ from lambdas.ingest.drift import drift
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.leaves import read_leaves
+from lambdas.ingest.natural_keys import natural_key
 from lambdas.ingest.planning import Planner
 from lambdas.ingest.progress import Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan
+from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin
 from lambdas.ingest.taking import Taking
 from pipeline.fingerprints import StarFingerprints
@@ -94,6 +96,7 @@ def ingest(
     joined: frozenset[str],
     readers: int,
     stars: tuple[StarTable, ...] = (),
+    scope: Scope = DEFAULT_SCOPE,
     reread_limit_bytes: int = REREAD_LIMIT_BYTES,
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> IngestResult:
@@ -107,23 +110,28 @@ def ingest(
         joined: The tables that the star schema joins: captured whole whenever they change.
         readers: Number of connections that read at the same time.
         stars: The star tables, for the source's fingerprints.
+        scope: What is captured of the source.
         reread_limit_bytes: Size of a source from which a clean restart of its server does not
             cause whole captures.
         seconds_left: Returns how long the caller may still run.
 
     Raises:
+        InvalidSettings: The scope does not fit the source or the star tables.
         InvalidInput: `full_refresh` names a table that the source does not have.
         SourceBusy: A table cannot be read now, and this is not the last attempt.
         RunConflict: Another ingest committed first; nothing of this run is visible.
         PipelineError: The source or Amazon S3 failed; nothing of this run is visible.
     """
     began = time.monotonic()
+    scope.refuse_needed(stars)
     store = ManifestStore(bucket, client)
     progress = Progress(bucket, client, request.run_id)
     previous = store.newest(request.loaded_through)
     failures = Failures(is_last_attempt=request.is_last_attempt)
     with connect() as connection:
-        source = read_source(connection, failures)
+        source = read_source(connection, scope, failures)
+        for table in source.tables:
+            scope.refuse_key(table.schema, table.relation, natural_key(table))
         planner = Planner(
             connection,
             source,
@@ -182,7 +190,13 @@ def ingest(
         fingerprints=fingerprints,
         warnings=(
             *plan.warnings,
-            *drift(previous, (one.table for one in plan.tables), failures.reasons.keys()),
+            *drift(
+                previous,
+                (one.table for one in plan.tables),
+                failures.reasons.keys(),
+                scope,
+                bucket,
+            ),
             *not_held_warnings(captures, bucket),
         ),
     )

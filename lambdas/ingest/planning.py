@@ -86,6 +86,7 @@ class Planner:
             snapshot=self._source.snapshot,
             tables=tables,
             warnings=(
+                *self._source.warnings,
                 *(one.decision.warning for one in tables if one.decision.warning),
                 *((_RESTARTED,) if self._restarted else ()),
                 *long_transaction_warnings(self._connection, self._source.snapshot, self._previous),

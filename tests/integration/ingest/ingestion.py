@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
 from lambdas.ingest.ingest import Connect, IngestResult, ingest
+from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from pipeline.manifest import Capture, Manifest, ManifestStore
 from pipeline.requests import IngestRequest
 from star_schema.tables import StarTable
@@ -60,6 +61,7 @@ class Ingestion:
         run_id: str = "a-run",
         is_last_attempt: bool = True,
         reread_limit_bytes: int = REREAD_LIMIT_BYTES,
+        scope: Scope = DEFAULT_SCOPE,
         seconds_left: Callable[[], float] = lambda: 1000.0,
     ) -> IngestResult:
         """Ingests once."""
@@ -72,6 +74,7 @@ class Ingestion:
             stars=self.stars,
             readers=readers,
             reread_limit_bytes=reread_limit_bytes,
+            scope=scope,
             seconds_left=seconds_left,
         )
 

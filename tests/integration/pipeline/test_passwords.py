@@ -54,6 +54,8 @@ PASSWORDS = [
 WHO_I_AM = SourceTable(
     oid=0,
     name="who_i_am",
+    schema="public",
+    relation="who_i_am",
     primary_key=(),
     columns=(Column("name", "text", "string"),),
 )

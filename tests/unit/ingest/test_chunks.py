@@ -25,7 +25,7 @@ def leaf(oid: int, pages: int, *, out_of_line: int = 0, is_foreign: bool = False
 
 
 def table_of(*leaves: Leaf) -> SourceTable:
-    return SourceTable(1, "orders", ("id",), (), leaves)
+    return SourceTable(1, "orders", "public", "orders", ("id",), (), leaves)
 
 
 def table(pages: int, *, out_of_line: int = 0) -> SourceTable:

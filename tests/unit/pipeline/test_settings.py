@@ -32,7 +32,17 @@ def test_what_is_not_set_has_a_default() -> None:
         raw_bucket="raw",
         readers=2,
         metrics_namespace="ToteSys/a",
+        schemas=("public",),
+        tables_left_out=("_prisma_migrations",),
+        columns_left_out=(),
+        reread_limit_bytes=10 * 1024**3,
     )
+
+
+def test_a_list_of_names_is_separated_by_commas() -> None:
+    settings = IngestSettings.read({**INGEST, "SOURCE_SCHEMAS": "public, hr,,two words "})
+
+    assert settings.schemas == ("public", "hr", "two words")
 
 
 def test_each_database_has_an_address_of_its_own() -> None:
@@ -70,6 +80,7 @@ def test_a_missing_or_empty_setting_is_refused_by_name(variables: dict[str, str]
         ("READERS", "-1"),
         ("READERS", "0"),
         ("READERS", "9"),
+        ("REREAD_LIMIT_BYTES", "10 GB"),
         ("SOURCE_PORT", "0"),
         ("SOURCE_PORT", "65536"),
         ("SOURCE_PORT", "5432 "),
