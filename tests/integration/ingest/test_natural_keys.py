@@ -1,10 +1,13 @@
 """Deletions are told by the declared natural key, whatever primary key the source has."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
 
 from lambdas.ingest import natural_keys
 from pipeline.manifest import Capture
@@ -164,3 +167,95 @@ def test_a_key_that_a_declaration_changed_takes_the_table_whole(
 
     assert captures(payments.run()) == {"payment": (Capture.WHOLE, 3)}
     assert payments.manifest().tables["payment"].natural_key == ("company_ac_number",)
+
+
+KEYS: tuple[LiteralString, ...] = (
+    "primary key (payment_id)",
+    "primary key (company_ac_number, payment_id)",
+    "primary key (payment_id, company_ac_number)",
+    "primary key (payment_id) include (company_ac_number)",
+    "unique (payment_id)",
+    "check (payment_id > 0)",
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["write", "delete", "move"]), st.integers(1, 5)),
+        st.tuples(st.just("key"), st.integers(0, len(KEYS) - 1)),
+        st.tuples(st.just("run"), st.just(0)),
+    ),
+    max_size=15,
+)
+
+
+class Payments:
+    """A table whose rows and keys change, and what its captures show of it."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self.ingestion = ingestion
+        self.held: dict[int, int] = {}
+        self.versions = 0
+        ingestion.execute("drop table if exists payment", PAYMENTS)
+        ingestion.execute("alter table payment rename constraint payment_pkey to key")
+
+    def step(self, action: str, number: int) -> None:
+        """Does one thing."""
+        self.versions += 1
+        with self.ingestion.connect() as connection:
+            if action == "write":
+                connection.execute("delete from payment where payment_id = %s", [number])
+                connection.execute(
+                    "insert into payment values (%s, %s, true)", [number, self.versions]
+                )
+            elif action == "delete":
+                connection.execute("delete from payment where payment_id = %s", [number])
+            elif action == "move":
+                connection.execute(
+                    "update payment set payment_id = %s where payment_id = %s",
+                    [self.versions + 10, number],
+                )
+            elif action == "key":
+                connection.execute("alter table payment drop constraint key")
+                connection.execute(
+                    sql.SQL("alter table payment add constraint key {}").format(
+                        sql.SQL(KEYS[number])
+                    )
+                )
+        if action == "run":
+            self.run()
+
+    def run(self) -> None:
+        """Ingests, and applies what was captured as a reader of the raw zone does."""
+        if not self.ingestion.run().committed:
+            return
+        capture = self.ingestion.manifest().tables["payment"]
+        rows = self.ingestion.files(capture.files)
+        self.held |= {row["payment_id"]: row["company_ac_number"] for row in rows}
+        if capture.keys_swept:
+            kept = rows if capture.capture is Capture.WHOLE else self.swept()
+            keys = {row["payment_id"] for row in kept}
+            self.held = {key: row for key, row in self.held.items() if key in keys}
+
+    def swept(self) -> list[dict[str, Any]]:
+        """Returns the keys that the newest run swept."""
+        return self.ingestion.swept("payment")
+
+    def source(self) -> dict[int, int]:
+        """Returns what the source shows."""
+        query = "select payment_id, company_ac_number from payment"
+        with self.ingestion.connect() as connection:
+            return dict(connection.execute(query).fetchall())
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+def test_after_any_history_of_rows_and_keys_the_captures_show_the_source(
+    ingestion: Ingestion, steps: list[tuple[str, int]]
+) -> None:
+    payments = Payments(ingestion)
+    payments.run()
+    for step in [*steps, ("run", 0)]:
+        payments.step(*step)
+        if step[0] == "run":
+            assert payments.held == payments.source()
