@@ -35,7 +35,12 @@ LOCAL_TRACES = re.compile(
 )
 
 
-SAMPLES = {"SOURCE_PORT": "5432", "WAREHOUSE_PORT": "5432", "READERS": "2"}
+SAMPLES = {
+    "SOURCE_PORT": "5432",
+    "WAREHOUSE_PORT": "5432",
+    "READERS": "2",
+    "REREAD_LIMIT_BYTES": "0",
+}
 """Values of the variables that are no text of any kind."""
 
 
