@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.sql import Composable
 
 from lambdas.ingest.scope import Scope
 from local.source.generate import create_and_fill
@@ -81,8 +82,7 @@ def test_what_is_left_out_is_in_no_object_and_in_no_statement(people: Ingestion)
 
     class Connection(psycopg.Connection[Any]):
         def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-            text = query if isinstance(query, str) else query.as_string(self)
-            asked.append(text)
+            asked.append(query.as_string(self) if isinstance(query, Composable) else str(query))
             return super().execute(query, *args, **kwargs)
 
     people.execute("set log_statement = 'none'")
