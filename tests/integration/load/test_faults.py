@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import psycopg
@@ -20,6 +20,7 @@ from lambdas.load.pace import Pace
 from local.postgres import PostgresServer
 from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused, WarehouseUnavailable
+from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.fixtures.postgres import running_server
@@ -27,6 +28,10 @@ from tests.fixtures.proxy import Direction, Proxy
 from tests.integration.load.conftest import AT_ONCE, IN_STEPS, unchanged
 from tests.integration.load.disturbed_lake import DisturbedLake
 from tests.integration.load.invocation import Context, put_secret, secret_text
+from tests.integration.load.runs import SOURCES, commit_run
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _SPREAD = 14
 _LAST_BYTES = (40, 20, 12, 6, 2, 1)
@@ -243,7 +248,11 @@ class Rotated:
 
 @pytest.fixture
 def rotated(
-    two_runs: StarLake, own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    two_runs: StarLake,
+    own_server: PostgresServer,
+    raw_bucket: str,
+    s3: "S3Client",
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Rotated:
     """The function, deployed for a loader with the rights of docs/operations.md."""
     dsn = own_server.create_database("warehouse")
@@ -254,6 +263,9 @@ def rotated(
     arn = put_secret(make_conninfo(dsn, user="rotated_loader", password="first"))
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", arn)
     monkeypatch.setenv("GLUE_DATABASE", two_runs.lake.database)
+    monkeypatch.setenv("RAW_BUCKET", raw_bucket)
+    for sequence in (1, 2):
+        commit_run(ManifestStore(raw_bucket, s3), sequence, dict.fromkeys(SOURCES, sequence))
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/test")
     return Rotated(dsn, arn)
