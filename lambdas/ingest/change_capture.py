@@ -138,7 +138,6 @@ class ChangeDetector:
         self._snapshot = source.snapshot
         self._previous = previous
         self._trust_counters = trust_counters
-        self._nothing_committed = previous is not None and self._nothing_committed_since(previous)
         self.scanned_bytes = 0
 
     def decide(
@@ -157,7 +156,7 @@ class ChangeDetector:
         last = self._previous.tables.get(table.name) if self._previous else None
         if last is None or refresh or not self._continues(table, natural_key, last):
             return self._whole(table, natural_key)
-        if self._nothing_committed:
+        if self._nothing_committed_since(last):
             return _UNCHANGED
         if self._definitions(table, last.horizon) - set(last.captured_transactions):
             return self._whole(table, natural_key)
@@ -180,12 +179,13 @@ class ChangeDetector:
             and not counters_fell(last.statistics, self._source.statistics.get(table.oid))
         )
 
-    def _nothing_committed_since(self, previous: Manifest) -> bool:
-        """Whether no transaction of the server was in progress at the last run, or began since."""
-        horizons = {table.horizon for table in previous.tables.values()}
-        return self._snapshot.next_transaction == previous.next_transaction and horizons == {
-            previous.next_transaction
-        }
+    def _nothing_committed_since(self, last: TableCapture) -> bool:
+        """Whether no transaction of the server was in progress at a capture, or began since."""
+        previous = self._previous
+        return (
+            previous is not None
+            and last.horizon == previous.next_transaction == self._snapshot.next_transaction
+        )
 
     def _whole(self, table: SourceTable, natural_key: tuple[str, ...]) -> Decision:
         if table.bytes > LARGE_TABLE_BYTES:

@@ -11,7 +11,7 @@ from lambdas.ingest import change_capture
 from local.postgres import PostgresServer
 from pipeline.manifest import Capture, Manifest, key_of
 from tests.fixtures.postgres import running_server
-from tests.integration.ingest.ingestion import Ingestion, captures
+from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,7 +33,7 @@ def other_server() -> Iterator[PostgresServer]:
 def standby(raw_bucket: str, s3: "S3Client", other_server: PostgresServer) -> Iterator[Ingestion]:
     """A source that was a primary at the first run and is a standby since."""
     primary = Ingestion(other_server.create_database("primary"), raw_bucket, s3)
-    primary.execute(*SOURCE)
+    primary.execute(*SOURCE, "create unlogged table draft (id integer primary key)")
     primary.run()
     primary.execute("insert into design values (3)")
     other_server.stop()
@@ -44,6 +44,7 @@ def standby(raw_bucket: str, s3: "S3Client", other_server: PostgresServer) -> It
     other_server.stop()
     signal.unlink()
     other_server.start()
+    other_server.drop_database("primary")
 
 
 def test_every_table_is_taken_whole_from_another_server(
@@ -100,5 +101,14 @@ def test_a_standby_is_read_and_its_counters_are_not_believed(
 
     standby.run()
 
-    assert captures(standby.run()) == {"design": (Capture.NONE, 0)}
+    assert captures(standby.run())["design"] == (Capture.NONE, 0)
     assert len(standby.swept("design")) == 3
+
+
+def test_a_table_that_a_standby_cannot_read_costs_no_other(standby: Ingestion) -> None:
+    result = standby.run()
+
+    assert list(not_taken(result)) == ["draft"]
+    assert "0A000: cannot access temporary or unlogged relations" in not_taken(result)["draft"]
+    assert "read it from the primary server" in not_taken(result)["draft"]
+    assert {"design_id": 3} in standby.taken("design")
