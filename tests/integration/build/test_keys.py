@@ -89,9 +89,15 @@ def test_any_changes_of_the_key_leave_the_history_right(
         ("update payment set payment_id = null where payment_id = 3", "payment_id is given"),
     ],
 )
-def test_keys_that_are_doubled_or_missing_stop_their_table_with_words(
-    business: Business, star: Star, statement: LiteralString, rule: str
+def test_keys_that_are_doubled_or_missing_in_the_raw_zone_stop_their_table_with_words(
+    business: Business,
+    star: Star,
+    statement: LiteralString,
+    rule: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Ingest does not take such a table. A run of several snapshots can have two rows of a key.
+    monkeypatch.setattr("lambdas.ingest.planning.refuse_ambiguous_key", lambda *_: None)
     business.execute("alter table payment drop constraint payment_pkey")
     business.execute("alter table payment alter column payment_id drop identity")
     business.execute("alter table payment alter column payment_id drop not null")

@@ -153,7 +153,7 @@ def test_sessions_at_the_source_are_named_cannot_write_and_do_not_wait_for_long(
 ) -> None:
     found: dict[str, str] = {}
 
-    def look(connection: psycopg.Connection, _: object) -> Source:
+    def look(connection: psycopg.Connection, *_: object) -> Source:
         begin(connection)
         for name in (
             "application_name",
