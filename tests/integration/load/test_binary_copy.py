@@ -184,5 +184,5 @@ def test_a_value_that_its_column_cannot_hold_is_refused_by_the_columns_name(
 ) -> None:
     batch = pa.record_batch([values], names=["reading"])
 
-    with pytest.raises(StarSchemaMismatch, match=r"copied has values in the lake .*: reading: "):
+    with pytest.raises(StarSchemaMismatch, match=r"copied has a value in the lake .*: reading: "):
         copied(empty_warehouse, [batch], [kind])
