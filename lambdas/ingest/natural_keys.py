@@ -10,38 +10,47 @@ from lambdas.ingest.failures import TableFailure
 from star_schema.sources import source_declaration
 
 # A child of a table (INHERITS) is not covered by the table's indexes. A NOT NULL constraint that
-# is NOT VALID sets attnotnull (PostgreSQL documentation, "ALTER TABLE").
+# is NOT VALID sets attnotnull (PostgreSQL documentation, "ALTER TABLE"). A deferrable constraint is
+# checked by a trigger, which session_replication_role switches off. A primary key that was added to
+# a partitioned table ONLY is not valid before each partition has one.
 _IS_GUARANTEED: LiteralString = """
 select exists (
     select
     from pg_index as index
     join pg_class as class on class.oid = index.indrelid
-    join pg_attribute as attribute
-        on attribute.attrelid = index.indrelid and attribute.attnum = index.indkey[0]
     where index.indrelid = %(oid)s
-        and attribute.attname = %(column)s
-        and attribute.attnotnull
         and index.indisunique
         and index.indisvalid
-        and index.indnkeyatts = 1
+        and index.indimmediate
         and index.indpred is null
         and index.indexprs is null
         and not (class.relkind = 'r' and class.relhassubclass)
         and not exists (
             select
-            from pg_constraint as rule
-            where rule.conrelid = index.indrelid
-                and rule.conkey = array[attribute.attnum]
-                and rule.contype = 'n'
-                and not rule.convalidated
+            from unnest(index.indkey) with ordinality as key (attnum, position)
+            join pg_attribute as attribute
+                on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
+            where key.position <= index.indnkeyatts
+                and not (
+                    attribute.attname = any (%(columns)s)
+                    and attribute.attnotnull
+                    and not exists (
+                        select
+                        from pg_constraint as rule
+                        where rule.conrelid = index.indrelid
+                            and rule.conkey = array[attribute.attnum]
+                            and rule.contype = 'n'
+                            and not rule.convalidated
+                    )
+                )
         )
 )
 """
 _AMBIGUOUS: LiteralString = """
-select {column}::text, count(*)
+select case when num_nulls({columns}) = 0 then concat_ws(', ', {columns}) end, count(*)
 from {table}
-group by {column}
-having count(*) > 1 or {column} is null
+group by {columns}
+having count(*) > 1 or num_nulls({columns}) > 0
 order by count(*) desc
 limit 1
 """
@@ -65,26 +74,30 @@ def declared_key(table: SourceTable) -> str | None:
 
 
 def refuse_ambiguous_key(connection: psycopg.Connection, table: SourceTable) -> None:
-    """Fails if the declared natural key of a table does not identify its rows.
+    """Fails if the natural key of a table does not identify its rows.
 
     The rows are only searched if no constraint of the source guarantees that it does.
 
     Raises:
         TableFailure: Several rows have the same key, or a row has none.
     """
-    column = declared_key(table)
-    if column is None:
+    names = natural_key(table)
+    parameters = {"oid": table.oid, "columns": list(names)}
+    if not names or connection.execute(_IS_GUARANTEED, parameters).fetchone() == (True,):
         return
-    parameters = {"oid": table.oid, "column": column}
-    if connection.execute(_IS_GUARANTEED, parameters).fetchone() == (True,):
-        return
-    query = sql.SQL(_AMBIGUOUS).format(column=sql.Identifier(column), table=table.identifier)
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    query = sql.SQL(_AMBIGUOUS).format(columns=columns, table=table.identifier)
     found = connection.execute(query).fetchone()
     if found:
         key, rows = found
         value = "null" if key is None else f"{key!r}"
         raise TableFailure(
-            f"it has {rows} rows with {column} {value}, and its natural key must be unique and not "
-            "null; correct these rows, or declare another natural_key in "
-            f"star_schema/definitions/sources/{table.name}.toml"
+            f"it has {rows} rows with {', '.join(names)} {value}, and its natural key must be "
+            f"unique and not null; correct these rows, or {_remedy(table)}"
         )
+
+
+def _remedy(table: SourceTable) -> str:
+    if declared_key(table):
+        return f"declare another natural_key in star_schema/definitions/sources/{table.name}.toml"
+    return "drop its primary key, or leave the table out"

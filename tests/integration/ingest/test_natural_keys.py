@@ -12,7 +12,7 @@ from psycopg import sql
 from lambdas.ingest import natural_keys
 from pipeline.manifest import Capture
 from star_schema.sources import declared_source
-from tests.integration.ingest.ingestion import Ingestion, captures
+from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
 
 PAYMENTS = """create table payment (
     payment_id integer primary key,
@@ -93,7 +93,6 @@ def test_a_natural_key_that_does_not_identify_the_rows_stops_the_table(
     "constraint",
     [
         "add unique (payment_id)",
-        "add unique (payment_id) deferrable initially deferred",
         "add primary key (payment_id)",
     ],
 )
@@ -114,6 +113,51 @@ def test_a_key_that_a_constraint_guarantees_is_not_searched(
 
     assert statements
     assert not [statement for statement in statements if "having count(*)" in statement]
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (
+            (
+                "create table note (id integer primary key, text text)",
+                "create table late_note () inherits (note)",
+                "insert into note values (1, 'a')",
+                "insert into late_note values (1, 'b'), (2, 'c')",
+            ),
+            "2 rows with id '1'",
+        ),
+        (
+            (
+                "create table note (id integer not null, text text not null) "
+                "partition by list (text)",
+                "create table note_a partition of note for values in ('a')",
+                "alter table only note add primary key (id, text)",
+                "insert into note values (1, 'a'), (1, 'a'), (2, 'a')",
+            ),
+            "2 rows with id, text '1, a'",
+        ),
+        (
+            (
+                "create table note (id integer primary key deferrable, text text)",
+                "insert into note values (1, 'a')",
+                "begin; set local session_replication_role = replica; "
+                "insert into note values (1, 'b'); commit",
+            ),
+            "2 rows with id '1'",
+        ),
+    ],
+    ids=["a child's row", "a key of no partition", "a check that is switched off"],
+)
+def test_a_primary_key_that_does_not_identify_the_rows_stops_the_table(
+    ingestion: Ingestion, statements: tuple[Any, ...], found: str
+) -> None:
+    ingestion.execute("create table other (id integer)", *statements)
+
+    result = ingestion.run()
+
+    assert found in not_taken(result)["note"]
+    assert "other" in ingestion.manifest().tables
 
 
 def test_included_columns_are_no_key_columns(ingestion: Ingestion) -> None:
