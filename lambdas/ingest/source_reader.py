@@ -164,7 +164,7 @@ class SourceReader:
                 is_repeated=True,
             )
             if unreadable:
-                yield self._set_aside(unreadable, selection, path, quarantine)
+                yield from self._set_aside(unreadable, selection, path, quarantine)
         else:
             yield taken
 
@@ -232,6 +232,25 @@ class SourceReader:
         selection: Selection,
         path: Path,
         quarantine: Path,
+    ) -> Iterator[Taken]:
+        """Writes the values of rows that the source cannot send, in parts if necessary."""
+        try:
+            taken = self._written_aside(unreadable, selection, path, quarantine)
+        except OutOfMemory:
+            middle = len(unreadable) // 2
+            if not middle:
+                self._allow_all_memory()
+            for part in filter(None, (unreadable[:middle], unreadable[middle:])):
+                yield from self._set_aside(part, selection, path, quarantine)
+        else:
+            yield taken
+
+    def _written_aside(
+        self,
+        unreadable: tuple[UnreadableRow, ...],
+        selection: Selection,
+        path: Path,
+        quarantine: Path,
     ) -> Taken:
         """Writes the values of rows that the source cannot send, and a file without rows."""
         nothing = Selection(selection.table, selection.columns, sql.SQL("false"))
@@ -240,10 +259,11 @@ class SourceReader:
             "create or replace temp table unreadable (source_table varchar, primary_key varchar, "
             "column_name varchar, value varchar, reason varchar, source_row varchar)"
         )
-        self._duckdb.executemany(
-            "insert into unreadable values (?, ?, ?, ?, ?, ?)",
-            [line for row in unreadable for line in _lines(selection.table, row)],
-        )
+        lines = [line for row in unreadable for line in _lines(selection.table, row)]
+        try:
+            self._duckdb.executemany("insert into unreadable values (?, ?, ?, ?, ?, ?)", lines)
+        except duckdb.OutOfMemoryException as error:
+            raise OutOfMemory from error
         values = self._copy("from unreadable", quarantine)
         return Taken(not_held=values, unreadable=len(unreadable))
 

@@ -259,6 +259,26 @@ def test_a_table_with_more_such_rows_than_can_be_set_aside_is_not_taken(
     assert "22012: division by zero" in not_taken(result)["shares"]
 
 
+def test_large_rows_that_cannot_be_read_wait_in_several_files(ingestion: Ingestion) -> None:
+    ingestion.execute(
+        *SOUND,
+        "create table shares (id integer primary key, note text, "
+        "share integer generated always as (100 / (id % 2)) virtual)",
+        "insert into shares select n, repeat('x', 2000000) from generate_series(1, 240) as n",
+    )
+
+    result = ingestion.run()
+
+    capture = ingestion.manifest().tables["shares"]
+    keys = {
+        json.loads(row["primary_key"])["id"] for row in ingestion.files(capture.quarantine_files)
+    }
+    assert not_taken(result) == {}
+    assert (capture.rows, capture.not_held) == (120, 120)
+    assert keys == {str(n) for n in range(2, 241, 2)}
+    assert len(capture.quarantine_files) > 1
+
+
 @pytest.fixture
 def ascii_source(ingestion: Ingestion, postgres_server: PostgresServer) -> Iterator[Ingestion]:
     """A source whose database has no encoding."""
