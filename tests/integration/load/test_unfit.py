@@ -59,6 +59,22 @@ CURRENCIES: dict[str, tuple[LiteralString, dict[str, Any], str]] = {
         "SQLSTATE 54000",
     ),
     "a trigger": (TRIGGER, {"currency_code": "BAD"}, "SQLSTATE P0001"),
+    "a trigger that waits for the commit": (
+        TRIGGER.replace("create trigger", "create constraint trigger")
+        .replace("before insert", "after insert")
+        .replace("for each row", "deferrable initially deferred for each row"),
+        {"currency_code": "BAD"},
+        "SQLSTATE P0001",
+    ),
+    "a reference that is checked at the commit": (
+        "create table code (code varchar primary key); "
+        "insert into code values ('GBP'), ('EUR'), ('USD'), ('CHF'); "
+        "insert into code select generate_series(100, 400)::varchar; "
+        "alter table dim_currency add constraint known foreign key (currency_code) "
+        "references code deferrable initially deferred",
+        {"currency_code": "BAD"},
+        "constraint known",
+    ),
 }
 
 
