@@ -104,6 +104,20 @@ def test_maintenance_neither_reads_the_raw_zone_nor_makes_tables():
         assert "glue:CreateTable" not in as_list(statement["Action"])
 
 
+@pytest.mark.parametrize("holder", role_statements())
+@pytest.mark.parametrize("bucket", ["RawBucket", "LakeBucket"])
+def test_who_reads_a_bucket_is_told_which_object_is_missing(holder, bucket):
+    # Amazon S3 API Reference, "GetObject": without s3:ListBucket an object that is not there is
+    # answered by 403 and not by 404.
+    allowed = {
+        action
+        for statement in role_statements()[holder]
+        if bucket in str(statement["Resource"])
+        for action in as_list(statement["Action"])
+    }
+    assert "s3:GetObject" not in allowed or "s3:ListBucket" in allowed
+
+
 def test_nobody_deletes_from_the_raw_zone():
     for held in role_statements().values():
         for statement in held:
