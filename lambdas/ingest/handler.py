@@ -77,7 +77,7 @@ def answer_of(
         longest_query_seconds=result.longest_query_seconds,
         tables=len(result.tables),
         tables_not_taken=Names.of(reasons),
-        failure=failure(request, reasons, stars),
+        failure=failure(request, reasons, stars) if result.complete else None,
         warnings=Names.of([*not_taken, *result.warnings]),
         report=report,
     )

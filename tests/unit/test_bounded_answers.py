@@ -42,6 +42,27 @@ def test_an_ingest_of_ten_thousand_tables_with_as_many_warnings_has_a_bounded_an
     assert len(json.dumps(answer.to_json())) <= BOUND
 
 
+@pytest.mark.parametrize("complete", [False, True])
+def test_only_a_complete_ingest_has_a_failure_so_that_the_execution_tells_it_once(complete):
+    result = IngestResult(
+        complete=complete,
+        sequence=1,
+        committed=complete,
+        rows=0,
+        seconds=1.0,
+        longest_query_seconds=0.0,
+        scanned_bytes=0,
+        tables=(IngestedTable("payment", Capture.NONE, 0, 0, "no right to read it"),),
+        fingerprints=None,
+        warnings=(),
+    )
+
+    answer = ingest.answer_of(IngestRequest("run"), result, star_tables(), "")
+
+    assert answer.tables_not_taken.first == ("payment",)
+    assert (answer.failure is not None) is complete
+
+
 def test_a_load_beside_a_hundred_thousand_refused_rows_has_a_bounded_answer():
     result = LoadResult(
         complete=True,
