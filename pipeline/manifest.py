@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,8 @@ class Manifest:
         next_transaction: The first transaction (xid8) that had not begun at the snapshot.
         tables: Every table of the source by name, except those that were never taken.
         epoch: The server's epoch; None in a manifest that was written before this field existed.
+        gone: For each table that the source had and no longer has, the newest sequence that holds
+            rows or keys of it. If the table returns, its chain goes on from there.
     """
 
     sequence: int
@@ -166,6 +168,7 @@ class Manifest:
     next_transaction: int
     tables: dict[str, TableCapture]
     epoch: Epoch | None = None
+    gone: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the manifest as JSON text."""

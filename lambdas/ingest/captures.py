@@ -28,7 +28,7 @@ def table_captures(
         swept: What each key sweep gave, by table.
         not_taken: Why each of the other tables was not taken.
     """
-    before = previous.tables if previous else {}
+    before, gone = (previous.tables, previous.gone) if previous else ({}, {})
     captures = {
         name: _not_taken(plan, before[name], reason)
         for name, reason in not_taken.items()
@@ -40,8 +40,28 @@ def table_captures(
         last = before.get(planned.name)
         parts = (chunks[planned.name, number] for number in range(len(planned.chunks)))
         taken = sum(parts, start=Taken())
-        captures[planned.name] = _capture(plan, planned, last, taken, swept.get(planned.name))
+        captures[planned.name] = _capture(
+            plan,
+            planned,
+            last,
+            taken,
+            swept.get(planned.name),
+            last_change=last.changed_in if last else gone.get(planned.name, 0),
+        )
     return dict(sorted(captures.items()))
+
+
+def gone_tables(previous: Manifest | None, captures: Mapping[str, TableCapture]) -> dict[str, int]:
+    """Returns the newest run that holds rows or keys of each table that the source no longer has.
+
+    Args:
+        previous: The newest committed run.
+        captures: The manifest entry of every table of this run.
+    """
+    if previous is None:
+        return {}
+    last = previous.gone | {name: one.changed_in for name, one in previous.tables.items()}
+    return {name: run for name, run in sorted(last.items()) if name not in captures}
 
 
 def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iterable[str]:
@@ -70,14 +90,19 @@ def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
 
 
 def _capture(
-    plan: RunPlan, planned: TablePlan, last: TableCapture | None, taken: Taken, swept: Taken | None
+    plan: RunPlan,
+    planned: TablePlan,
+    last: TableCapture | None,
+    taken: Taken,
+    swept: Taken | None,
+    *,
+    last_change: int,
 ) -> TableCapture:
     decision = planned.decision
     keys_swept = decision.capture is Capture.WHOLE or swept is not None
     is_change = taken.rows > 0 or taken.not_held > 0 or keys_swept
     # The cursor of a table that was not read stays where it was.
     cursor = None if decision.cursor_moves else last
-    last_change = last.changed_in if last else 0
     return TableCapture(
         capture=decision.capture if is_change else Capture.NONE,
         rows=taken.rows,

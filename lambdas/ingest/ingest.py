@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from lambdas.ingest.captures import not_held_warnings, table_captures
+from lambdas.ingest.captures import gone_tables, not_held_warnings, table_captures
 from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
 from lambdas.ingest.definitions import read_definitions
 from lambdas.ingest.discovery import read_source
@@ -244,6 +244,7 @@ def _commit(
             next_transaction=plan.snapshot.next_transaction,
             tables=captures,
             epoch=plan.snapshot.epoch,
+            gone=gone_tables(previous, captures),
         )
     )
     return True

@@ -116,6 +116,26 @@ def test_a_dropped_table_is_reported_and_leaves_the_manifest(designs: Ingestion)
     assert list(designs.manifest().tables) == ["colour"]
 
 
+@pytest.mark.parametrize("runs_without", [1, 2])
+def test_the_chain_of_a_table_that_was_gone_goes_on_when_it_returns(
+    designs: Ingestion, runs_without: int
+) -> None:
+    designs.execute("create table other (id integer primary key)")
+    designs.execute("alter table design rename to design_old")
+    for _ in range(runs_without):
+        designs.execute("insert into other select count(*) from other")
+        designs.run()
+    assert "design" not in designs.manifest().tables
+    designs.execute("alter table design_old rename to design")
+
+    designs.run()
+
+    manifest = designs.manifest()
+    assert manifest.tables["design"].capture is Capture.WHOLE
+    assert manifest.tables["design"].previous_change == 1
+    assert list(manifest.gone) == ["design_old"]
+
+
 def test_a_source_that_lost_its_last_table_is_reported(designs: Ingestion) -> None:
     designs.execute("drop table design")
 
