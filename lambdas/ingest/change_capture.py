@@ -205,8 +205,8 @@ class ChangeDetector:
             return _UNCHANGED
         if always_whole:
             return self._of_large(table, Decision(Capture.WHOLE))
-        deleted = statistics.deleted if statistics else -1
-        sweep = not comparable or deleted != last.statistics.deleted
+        # An update can change a key. Then no row was deleted, and the old key is gone.
+        sweep = not comparable or _keys_may_be_gone(last.statistics, statistics)
         return self._of_large(table, _changes(last, sweep_keys=sweep))
 
     def _decide_small(
@@ -294,6 +294,10 @@ class ChangeDetector:
             written=int(written),
             transactions=tuple(_full_transaction(text, horizon) for text in transactions or ()),
         )
+
+
+def _keys_may_be_gone(before: Statistics, after: Statistics | None) -> bool:
+    return after is None or (before.updated, before.deleted) != (after.updated, after.deleted)
 
 
 def counters_fell(before: Statistics, after: Statistics | None) -> bool:

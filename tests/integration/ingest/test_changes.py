@@ -372,6 +372,19 @@ def test_a_deletion_from_a_large_table_shows_in_a_sweep_of_the_keys(
     assert [row["order_id"] for row in large_orders.swept("orders")] == [2, 3]
 
 
+def test_a_changed_key_of_a_large_table_shows_in_a_sweep_of_the_keys(
+    large_orders: Ingestion,
+) -> None:
+    large_orders.execute(
+        "update orders set order_id = 9 where order_id = 1", "select pg_stat_force_next_flush()"
+    )
+
+    large_orders.run()
+
+    assert taken_keys(large_orders) == [9]
+    assert sorted(row["order_id"] for row in large_orders.swept("orders")) == [2, 3, 9]
+
+
 def test_a_large_table_is_read_and_swept_when_its_counters_were_reset(
     large_orders: Ingestion,
 ) -> None:
