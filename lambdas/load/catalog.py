@@ -56,6 +56,7 @@ join pg_attribute as own
 join pg_attribute as other
     on other.attrelid = constraints.confrelid and other.attnum = constraints.confkey[1]
 where constraints.contype = 'f'
+    and constraints.conrelid <> constraints.confrelid
     and namespace.nspname = current_schema()
     and referenced.relnamespace = referencing.relnamespace
     and referencing.relname = any (%(tables)s)

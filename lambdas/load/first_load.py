@@ -55,10 +55,15 @@ where indrelid = %s::regclass
 order by 1
 """
 # What SQL cannot put back: comments, an index that is invalid, clustered on, the replica identity,
-# in a tablespace or with statistics targets; and tables of which another one inherits.
+# in a tablespace or with statistics targets; and tables of which another one inherits. Rows that a
+# BEFORE trigger skips are found by an ordinary load alone.
 _HAS_MORE: LiteralString = """
 select
     exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
+    or exists (
+        select from pg_trigger
+        where tgrelid = %(table)s::regclass and not tgisinternal and tgtype & 3 = 3
+    )
     or exists (
         select
         from pg_constraint

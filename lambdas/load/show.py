@@ -153,9 +153,10 @@ class Show:
             referred = is_referred_to(self._connection, table)
             merge.delete_unknown(self._connection, table, stage, referred)
         written = merge.write(self._connection, table, stage)
+        held_back += written.refused + waiting.hold_skipped(self._connection, table, stage)
         waiting.release(self._connection, table, stage)
         self._loaded[table.name] = LoadedTable(
-            table.name, written.inserted, written.updated, held_back + written.refused
+            table.name, written.inserted, written.updated, held_back
         )
 
     def _note_gone(self, table: WarehouseTable) -> None:

@@ -5,6 +5,7 @@ row that waits leaves the state before it in the dimension.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -23,6 +24,15 @@ _HOLD = (
     "content = excluded.content, reasons = excluded.reasons, "
     "last_attempt = excluded.last_attempt, attempts = waiting_row.attempts + 1"
 )
+
+# The bits of tgtype: 1 for each row, 2 before.
+_MAY_SKIP: LiteralString = """
+select exists (
+    select
+    from pg_trigger
+    where tgrelid = to_regclass(%s) and not tgisinternal and tgtype & 3 = 3
+)
+"""
 
 
 def bring_back(
@@ -117,6 +127,26 @@ def hold_refused(
     ).format(stage=stage, row=sql.Literal(row), key=sql.Identifier(table.key))
     held = sql.SQL("select {}, key, content, {} from refused").format(table.name, Jsonb([reason]))
     connection.execute(refused + sql.SQL(_HOLD).format(rows=held))
+
+
+def hold_skipped(
+    connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
+) -> int:
+    """Moves the staged rows that a trigger kept out of the table, and returns their number.
+
+    A BEFORE trigger that returns null skips the row without an error.
+    """
+    name = sql.Identifier(table.name).as_string(connection)
+    if not table.is_partitioned and connection.execute(_MAY_SKIP, [name]).fetchone() != (True,):
+        return 0
+    skipped = sql.SQL(
+        "with refused as (delete from {stage} as stage "
+        "where not exists (select from {held} as held where held.{key} = stage.{key}) "
+        "returning stage.{key}::text as key, to_jsonb(stage.*) as content) "
+    ).format(stage=stage, held=table.rows, key=sql.Identifier(table.key))
+    reasons = Jsonb([{"rule": "a trigger skipped the row"}])
+    held = sql.SQL("select {}, key, content, {} from refused").format(table.name, reasons)
+    return connection.execute(skipped + sql.SQL(_HOLD).format(rows=held)).rowcount
 
 
 def release(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> None:

@@ -53,6 +53,8 @@ THEIRS: dict[str, LiteralString] = {
     "a reference from a fact to theirs": "create table payment_kind (paid boolean primary key); "
     "insert into payment_kind values (false); "
     "alter table fact_payment add foreign key (paid) references payment_kind",
+    "a reference of a dimension to itself": "alter table dim_staff add foreign key (staff_id) "
+    "references dim_staff",
     "a statistics object": "create statistics theirs on currency_id, paid from fact_payment",
     "a trigger": "create function noted() returns trigger language plpgsql as "
     "$$ begin return new; end $$; "

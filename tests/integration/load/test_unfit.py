@@ -187,6 +187,26 @@ def test_a_fact_that_is_not_allowed_waits_and_the_others_arrive(
     assert rows.fetchall() == [(2, Decimal("1.5"))]
 
 
+def test_a_row_that_a_trigger_skips_waits_until_the_trigger_lets_it_in(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    warehouse.execute(
+        "create function skip() returns trigger language plpgsql as $$ "
+        "begin if new.payment_record_id = 2 then return null; end if; return new; end $$; "
+        "create trigger skip before insert on fact_payment for each row execute function skip()"
+    )
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {"payment_record_id": 1}, {"payment_record_id": 2})
+
+    assert [load_through(run).facts_waiting for run in (1, 2)] == [1, 1]
+
+    assert reasons(warehouse) == [("fact_payment", "2", "a trigger skipped the row")]
+    warehouse.execute("drop trigger skip on fact_payment")
+    assert load_through(3).facts_waiting == 0
+    rows = warehouse.execute("select payment_record_id from fact_payment order by 1").fetchall()
+    assert (rows, reasons(warehouse)) == ([(1,), (2,)], [])
+
+
 def test_a_rule_that_refuses_most_rows_leaves_its_table_as_it_was_and_is_named(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
