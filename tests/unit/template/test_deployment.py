@@ -227,7 +227,7 @@ def deploy_command(folder: Path, *arguments: str, saved: str = "") -> str:
     table = "[dev.deploy.parameters]\n"
     (folder / "samconfig.toml").write_text(text.replace(table, table + saved))
     done = subprocess.run(
-        ["make", "--dry-run", "deploy", *arguments],
+        ["make", "--no-print-directory", "--dry-run", "deploy", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
