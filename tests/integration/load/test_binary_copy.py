@@ -1,6 +1,7 @@
 """The binary COPY format, read back from a real server by generated rows."""
 
 import datetime
+import struct
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -79,6 +80,12 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[tuple[Any, ...]]]:
     return kinds, draw(st.lists(st.tuples(*values), min_size=1, max_size=12))
 
 
+def single(value: float | None) -> float | None:
+    """Returns the single that PostgreSQL's shortest text of it stands for."""
+    return None if value is None else struct.unpack("f", struct.pack("f", value))[0]
+
+
+@example(table=(["real"], [(97582928.0,)]))
 @given(table=tables())
 @REFERENCE
 def test_every_type_arrives_as_it_is_wherever_the_nulls_are(
@@ -91,9 +98,14 @@ def test_every_type_arrives_as_it_is_wherever_the_nulls_are(
         names=[f"c{place}" for place in range(len(kinds))],
     )
 
-    assert copied(empty_warehouse, [batch, batch.slice(len(rows) // 2)], kinds) == (
-        rows + rows[len(rows) // 2 :]
-    )
+    held = copied(empty_warehouse, [batch, batch.slice(len(rows) // 2)], kinds)
+    assert [
+        tuple(
+            single(value) if kind == "real" else value
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        for row in held
+    ] == rows + rows[len(rows) // 2 :]
 
 
 @st.composite
