@@ -38,7 +38,8 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
         def take(chunk: Chunk) -> None:
             number, reader = next(numbers), free.get()
             path, values = folder / f"{number}.parquet", folder / f"{number}.values.parquet"
-            reader.take(Selection(table, table.columns, chunk.condition), path, values)
+            rows = Selection(table, table.columns, chunk.condition, table.leaf(chunk.leaf))
+            reader.take(rows, path, values)
             free.put(reader)
 
         with ThreadPoolExecutor(readers) as pool:
