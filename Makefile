@@ -74,12 +74,13 @@ clean: setup ## Stop everything and delete the state
 	@$(BIN)/python -m local clean
 
 # Without PARAMS, and before samconfig.toml has an environment's parameters, sam asks for them and
-# keeps them there.
+# keeps them there. What a deleted stack of the name left is adopted first, unless ADOPT=no.
 DEPLOYED = $(or $(ENV),dev)
 SAVED = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/p' samconfig.toml | grep '^parameter_overrides')
 .PHONY: deploy
 deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml; PARAMS='Name=value …')
 	.venv-sam/bin/sam build --config-env $(DEPLOYED)
+	$(if $(filter no,$(ADOPT)),,.venv-sam/bin/python -m deployment.adopt --config-env $(DEPLOYED))
 	.venv-sam/bin/sam deploy --config-env $(DEPLOYED) $(if $(PARAMS),--parameter-overrides $(PARAMS),$(if $(SAVED),,--guided))
 
 .PHONY: test
@@ -91,7 +92,7 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml glue_jobs lambdas local pipeline star_schema state_machine
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml deployment glue_jobs lambdas local pipeline star_schema state_machine
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml

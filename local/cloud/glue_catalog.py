@@ -2,17 +2,20 @@
 
 A table has an owner only if the request named one. AWS Glue Web API Reference, "Table": Owner has
 at least one character. MiniStack returns an empty Owner, and a client that sends the table back in
-an update is refused. MiniStack does not know BatchDeletePartition.
+an update is refused. MiniStack does not know BatchDeletePartition, and does not import a database
+into a stack, though the type has the handlers that an import needs (its schema in AWS
+CloudFormation's registry).
 """
 
 import json
 from typing import Any
 
 from ministack.services import glue
+from ministack.services.cloudformation import provisioners
 
 
 def patch() -> None:
-    """Replaces MiniStack's CreateTable, and adds BatchDeletePartition."""
+    """Replaces MiniStack's CreateTable, and adds BatchDeletePartition and a database's import."""
     create, handle = glue._create_table, glue._handle_request_sync
 
     def create_table(data: dict[str, Any]) -> Any:
@@ -32,5 +35,9 @@ def patch() -> None:
             glue._delete_partition(data | {"PartitionValues": one["Values"]})
         return glue.json_response({"Errors": []})
 
+    def import_database(identifier: dict[str, str]) -> tuple[str, dict[str, str]]:
+        return identifier["DatabaseName"], {}
+
+    provisioners._RESOURCE_HANDLERS["AWS::Glue::Database"]["import"] = import_database
     glue._create_table = create_table
     glue._handle_request_sync = handle_request

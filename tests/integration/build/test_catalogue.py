@@ -100,3 +100,20 @@ def test_a_table_of_an_earlier_version_becomes_what_is_declared(
     assert comments == [column.comment for column in CURRENCY.columns + ADDED_COLUMNS]
     assert len(table.sort_order().fields) == 1
     assert table.properties["write.metadata.metrics.column.currency_id"] == "full"
+
+
+def test_a_table_whose_entry_was_lost_goes_on_from_its_newest_metadata_file(
+    business: Business, star: Star, glue: "GlueClient"
+) -> None:
+    business.run()
+    star.build("fact_payment")
+    before = star.fact("fact_payment")
+    entry = glue.get_table(DatabaseName=star.database, Name="fact_payment")["Table"]
+    glue.delete_table(DatabaseName=star.database, Name="fact_payment")
+
+    star.call("register_table", "fact_payment", f"'{entry['Parameters']['metadata_location']}'")
+    business.execute("update payment set paid = not paid where payment_id = 1")
+    business.run()
+
+    assert star.build("fact_payment") == {"fact_payment": 1}
+    assert before.items() < star.fact("fact_payment").items()

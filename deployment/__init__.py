@@ -1,0 +1,1 @@
+"""What a deployment to AWS needs beside `sam build` and `sam deploy`."""

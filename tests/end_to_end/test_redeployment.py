@@ -1,0 +1,51 @@
+"""A deleted stack is deployed again under its name, and goes on with what it left."""
+
+from pathlib import Path
+
+import boto3
+
+from deployment import adopt
+from local.deployment import STACK, deploy, outputs
+from local.source.activity import run_activity
+from local.stack import Stack
+from pipeline.manifest import Capture, ManifestStore
+from tests.end_to_end.conftest import Run
+from tests.end_to_end.test_executions import differences, facts
+from tests.oracle.history import HistoryOracle
+
+
+def delete_stack() -> dict[str, str]:
+    """Deletes the stack, and returns the parameters that it had."""
+    client = boto3.client("cloudformation")
+    (stack,) = client.describe_stacks(StackName=STACK)["Stacks"]
+    client.delete_stack(StackName=STACK)
+    client.get_waiter("stack_delete_complete").wait(
+        StackName=stack["StackId"], WaiterConfig={"Delay": 1}
+    )
+    return {
+        one["ParameterKey"]: one["ParameterValue"]
+        for one in stack["Parameters"]
+        if one["ParameterKey"].endswith(("SecretArn", "SslMode"))
+    }
+
+
+def test_a_deleted_stack_is_deployed_again_on_what_it_left_and_goes_on_incrementally(
+    stack: Stack, succeed: Run, history: HistoryOracle, tmp_path: Path
+) -> None:
+    succeed()
+    before, deployed = facts(stack), outputs()
+    run_activity(stack.source_dsn)
+
+    parameters = delete_stack()
+    assert outputs() is None
+    assert adopt.main(["--config-env", "local"]) == 0
+    deploy(parameters, tmp_path / "sam")
+
+    assert outputs() == deployed
+    output = succeed(verify=True).output
+    assert output["status"] == "loaded"
+    captured = ManifestStore(stack.raw_bucket, boto3.client("s3")).read(output["sequence"]).tables
+    assert captured["sales_order"].capture is Capture.CHANGES
+    for fact, rows in facts(stack).items():
+        assert rows[: len(before[fact])] == before[fact]
+    assert differences(stack, history) == []
