@@ -97,6 +97,7 @@ class IngestAnswer(_Answer):
         tables: How many tables the source has.
         tables_not_taken: The tables that could not be taken; their cursors did not move.
         failure: Set if a star table needs one of those, or the input asked for it.
+        unbuilt: The star tables that have runs to apply.
         warnings: What somebody should know of.
         report: The key of the report in the raw bucket; empty until the run is complete.
     """
@@ -111,6 +112,7 @@ class IngestAnswer(_Answer):
     tables: int
     tables_not_taken: Names = Names()
     failure: Failure | None = None
+    unbuilt: Names = Names()
     warnings: Names = Names()
     report: str = ""
 

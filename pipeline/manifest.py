@@ -117,6 +117,8 @@ class TableCapture:
         not_taken: Why this run could not take the table, with what to do; empty if it could. The
             entry then has the cursor, the columns and the chain of the capture before, and no
             files. A table that was never taken has no entry.
+        not_taken_since: The first of the runs in a row that could not take the table; 0 if this run
+            could, and in a manifest that was written before this field existed.
         captured_transactions: Transactions (xid8) at or above `horizon` whose rows have been
             captured: the next run leaves them out.
         starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
@@ -140,6 +142,7 @@ class TableCapture:
     previous_change: int
     natural_key: tuple[str, ...] = ()
     not_taken: str = ""
+    not_taken_since: int = 0
     captured_transactions: tuple[int, ...] = ()
     starts_over: bool = False
 

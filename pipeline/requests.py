@@ -35,6 +35,7 @@ class IngestRequest(_Request):
     Attributes:
         run_id: The execution's name.
         full_refresh: Tables to take whole; True for all of them.
+        rebuild: Whether all star tables are to be built again from raw.
         verify: Whether to make the source's fingerprints, and to trust no counter.
         loaded_through: A sequence known to be committed; 0 if none is.
         is_last_attempt: Whether a table that cannot be taken now is to be reported as not taken.
@@ -43,6 +44,7 @@ class IngestRequest(_Request):
 
     run_id: str
     full_refresh: bool | tuple[str, ...] = False
+    rebuild: bool = False
     verify: bool = False
     loaded_through: int = 0
     is_last_attempt: bool = True

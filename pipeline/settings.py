@@ -118,6 +118,7 @@ class IngestSettings(_Settings):
     Attributes:
         source: The source.
         raw_bucket: The raw bucket.
+        glue_database: The lake's Glue database.
         readers: How many connections read at once.
         metrics_namespace: The namespace of the metrics.
         schemas: The schemas that are captured.
@@ -129,6 +130,7 @@ class IngestSettings(_Settings):
 
     source: DatabaseSettings
     raw_bucket: str
+    glue_database: str
     readers: int
     metrics_namespace: str
     schemas: tuple[str, ...]
@@ -141,6 +143,7 @@ class IngestSettings(_Settings):
         return cls(
             source=DatabaseSettings.read("SOURCE", environment),
             raw_bucket=environment.text("RAW_BUCKET"),
+            glue_database=environment.text("GLUE_DATABASE"),
             readers=environment.number("READERS", _READERS, 2),
             metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
             schemas=environment.names("SOURCE_SCHEMAS", "public"),

@@ -12,14 +12,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
 from glue_jobs.build.lake import Applied, LakeTable, retrying
-from glue_jobs.build.pending import Pending, pending
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
-from glue_jobs.build.raw_views import RawViews
+from glue_jobs.build.raw_views import RawViews, run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
 from pipeline.errors import PipelineError, TableBuildFailed, first_line
 from pipeline.manifest import Manifest, ManifestStore
+from pipeline.pending import Pending, pending
 from star_schema.quarantine import QUARANTINE
 from star_schema.rules import Rules
 from star_schema.sources import declared_source
@@ -137,6 +137,7 @@ class _TableBuild:
         if todo.waits:
             _LOGGER.info("%-24s waits: %s", self._star.name, todo.waits)
         if todo.head is None or not todo.runs:
+            self._table.name_applied()
             return 0
         return self._apply(todo, todo.head, is_first=after == 0)
 
@@ -192,7 +193,7 @@ class _TableBuild:
         put_into_quarantine(
             LakeTable(self._spark, self._request.database, QUARANTINE),
             self._star,
-            rows.withColumn("run_id", todo.run_ids()) if by_rule else None,
+            rows.withColumn("run_id", run_ids(todo.runs)) if by_rule else None,
             since=min(todo.runs),
             applied=Applied(head.sequence, head.run_id),
         )

@@ -207,6 +207,13 @@ class LakeTable:
         if applied.through and _THROUGH not in self._summary():
             self.append(self.rows().limit(0), applied)
 
+    def name_applied(self) -> None:
+        """Names the run in a commit of its own if no snapshot names it any more."""
+        if self._base is not None and self._applied() is None:
+            applied = Applied(self.greatest(_SEQUENCE), "")
+            if applied.through:
+                self.append(self.rows().limit(0), applied)
+
     @cached_property
     def is_small(self) -> bool:
         """Whether it costs less to read the whole table than to find out which part to read.

@@ -5,9 +5,10 @@ row. For joined tables it is the run whose state the row belongs to: a join that
 `_sequence` therefore joins states of one instant, and one query covers all runs at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
@@ -32,6 +33,12 @@ def shows_all_keys(capture: TableCapture, key: str) -> bool:
     """
     swept = capture.natural_key or capture.primary_key
     return capture.keys_swept and (not capture.key_files or key in swept)
+
+
+def run_ids(runs: Mapping[int, Manifest]) -> SparkColumn:
+    """Returns the name of the execution that made the run of a row's `_sequence`."""
+    pairs = [f.lit(part) for run in runs.values() for part in (run.sequence, run.run_id)]
+    return f.create_map(*pairs)[f.col("_sequence").cast("int")]
 
 
 class RawViews:

@@ -10,12 +10,12 @@ from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import within_ranges
 from glue_jobs.build.lake import LakeTable
-from glue_jobs.build.pending import Pending
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from glue_jobs.build.versions import touched_keys
 from pipeline.errors import SourceSchemaChanged, first_line
 from pipeline.manifest import Manifest
+from pipeline.pending import Pending
 from star_schema.iso_4217 import currencies
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl

@@ -6,9 +6,10 @@ from pyspark.sql import DataFrame
 
 from glue_jobs.build.lake import Applied, LakeTable, TableDesign
 from glue_jobs.build.numbering import numbered, numbered_in_one_partition
-from glue_jobs.build.pending import Pending
+from glue_jobs.build.raw_views import run_ids
 from glue_jobs.build.reading import last_of_each
 from pipeline.errors import SourceSchemaChanged
+from pipeline.pending import Pending
 from star_schema.tables import ADDED_COLUMNS, StarTable, comments
 
 _INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
@@ -41,7 +42,7 @@ class StarWriter:
             todo: The runs that they are of.
             few: Whether `versions` has one partition.
         """
-        named = versions.withColumn("run_id", todo.run_ids())
+        named = versions.withColumn("run_id", run_ids(todo.runs))
         if self._star.record_id is None:
             return self._write_latest(named)
         give_numbers = numbered_in_one_partition if few else numbered

@@ -85,6 +85,7 @@ def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
         quarantine_files=(),
         keys_swept=False,
         not_taken=reason,
+        not_taken_since=last.not_taken_since or plan.sequence,
         starts_over=last.starts_over or plan.starts_over,
     )
 

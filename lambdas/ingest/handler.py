@@ -9,10 +9,13 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.ingest.ingest import IngestResult, ingest
+from lambdas.ingest.lake_position import applied_runs
 from lambdas.ingest.scope import Scope
 from lambdas.ingest.tables_not_taken import failure, put_metric
+from lambdas.ingest.unbuilt import NOTHING, Unbuilt, unbuilt
 from pipeline.answers import IngestAnswer, Names
 from pipeline.database import Database, Role, translated_errors
+from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from pipeline.requests import IngestRequest
 from pipeline.scratch import remove_leftovers
@@ -54,15 +57,23 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         )
     if not result.complete:
-        return _answered(answer_of(request, result, stars, report=""))
+        return _answered(answer_of(request, result, stars, NOTHING, report=""))
+    glue = boto3.client("glue")
+    names = [star.name for star in stars]
+    applied = {} if request.rebuild else applied_runs(glue, client, settings.glue_database, names)
+    to_build = unbuilt(ManifestStore(bucket, client), stars, applied, result.sequence)
     report = Reports(bucket, client).write(request.run_id, "ingest", dataclasses.asdict(result))
-    answer = answer_of(request, result, stars, report)
+    answer = answer_of(request, result, stars, to_build, report)
     put_metric(answer.tables_not_taken.count, settings.metrics_namespace)
     return _answered(answer)
 
 
 def answer_of(
-    request: IngestRequest, result: IngestResult, stars: Iterable[StarTable], report: str
+    request: IngestRequest,
+    result: IngestResult,
+    stars: Iterable[StarTable],
+    to_build: Unbuilt,
+    report: str,
 ) -> IngestAnswer:
     """Returns the answer for a result whose report has a key."""
     reasons = {one.table: one.not_taken for one in result.tables if one.not_taken}
@@ -77,7 +88,8 @@ def answer_of(
         longest_query_seconds=result.longest_query_seconds,
         tables=len(result.tables),
         tables_not_taken=Names.of(reasons),
-        failure=failure(request, reasons, stars) if result.complete else None,
+        failure=to_build.added_to(failure(request, reasons, stars)) if result.complete else None,
+        unbuilt=Names.of(to_build.tables),
         warnings=Names.of([*not_taken, *result.warnings]),
         report=report,
     )

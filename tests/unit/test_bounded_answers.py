@@ -6,6 +6,7 @@ import pytest
 
 from lambdas.ingest import handler as ingest
 from lambdas.ingest.ingest import IngestedTable, IngestResult
+from lambdas.ingest.unbuilt import NOTHING, Unbuilt
 from lambdas.load import handler as load
 from lambdas.load.load import LoadResult
 from lambdas.load.quality import BrokenRule, Quality
@@ -34,7 +35,8 @@ def test_an_ingest_of_ten_thousand_tables_with_as_many_warnings_has_a_bounded_an
     )
 
     request = IngestRequest("run", full_refresh=True, verify=True)
-    answer = ingest.answer_of(request, result, star_tables(), "reports/run/ingest.json")
+    many = Unbuilt(tuple(TABLES), tuple(f"{name} cannot be built" for name in TABLES))
+    answer = ingest.answer_of(request, result, star_tables(), many, "reports/run/ingest.json")
 
     assert (answer.tables, answer.tables_not_taken.count) == (10_000, 10_000)
     assert answer.warnings.count == 20_000
@@ -57,7 +59,7 @@ def test_only_a_complete_ingest_has_a_failure_so_that_the_execution_tells_it_onc
         warnings=(),
     )
 
-    answer = ingest.answer_of(IngestRequest("run"), result, star_tables(), "")
+    answer = ingest.answer_of(IngestRequest("run"), result, star_tables(), NOTHING, "")
 
     assert answer.tables_not_taken.first == ("payment",)
     assert (answer.failure is not None) is complete

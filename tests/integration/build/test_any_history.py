@@ -13,8 +13,8 @@ from pyspark.sql import DataFrame
 
 from glue_jobs.build import building, lake, numbering, versions
 from glue_jobs.build.lake import Applied, LakeTable
-from glue_jobs.build.pending import Pending, pending
 from pipeline.manifest import ManifestStore
+from pipeline.pending import Pending, pending
 from star_schema.tables import StarTable
 from tests.integration.build.history import Build, Day, histories, play
 from tests.integration.build.world import STARS, Business, Star, Warehouse

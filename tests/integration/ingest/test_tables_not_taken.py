@@ -149,8 +149,12 @@ def test_the_cursor_of_a_table_that_is_not_taken_does_not_move(
 
     result = reader.run()
     kept = reader.manifest().tables["sound"]
+    ingestion.execute("insert into other values (2)")
+    reader.run()
+    assert reader.manifest().tables["sound"].not_taken_since == kept.not_taken_since == 2
     ingestion.execute("grant select on sound to reader")
     again = reader.run()
+    assert reader.manifest().tables["sound"].not_taken_since == 0
 
     assert "42501: permission denied" in kept.not_taken
     assert not_taken(result) == {"sound": kept.not_taken}

@@ -14,6 +14,7 @@ from pipeline.settings import (
 INGEST = {
     "SOURCE_SECRET_ARN": "arn:source",
     "RAW_BUCKET": "raw",
+    "GLUE_DATABASE": "star",
     "POWERTOOLS_METRICS_NAMESPACE": "ToteSys/a",
 }
 
@@ -30,6 +31,7 @@ def test_what_is_not_set_has_a_default() -> None:
     assert settings == IngestSettings(
         source=DatabaseSettings("arn:source", "verify-full", host="", port=5432, name=""),
         raw_bucket="raw",
+        glue_database="star",
         readers=2,
         metrics_namespace="ToteSys/a",
         schemas=("public",),

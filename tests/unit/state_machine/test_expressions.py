@@ -168,6 +168,7 @@ def test_each_function_is_asked_what_its_request_declares():
     assert IngestRequest.from_json(asked) == IngestRequest(
         "run-7", full_refresh=("design",), verify=True, loaded_through=6, is_last_attempt=False
     )
+    assert IngestRequest.from_json(payload("Ingest", rebuild=True)).rebuild is True
     assert LoadRequest.from_json(payload("Load", rebuild=True)) == LoadRequest(
         "run-7", 7, rebuild=True, ingest_report=INGESTED.report
     )
@@ -185,13 +186,19 @@ def test_a_request_states_every_field_that_is_declared(state, request_type):
 
 
 @pytest.mark.parametrize(
-    ("sequence", "loaded_through", "rebuild", "has_work"),
-    [(7, 6, False, True), (7, 7, False, False), (7, 7, True, True), (0, 0, True, False)],
+    ("sequence", "loaded_through", "rebuild", "unbuilt", "has_work"),
+    [
+        (7, 6, False, [], True),
+        (7, 7, False, [], False),
+        (7, 7, False, ["dim_new"], True),
+        (7, 7, True, [], True),
+        (0, 0, True, [], False),
+    ],
 )
-def test_there_is_work_if_a_run_is_not_loaded_or_a_rebuild_is_wanted(
-    sequence, loaded_through, rebuild, has_work
+def test_there_is_work_if_a_run_is_not_loaded_or_not_built_or_a_rebuild_is_wanted(
+    sequence, loaded_through, rebuild, unbuilt, has_work
 ):
-    answer = dataclasses.replace(INGESTED, sequence=sequence).to_json()
+    answer = dataclasses.replace(INGESTED, sequence=sequence, unbuilt=Names.of(unbuilt)).to_json()
     assigned = evaluate(
         STATES["Ingest"]["Assign"],
         {"loadedThrough": loaded_through, "rebuild": rebuild, "failures": []},
@@ -201,16 +208,18 @@ def test_there_is_work_if_a_run_is_not_loaded_or_a_rebuild_is_wanted(
 
 
 @pytest.mark.parametrize(
-    ("complete", "has_work", "verify", "following"),
+    ("complete", "unbuilt", "has_work", "verify", "following"),
     [
-        (False, True, True, "Ingest"),
-        (True, True, False, "Build"),
-        (True, False, True, "Load"),
-        (True, False, False, "ReleaseLock"),
+        (False, [], True, True, "Ingest"),
+        (True, ["dim_date"], True, False, "Build"),
+        (True, [], True, False, "Load"),
+        (True, [], False, True, "Load"),
+        (True, [], False, False, "ReleaseLock"),
     ],
 )
-def test_after_ingest_comes_what_is_needed(complete, has_work, verify, following):
-    ingested = dataclasses.replace(INGESTED, complete=complete).to_json()
+def test_after_ingest_comes_what_is_needed(complete, unbuilt, has_work, verify, following):
+    answer = dataclasses.replace(INGESTED, complete=complete, unbuilt=Names.of(unbuilt))
+    ingested = answer.to_json()
     assert following == chosen(
         "IsIngestComplete", ingested=ingested, hasWork=has_work, verify=verify
     )
@@ -282,7 +291,9 @@ def test_the_message_says_how_many_warnings_there_are_where_it_does_not_list_the
 def test_the_output_is_bounded_whatever_the_answers_list():
     many = Names.of("\x01" * 20_000 for _ in range(10_000))
     result = output(
-        ingested=dataclasses.replace(INGESTED, tables_not_taken=many, warnings=many).to_json(),
+        ingested=dataclasses.replace(
+            INGESTED, tables_not_taken=many, unbuilt=many, warnings=many
+        ).to_json(),
         loaded=dataclasses.replace(LOADED, broken_rules=many).to_json(),
         published=dataclasses.replace(PUBLISHED, extracts=many).to_json(),
     )

@@ -1,18 +1,16 @@
 """Which runs a star table has to apply."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glue_jobs.build.pending import pending
-from glue_jobs.build.raw_views import shows_all_keys
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.pending import pending, pending_captures
 from star_schema.tables import star_table
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ def manifest(
     *,
     previous: Mapping[str, int] | None = None,
     not_taken: Mapping[str, str] | None = None,
+    since: Mapping[str, int] | None = None,
 ) -> Manifest:
     tables = {
         name: TableCapture(
@@ -59,6 +58,7 @@ def manifest(
             changed_in=last,
             previous_change=(previous or {}).get(name, 0 if last == 1 else 1),
             not_taken=(not_taken or {}).get(name, ""),
+            not_taken_since=(since or {}).get(name, 0),
         )
         for name, last in changed_in.items()
     }
@@ -135,11 +135,14 @@ def test_a_table_of_one_source_waits_for_no_run(store: ManifestStore) -> None:
 class Runs(ManifestStore):
     """Manifests of runs that were drawn: which sources changed in each, and which it lacks."""
 
-    def __init__(self, drawn: list[tuple[set[str], set[str]]]) -> None:
+    def __init__(self, drawn: list[tuple[set[str], set[str]]], *, tells_since: bool = True) -> None:
         super().__init__("raw", cast("S3Client", None))
+        self.reads = 0
         self._runs: dict[int, Manifest] = {}
         changes = {"staff": 0, "department": 0}
+        since = dict.fromkeys(changes, 0)
         for sequence, (changed, lacking) in enumerate(drawn, start=1):
+            since = {name: since[name] or sequence if name in lacking else 0 for name in changes}
             taken = changed - lacking
             before = {
                 name: self._runs[sequence - 1].tables[name].previous_change if sequence > 1 else 0
@@ -148,24 +151,31 @@ class Runs(ManifestStore):
             previous = {name: changes[name] if name in taken else before[name] for name in changes}
             changes |= dict.fromkeys(taken, sequence)
             self._runs[sequence] = manifest(
-                sequence, changes, previous=previous, not_taken=dict.fromkeys(lacking, "locked")
+                sequence,
+                changes,
+                previous=previous,
+                not_taken=dict.fromkeys(lacking, "locked"),
+                since=since if tells_since else {},
             )
 
     def read(self, sequence: int) -> Manifest:
+        self.reads += 1
         return self._runs[sequence]
 
 
 SOURCES = st.sets(st.sampled_from(["staff", "department"]))
 
 
+@settings(deadline=None)
 @given(
     drawn=st.lists(st.tuples(SOURCES, SOURCES), min_size=1, max_size=8),
     stops=st.sets(st.integers(1, 8)),
+    tells_since=st.booleans(),
 )
 def test_however_builds_divide_the_runs_the_same_ones_are_applied(
-    drawn: list[tuple[set[str], set[str]]], stops: set[int]
+    drawn: list[tuple[set[str], set[str]]], stops: set[int], tells_since: bool
 ) -> None:
-    store, last = Runs(drawn), len(drawn)
+    store, last = Runs(drawn, tells_since=tells_since), len(drawn)
     complete = [n for n, (_, lacking) in enumerate(drawn, start=1) if not lacking]
     changed = [n for n, (sources, lacking) in enumerate(drawn, start=1) if sources - lacking]
     newest = max(complete, default=0)
@@ -175,6 +185,9 @@ def test_however_builds_divide_the_runs_the_same_ones_are_applied(
     after = 0
     for through in sorted(stop for stop in stops | {last} if stop <= last):
         todo = pending(store, DIM_STAFF, after=after, through=through)
+        captures = list(pending_captures(store, DIM_STAFF, after=after, through=through))
+        assert len(captures) == sum(map(len, todo.captures.values()))
+        assert bool(captures) == bool(todo.runs)
         applied += todo.runs
         after = todo.head.sequence if todo.head else after
 
@@ -182,23 +195,8 @@ def test_however_builds_divide_the_runs_the_same_ones_are_applied(
     assert after == newest
 
 
-def capture(**fields: Any) -> TableCapture:
-    (found,) = manifest(1, {"payment": 1}).tables.values()
-    return dataclasses.replace(found, **fields)
+def test_what_waits_for_a_source_since_long_is_found_by_few_manifests() -> None:
+    store = Runs([({"staff", "department"}, set()), *[({"staff"}, {"department"})] * 500])
 
-
-@pytest.mark.parametrize(
-    ("fields", "shows"),
-    [
-        ({"files": ("a",)}, True),
-        ({"files": ("a",), "keys_swept": False}, False),
-        ({"key_files": ("k",), "natural_key": ("payment_id",), "primary_key": ("a", "b")}, True),
-        ({"key_files": ("k",), "primary_key": ("a", "payment_id")}, True),
-        ({"key_files": ("k",), "primary_key": ("a", "b")}, False),
-        ({"key_files": ("k",), "natural_key": ("a",), "primary_key": ("payment_id",)}, False),
-    ],
-)
-def test_a_capture_shows_all_keys_if_it_swept_the_natural_key(
-    fields: dict[str, Any], shows: bool
-) -> None:
-    assert shows_all_keys(capture(**fields), "payment_id") is shows
+    assert not list(pending_captures(store, DIM_STAFF, after=1, through=501))
+    assert store.reads < 10

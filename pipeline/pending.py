@@ -1,9 +1,7 @@
 """The runs that a star table has to apply."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from pyspark.sql import Column
-from pyspark.sql import functions as f
 
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import Manifest, ManifestStore
@@ -31,11 +29,6 @@ class Pending:
         """The number of captured rows."""
         return sum(run.tables[name].rows for name, runs in self.captures.items() for run in runs)
 
-    def run_ids(self) -> Column:
-        """Returns the name of the execution that made the run of a row's `_sequence`."""
-        pairs = [f.lit(part) for run in self.runs.values() for part in (run.sequence, run.run_id)]
-        return f.create_map(*pairs)[f.col("_sequence").cast("int")]
-
 
 def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) -> Pending:
     """Returns the runs that a star table has to apply.
@@ -52,16 +45,7 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
     Raises:
         SourceSchemaChanged: The newest run does not have a table that the star table reads.
     """
-    newest = store.read(through)
-    if missing := [source for source in star.sources if source not in newest.tables]:
-        raise SourceSchemaChanged(
-            f"{star.name} reads {', '.join(missing)}, which the source no longer has, or which no "
-            "run could capture yet: restore the table or the rights to it, or change the star "
-            "table's SELECT"
-        )
-    reached = through
-    while reached > after and _not_taken(star, store.read(reached)):
-        reached -= 1
+    reached = _reached(store, star, after=after, through=through)
     captures = {
         source: tuple(store.changes(source, after=after, through=reached))
         for source in star.sources
@@ -72,8 +56,59 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
         runs={run.sequence: run for run in complete},
         captures=captures,
         head=store.read(reached) if reached else None,
-        waits=_not_taken(star, newest),
+        waits=_not_taken(star, store.read(through)),
     )
+
+
+def pending_captures(
+    store: ManifestStore, star: StarTable, *, after: int, through: int
+) -> Iterator[int]:
+    """Yields the rows of each capture that a star table has to apply, and reads no more manifests.
+
+    There is a capture exactly if `pending` returns a run.
+
+    Args:
+        store: As `pending` takes it.
+        star: As `pending` takes it.
+        after: As `pending` takes it.
+        through: As `pending` takes it.
+
+    Raises:
+        SourceSchemaChanged: As `pending` raises it.
+    """
+    reached = _reached(store, star, after=after, through=through)
+    for source in star.sources:
+        for run in store.changes(source, after=after, through=reached):
+            yield run.tables[source].rows
+
+
+def _reached(store: ManifestStore, star: StarTable, *, after: int, through: int) -> int:
+    """Returns the newest run that has all that the star table joins; `after` if no later one has.
+
+    Raises:
+        SourceSchemaChanged: The newest run does not have a table that the star table reads.
+    """
+    newest = store.read(through)
+    if missing := [source for source in star.sources if source not in newest.tables]:
+        raise SourceSchemaChanged(
+            f"{star.name} reads {', '.join(missing)}, which the source no longer has, or which no "
+            "run could capture yet: restore the table or the rights to it, or change the star "
+            "table's SELECT"
+        )
+    reached = through
+    while reached > after and _not_taken(star, store.read(reached)):
+        reached = max(_before_not_taken(star, store.read(reached)), after)
+    return reached
+
+
+def _before_not_taken(star: StarTable, run: Manifest) -> int:
+    """Returns the run before the unbroken series of runs, up to this one, that lack a source."""
+    since = (
+        run.tables[source].not_taken_since
+        for source in star.joined_sources
+        if source in run.tables and run.tables[source].not_taken
+    )
+    return min((first or run.sequence for first in since), default=run.sequence) - 1
 
 
 def _first_complete(store: ManifestStore, star: StarTable, sequence: int) -> Manifest:

@@ -1,0 +1,137 @@
+"""Which star tables have runs to apply: the lake's metadata and the manifests decide."""
+
+import gzip
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from lambdas.ingest.lake_position import applied_in, applied_runs
+from lambdas.ingest.unbuilt import Unbuilt, unbuilt
+from pipeline.answers import Failure
+from pipeline.errors import ObjectStoreUnavailable
+from pipeline.manifest import ManifestStore
+from star_schema.tables import star_table
+from tests.unit.pipeline.test_pending import manifest
+
+STAFF, CURRENCY = star_table("dim_staff"), star_table("dim_currency")
+
+
+def metadata(*summaries: dict[str, str], current: int | None = None) -> dict[str, Any]:
+    """Returns a table's metadata whose snapshots follow each other."""
+    return {
+        "current-snapshot-id": len(summaries) if current is None else current,
+        "snapshots": [
+            {"snapshot-id": number, "parent-snapshot-id": number - 1 or None, "summary": summary}
+            for number, summary in enumerate(summaries, start=1)
+        ],
+    }
+
+
+ONE, TWO = {"applied-through": "1"}, {"applied-through": "2"}
+COMPACTED = {"total-records": "9"}
+
+
+@pytest.mark.parametrize(
+    ("document", "applied"),
+    [
+        ({}, 0),
+        (metadata(), 0),
+        ({"current-snapshot-id": -1, "snapshots": []}, 0),
+        (metadata(ONE, TWO), 2),
+        (metadata(ONE, TWO, current=1), 1),
+        (metadata(ONE, TWO, COMPACTED), 2),
+        (metadata(COMPACTED), None),
+        (metadata({"total-records": "0"}), 0),
+    ],
+)
+def test_the_current_snapshot_and_its_ancestors_name_the_run(document, applied):
+    assert applied_in(document) == applied
+
+
+@pytest.fixture
+def store(moto_bucket: str) -> ManifestStore:
+    return ManifestStore(moto_bucket, boto3.client("s3"))
+
+
+def put_table(name: str, document: bytes | None, key: str = "") -> None:
+    """Puts a table's metadata and its entry in the catalogue."""
+    key = key or f"star/{name}/metadata/1.metadata.json"
+    if document is not None:
+        boto3.client("s3").put_object(Bucket="raw", Key=key, Body=document)
+    boto3.client("glue").create_table(
+        DatabaseName="star",
+        TableInput={"Name": name, "Parameters": {"metadata_location": f"s3://raw/{key}"}},
+    )
+
+
+def test_the_catalogue_says_where_the_metadata_of_each_table_is(store: ManifestStore) -> None:
+    glue = boto3.client("glue")
+    glue.create_database(DatabaseInput={"Name": "star"})
+    glue.create_table(DatabaseName="star", TableInput={"Name": "a_view"})
+    put_table("plain", json.dumps(metadata(ONE)).encode())
+    compressed = gzip.compress(json.dumps(metadata(TWO)).encode())
+    put_table("compressed", compressed, "star/compressed/metadata/1.gz.metadata.json")
+    put_table("missing", None)
+    put_table("broken", b"{")
+
+    names = ("plain", "compressed", "missing", "broken", "a_view", "absent")
+    assert applied_runs(glue, boto3.client("s3"), "star", names) == {
+        "plain": 1,
+        "compressed": 2,
+        "missing": None,
+        "broken": None,
+        "a_view": 0,
+        "absent": 0,
+    }
+
+
+def test_a_catalogue_that_does_not_answer_is_no_empty_lake(store: ManifestStore) -> None:
+    with pytest.raises(ObjectStoreUnavailable, match="the tables of the Glue database gone"):
+        applied_runs(boto3.client("glue"), boto3.client("s3"), "gone", ["dim_staff"])
+
+
+def tables(store: ManifestStore, applied: dict[str, int | None], through: int) -> tuple[str, ...]:
+    return unbuilt(store, (STAFF, CURRENCY), applied, through).tables
+
+
+def test_only_what_no_build_has_applied_counts(store: ManifestStore) -> None:
+    changes = {"staff": 1, "department": 1, "currency": 1}
+    store.commit(manifest(1, changes))
+    store.commit(manifest(2, {**changes, "currency": 2}))
+
+    assert tables(store, {}, 2) == ("dim_staff", "dim_currency")
+    assert tables(store, {"dim_staff": 1, "dim_currency": 1}, 2) == ("dim_currency",)
+    # A source is quiet, and the build of its run has failed, or was rolled back.
+    assert tables(store, {"dim_staff": 0, "dim_currency": 2}, 2) == ("dim_staff",)
+    assert tables(store, {"dim_staff": None, "dim_currency": 2}, 2) == ("dim_staff",)
+    assert tables(store, {"dim_staff": 1, "dim_currency": 2}, 2) == ()
+    assert tables(store, {}, 0) == ()
+
+
+def test_what_waits_for_a_joined_source_starts_no_build(store: ManifestStore) -> None:
+    store.commit(manifest(1, {"staff": 1, "department": 1, "currency": 1}))
+    for run in (2, 3):
+        changes = {"staff": run, "department": 1, "currency": 1}
+        store.commit(manifest(run, changes, not_taken={"department": "locked"}))
+
+    assert tables(store, {"dim_staff": 1, "dim_currency": 1}, 3) == ()
+    assert tables(store, {"dim_staff": 0, "dim_currency": 1}, 3) == ("dim_staff",)
+    store.commit(manifest(4, changes))
+    assert tables(store, {"dim_staff": 1, "dim_currency": 1}, 4) == ("dim_staff",)
+
+
+def test_what_no_build_can_make_is_told_and_starts_none(store: ManifestStore) -> None:
+    store.commit(manifest(1, {"staff": 1, "department": 1}))
+
+    found = unbuilt(store, (STAFF, CURRENCY), {"dim_staff": 1, "dim_currency": 1}, 1)
+
+    assert found.tables == ()
+    failure = found.added_to(None)
+    assert failure is not None
+    assert failure.error == "SourceSchemaChanged"
+    assert failure.cause.startswith("dim_currency reads currency, which the source no longer has")
+    both = found.added_to(Failure("TablesNotTaken", "payment: locked"))
+    assert both == Failure("TablesNotTaken", f"payment: locked; {failure.cause}")
+    assert Unbuilt().added_to(both) is both
