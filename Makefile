@@ -101,8 +101,9 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
 
 .PHONY: render
-render: setup ## Render the state machines' JSON from their YAML
+render: setup ## Render the state machines' JSON from their YAML, and the list of currencies
 	@$(BIN)/python -m state_machine.render
+	@$(BIN)/python make/iso_4217.py
 
 .PHONY: bench-ingest
 bench-ingest: setup .venv-bench/.installed ## Measure Ingest beside its limit and its peers (ROWS=)

@@ -22,6 +22,10 @@ RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "ur
 """What Lambda's Python runtimes bring (AWS Lambda Developer Guide, "Runtime-included SDK")."""
 
 
+GLUE = (*RUNTIME, "pyspark", "AWSGlueDataplanePython")
+"""What a job's Python finds (AWS Glue Developer Guide, "Python modules already provided")."""
+
+
 def _size(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
 
@@ -200,6 +204,23 @@ def test_the_glue_catalog_s_reader_imports_from_the_package_alone(local_packages
     path = [local_packages / "LoadFunction", _linked(tmp_path / "runtime", RUNTIME)]
     done = _run(code, path)
     assert done.stdout == "read\n", done.stderr
+
+
+def test_the_glue_code_s_zip_and_what_glue_has_are_all_that_the_jobs_import(
+    local_packages, tmp_path
+):
+    code = "from lambdas.glue_code.handler import zip_of; from pathlib import Path\n"
+    archive = tmp_path / "code.zip"
+    root = local_packages / "GlueCodeFunction"
+    code += f"Path({str(archive)!r}).write_bytes(zip_of(Path({str(root)!r})))"
+    made = _run(code, [root, _linked(tmp_path / "runtime", RUNTIME)])
+    assert made.returncode == 0, made.stderr
+    code = (
+        "import glue_jobs.build.job; from star_schema.iso_4217 import currencies\n"
+        "from star_schema.tables import star_tables; print(len(star_tables()), len(currencies()))"
+    )
+    done = _run(code, [archive, _linked(tmp_path / "glue", GLUE)])
+    assert done.stdout == "11 178\n", done.stderr
 
 
 def test_the_glue_code_s_zip_is_the_same_from_its_package_and_from_the_repository(
