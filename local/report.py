@@ -161,6 +161,7 @@ def _stages_table(execution: Execution, stars: list[_StarRows]) -> Table:
         table.add_column(name, justify="right")
     rows = {
         "Ingest": (execution.output.get("ingested") or {}).get("rows", 0),
+        "BuildStar": sum(star.built for star in stars),
         "BuildDimensions": sum(star.built for star in stars if not star.is_fact),
         "BuildFacts": sum(star.built for star in stars if star.is_fact),
         "Load": (execution.output.get("loaded") or {}).get("rows", 0),

@@ -98,6 +98,7 @@ class IngestAnswer(_Answer):
         tables_not_taken: The tables that could not be taken; their cursors did not move.
         failure: Set if a star table needs one of those, or the input asked for it.
         unbuilt: The star tables that have runs to apply.
+        build_jobs: How many jobs build them: 0 if there are none, 1 for a small build, 2 otherwise.
         warnings: What somebody should know of.
         report: The key of the report in the raw bucket; empty until the run is complete.
     """
@@ -113,6 +114,7 @@ class IngestAnswer(_Answer):
     tables_not_taken: Names = Names()
     failure: Failure | None = None
     unbuilt: Names = Names()
+    build_jobs: int = 0
     warnings: Names = Names()
     report: str = ""
 

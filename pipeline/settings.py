@@ -12,7 +12,7 @@ from pipeline.errors import InvalidSettings
 
 PORTS = range(1, 65536)
 _READERS = range(1, 9)
-_BYTES = range(2**63)
+_BYTES = _ROWS = range(2**63)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """The values of libpq's sslmode, from the weakest to the strongest."""
 
@@ -119,6 +119,7 @@ class IngestSettings(_Settings):
         source: The source.
         raw_bucket: The raw bucket.
         glue_database: The lake's Glue database.
+        small_build_rows: How many captured rows one job builds.
         readers: How many connections read at once.
         metrics_namespace: The namespace of the metrics.
         schemas: The schemas that are captured.
@@ -131,6 +132,7 @@ class IngestSettings(_Settings):
     source: DatabaseSettings
     raw_bucket: str
     glue_database: str
+    small_build_rows: int
     readers: int
     metrics_namespace: str
     schemas: tuple[str, ...]
@@ -144,6 +146,7 @@ class IngestSettings(_Settings):
             source=DatabaseSettings.read("SOURCE", environment),
             raw_bucket=environment.text("RAW_BUCKET"),
             glue_database=environment.text("GLUE_DATABASE"),
+            small_build_rows=environment.number("SMALL_BUILD_ROWS", _ROWS, 1_000_000),
             readers=environment.number("READERS", _READERS, 2),
             metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
             schemas=environment.names("SOURCE_SCHEMAS", "public"),

@@ -61,7 +61,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     glue = boto3.client("glue")
     names = [star.name for star in stars]
     applied = {} if request.rebuild else applied_runs(glue, client, settings.glue_database, names)
-    to_build = unbuilt(ManifestStore(bucket, client), stars, applied, result.sequence)
+    to_build = unbuilt(
+        ManifestStore(bucket, client),
+        stars,
+        applied,
+        through=result.sequence,
+        small_rows=settings.small_build_rows,
+    )
     report = Reports(bucket, client).write(request.run_id, "ingest", dataclasses.asdict(result))
     answer = answer_of(request, result, stars, to_build, report)
     put_metric(answer.tables_not_taken.count, settings.metrics_namespace)
@@ -90,6 +96,7 @@ def answer_of(
         tables_not_taken=Names.of(reasons),
         failure=to_build.added_to(failure(request, reasons, stars)) if result.complete else None,
         unbuilt=Names.of(to_build.tables),
+        build_jobs=to_build.jobs,
         warnings=Names.of([*not_taken, *result.warnings]),
         report=report,
     )

@@ -7,12 +7,17 @@ have runs to apply although their sources are quiet, and a table that waits for 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from pipeline.answers import Failure
 from pipeline.errors import SourceSchemaChanged
 from pipeline.manifest import ManifestStore
 from pipeline.pending import pending_captures
 from star_schema.tables import StarTable
+
+_MOST_CAPTURES: Final = 200
+"""A build of more captures of one star table is not small. No more manifests are read."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,13 @@ class Unbuilt:
 
     Attributes:
         tables: The star tables that have runs to apply.
+        jobs: How many jobs build them: none, one for all of them, or one for the dimensions and
+            one for the facts.
         impossible: Why other star tables cannot be built.
     """
 
     tables: tuple[str, ...] = ()
+    jobs: int = 0
     impossible: tuple[str, ...] = ()
 
     def added_to(self, failure: Failure | None) -> Failure | None:
@@ -44,7 +52,9 @@ def unbuilt(
     store: ManifestStore,
     stars: Iterable[StarTable],
     applied: Mapping[str, int | None],
+    *,
     through: int,
+    small_rows: int,
 ) -> Unbuilt:
     """Returns what is to be built.
 
@@ -54,17 +64,23 @@ def unbuilt(
         applied: The run through which each is built, as `applied_runs` returns it; empty if
             everything is to be built again.
         through: The newest run; 0 if there is none.
+        small_rows: How many captured rows one job builds.
     """
-    tables: list[str] = []
+    captures: dict[str, list[int]] = {}
     impossible: list[str] = []
     for star in stars if through else ():
         after = applied.get(star.name, 0)
         try:
-            captures = pending_captures(store, star, after=after or 0, through=through)
-            first = next(captures, None)
+            rows = pending_captures(store, star, after=after or 0, through=through)
+            found = list(islice(rows, _MOST_CAPTURES + 1)) if after is not None else [0]
         except SourceSchemaChanged as error:
             impossible.append(str(error))
             continue
-        if after is None or first is not None:
-            tables.append(star.name)
-    return Unbuilt(tuple(tables), tuple(impossible))
+        if found:
+            captures[star.name] = found
+    is_small = (
+        sum(map(sum, captures.values())) <= small_rows
+        and max(map(len, captures.values()), default=0) <= _MOST_CAPTURES
+    )
+    jobs = 0 if not captures else 1 if is_small else 2
+    return Unbuilt(tuple(captures), jobs, tuple(impossible))

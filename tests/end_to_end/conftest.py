@@ -81,6 +81,21 @@ def lock(stack: Stack) -> Callable[[], dict[str, object]]:
     return read
 
 
+@pytest.fixture
+def build_by_two_jobs(stack: Stack) -> Iterator[Callable[[], None]]:
+    """Has a small build take two jobs, as a large one does, until the test's end."""
+    client, arn = boto3.client("stepfunctions"), stack.state_machine_arn
+    definition = client.describe_state_machine(stateMachineArn=arn)["definition"]
+    large = definition.replace("build_jobs = 1 %", "build_jobs = 9 %")
+    large = large.replace("build_jobs = 2 %", "build_jobs = 1 %")
+
+    def change() -> None:
+        client.update_state_machine(stateMachineArn=arn, definition=large)
+
+    yield change
+    client.update_state_machine(stateMachineArn=arn, definition=definition)
+
+
 def _execute_and_observe(
     stack: Stack, history: HistoryOracle, document: dict[str, object]
 ) -> Execution:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import boto3
 import psycopg
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from local.source.activity import run_activity
@@ -153,6 +154,7 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     assert "lock_owner" not in lock()
 
 
+@pytest.mark.parametrize("jobs", [["BuildStar"], ["BuildDimensions", "BuildFacts"]], ids=len)
 def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_execution_fails(
     stack: Stack,
     run: Run,
@@ -160,7 +162,11 @@ def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_executio
     notifications: Notifications,
     lock: Callable[[], dict[str, object]],
     history: HistoryOracle,
+    build_by_two_jobs: Callable[[], None],
+    jobs: list[str],
 ) -> None:
+    if len(jobs) > 1:
+        build_by_two_jobs()
     through = lock()["loaded_through"]
     with psycopg.connect(stack.source_dsn, autocommit=True) as source:
         source.execute("alter table design rename column file_name to file_title")
@@ -176,8 +182,9 @@ def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_executio
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
     assert lock()["loaded_through"] == through
-    ended = [state.name for state in failed.states]
-    assert ended.index("BuildFacts") < ended.index("Load") < ended.index("Publish")
+    ended = [state.name for state in failed.states if state.kind == "Task"]
+    assert sorted(ended[ended.index("Ingest") + 1 : ended.index("Load")]) == jobs
+    assert ended.index("Load") < ended.index("Publish")
     with (
         psycopg.connect(stack.source_dsn) as source,
         psycopg.connect(stack.warehouse_dsn) as warehouse,
@@ -185,8 +192,29 @@ def test_a_failing_star_table_waits_while_the_others_are_loaded_and_the_executio
         query = "select paid from {} where payment_id = 1"
         paid = source.execute(query.format("payment").encode()).fetchone()
         assert warehouse.execute(query.format("current_payment").encode()).fetchone() == paid
-    assert succeed().output["status"] == "loaded"
+    # The source is quiet now, and the table's build is tried again.
+    again = succeed()
+    assert again.output["status"] == "loaded"
+    assert again.output["ingested"]["unbuilt"] == {"count": 1, "first": ["dim_design"]}
     assert "the warehouse equals the source" in succeed(verify=True).output["message"]
+
+
+def test_a_star_table_that_the_load_refuses_starts_no_job_again(
+    stack: Stack, run: Run, succeed: Run
+) -> None:
+    with psycopg.connect(stack.warehouse_dsn, autocommit=True) as warehouse:
+        warehouse.execute("alter table dim_design rename column file_name to file_title")
+        try:
+            with psycopg.connect(stack.source_dsn) as source:
+                source.execute("update design set design_name = 'Ash' where design_id = 1")
+            assert run().error == "StarSchemaMismatch"
+            runs = job_runs(stack)
+            assert run().error == "StarSchemaMismatch"
+            assert job_runs(stack) == runs
+        finally:
+            warehouse.execute("alter table dim_design rename column file_title to file_name")
+    assert succeed().output["status"] == "loaded"
+    assert job_runs(stack) == runs
 
 
 def test_a_table_that_cannot_be_captured_costs_no_other_table(

@@ -35,7 +35,7 @@ def test_an_ingest_of_ten_thousand_tables_with_as_many_warnings_has_a_bounded_an
     )
 
     request = IngestRequest("run", full_refresh=True, verify=True)
-    many = Unbuilt(tuple(TABLES), tuple(f"{name} cannot be built" for name in TABLES))
+    many = Unbuilt(tuple(TABLES), 2, tuple(f"{name} cannot be built" for name in TABLES))
     answer = ingest.answer_of(request, result, star_tables(), many, "reports/run/ingest.json")
 
     assert (answer.tables, answer.tables_not_taken.count) == (10_000, 10_000)

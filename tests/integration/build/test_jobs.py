@@ -46,7 +46,14 @@ def test_each_job_builds_its_own_tables_and_stops_its_session(
 
     runpy.run_path(str(ROOT / "glue_jobs" / "build_facts.py"), run_name="__main__")
     assert star.differences("dim_currency", "fact_payment") == []
-    assert len(stopped) == 2
+
+    business.execute("update currency set currency_code = 'CHF' where currency_id = 3")
+    business.execute("update payment set paid = not paid where payment_id = 1")
+    business.run()
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-3], "2", "--rebuild", "false"])
+    runpy.run_path(str(ROOT / "glue_jobs" / "build_star.py"), run_name="__main__")
+    assert star.differences("dim_currency", "fact_payment") == []
+    assert len(stopped) == 3
 
 
 def test_the_maintenance_job_maintains_what_there_is_and_stops_its_session(

@@ -65,7 +65,10 @@ class Executions:
         stars = [STARS[table] for table in TABLES]
         glue, client = boto3.client("glue"), self._business.client
         applied = applied_runs(glue, client, self._star.database, TABLES)
-        return unbuilt(self._business.store, stars, applied, self._business.runs).tables
+        found = unbuilt(
+            self._business.store, stars, applied, through=self._business.runs, small_rows=0
+        )
+        return found.tables
 
     def build(self) -> tuple[str, ...]:
         """Builds all tables if one has runs to apply; returns those that had."""

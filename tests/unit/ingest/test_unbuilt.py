@@ -13,7 +13,7 @@ from pipeline.answers import Failure
 from pipeline.errors import ObjectStoreUnavailable
 from pipeline.manifest import ManifestStore
 from star_schema.tables import star_table
-from tests.unit.pipeline.test_pending import manifest
+from tests.unit.pipeline.test_pending import Runs, manifest
 
 STAFF, CURRENCY = star_table("dim_staff"), star_table("dim_currency")
 
@@ -93,7 +93,7 @@ def test_a_catalogue_that_does_not_answer_is_no_empty_lake(store: ManifestStore)
 
 
 def tables(store: ManifestStore, applied: dict[str, int | None], through: int) -> tuple[str, ...]:
-    return unbuilt(store, (STAFF, CURRENCY), applied, through).tables
+    return unbuilt(store, (STAFF, CURRENCY), applied, through=through, small_rows=0).tables
 
 
 def test_only_what_no_build_has_applied_counts(store: ManifestStore) -> None:
@@ -125,9 +125,10 @@ def test_what_waits_for_a_joined_source_starts_no_build(store: ManifestStore) ->
 def test_what_no_build_can_make_is_told_and_starts_none(store: ManifestStore) -> None:
     store.commit(manifest(1, {"staff": 1, "department": 1}))
 
-    found = unbuilt(store, (STAFF, CURRENCY), {"dim_staff": 1, "dim_currency": 1}, 1)
+    applied = {"dim_staff": 1, "dim_currency": 1}
+    found = unbuilt(store, (STAFF, CURRENCY), applied, through=1, small_rows=0)
 
-    assert found.tables == ()
+    assert (found.tables, found.jobs) == ((), 0)
     failure = found.added_to(None)
     assert failure is not None
     assert failure.error == "SourceSchemaChanged"
@@ -135,3 +136,27 @@ def test_what_no_build_can_make_is_told_and_starts_none(store: ManifestStore) ->
     both = found.added_to(Failure("TablesNotTaken", "payment: locked"))
     assert both == Failure("TablesNotTaken", f"payment: locked; {failure.cause}")
     assert Unbuilt().added_to(both) is both
+
+
+def test_a_small_build_is_one_job_and_a_large_one_is_two(store: ManifestStore) -> None:
+    changes = {"staff": 1, "department": 1, "currency": 1}
+    store.commit(manifest(1, changes, rows={"staff": 20, "department": 8, "currency": 3}))
+
+    def jobs(applied: dict[str, int | None], small_rows: int) -> int:
+        stars = (STAFF, CURRENCY)
+        return unbuilt(store, stars, applied, through=1, small_rows=small_rows).jobs
+
+    built: dict[str, int | None] = {"dim_staff": 1, "dim_currency": 1}
+    assert (jobs({}, 30), jobs({}, 31)) == (2, 1)
+    assert (jobs({**built, "dim_currency": 0}, 3), jobs(built, 31)) == (1, 0)
+    # What a table has applied is not known: the build finds little to do.
+    assert jobs({**built, "dim_staff": None}, 0) == 1
+
+
+def test_a_build_of_very_many_runs_is_large_and_few_manifests_are_read_to_tell() -> None:
+    store = Runs([({"staff"}, set())] * 1000)
+
+    found = unbuilt(store, (STAFF,), {"dim_staff": 1}, through=1000, small_rows=10**9)
+
+    assert found.jobs == 2
+    assert store.reads < 300

@@ -39,11 +39,12 @@ def manifest(
     previous: Mapping[str, int] | None = None,
     not_taken: Mapping[str, str] | None = None,
     since: Mapping[str, int] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> Manifest:
     tables = {
         name: TableCapture(
             capture=Capture.WHOLE if last == sequence else Capture.NONE,
-            rows=0,
+            rows=(rows or {}).get(name, 0),
             files=(),
             key_files=(),
             not_held=0,

@@ -32,6 +32,7 @@ def test_what_is_not_set_has_a_default() -> None:
         source=DatabaseSettings("arn:source", "verify-full", host="", port=5432, name=""),
         raw_bucket="raw",
         glue_database="star",
+        small_build_rows=1_000_000,
         readers=2,
         metrics_namespace="ToteSys/a",
         schemas=("public",),

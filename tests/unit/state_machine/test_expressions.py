@@ -186,19 +186,19 @@ def test_a_request_states_every_field_that_is_declared(state, request_type):
 
 
 @pytest.mark.parametrize(
-    ("sequence", "loaded_through", "rebuild", "unbuilt", "has_work"),
+    ("sequence", "loaded_through", "rebuild", "jobs", "has_work"),
     [
-        (7, 6, False, [], True),
-        (7, 7, False, [], False),
-        (7, 7, False, ["dim_new"], True),
-        (7, 7, True, [], True),
-        (0, 0, True, [], False),
+        (7, 6, False, 0, True),
+        (7, 7, False, 0, False),
+        (7, 7, False, 1, True),
+        (7, 7, True, 0, True),
+        (0, 0, True, 0, False),
     ],
 )
 def test_there_is_work_if_a_run_is_not_loaded_or_not_built_or_a_rebuild_is_wanted(
-    sequence, loaded_through, rebuild, unbuilt, has_work
+    sequence, loaded_through, rebuild, jobs, has_work
 ):
-    answer = dataclasses.replace(INGESTED, sequence=sequence, unbuilt=Names.of(unbuilt)).to_json()
+    answer = dataclasses.replace(INGESTED, sequence=sequence, build_jobs=jobs).to_json()
     assigned = evaluate(
         STATES["Ingest"]["Assign"],
         {"loadedThrough": loaded_through, "rebuild": rebuild, "failures": []},
@@ -208,18 +208,18 @@ def test_there_is_work_if_a_run_is_not_loaded_or_not_built_or_a_rebuild_is_wante
 
 
 @pytest.mark.parametrize(
-    ("complete", "unbuilt", "has_work", "verify", "following"),
+    ("complete", "jobs", "has_work", "verify", "following"),
     [
-        (False, [], True, True, "Ingest"),
-        (True, ["dim_date"], True, False, "Build"),
-        (True, [], True, False, "Load"),
-        (True, [], False, True, "Load"),
-        (True, [], False, False, "ReleaseLock"),
+        (False, 0, True, True, "Ingest"),
+        (True, 1, True, True, "BuildStar"),
+        (True, 2, True, False, "Build"),
+        (True, 0, True, False, "Load"),
+        (True, 0, False, True, "Load"),
+        (True, 0, False, False, "ReleaseLock"),
     ],
 )
-def test_after_ingest_comes_what_is_needed(complete, unbuilt, has_work, verify, following):
-    answer = dataclasses.replace(INGESTED, complete=complete, unbuilt=Names.of(unbuilt))
-    ingested = answer.to_json()
+def test_after_ingest_comes_what_is_needed(complete, jobs, has_work, verify, following):
+    ingested = dataclasses.replace(INGESTED, complete=complete, build_jobs=jobs).to_json()
     assert following == chosen(
         "IsIngestComplete", ingested=ingested, hasWork=has_work, verify=verify
     )

@@ -39,6 +39,7 @@ SAMPLES = {
     "SOURCE_PORT": "5432",
     "WAREHOUSE_PORT": "5432",
     "READERS": "2",
+    "SMALL_BUILD_ROWS": "0",
     "REREAD_LIMIT_BYTES": "0",
 }
 """Values of the variables that are no text of any kind."""

@@ -89,9 +89,10 @@ def test_each_job_writes_its_own_tables_alone():
             if "s3:PutObject" in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
         }
-        for name in ("BuildDimensions", "BuildFacts", "MaintainTables")
+        for name in ("BuildStar", "BuildDimensions", "BuildFacts", "MaintainTables")
     }
     assert written == {
+        "BuildStar": {"dim_*", "fact_*", "quarantine*"},
         "BuildDimensions": {"dim_*"},
         "BuildFacts": {"fact_*", "quarantine*"},
         "MaintainTables": {"dim_*", "fact_*", "quarantine*"},
