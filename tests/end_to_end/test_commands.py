@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from lineage.places import places
+from lineage.trace import trace
 from local import __main__ as commands
 from local.stack import LocalStack, Stack
 from star_schema.tables import star_tables
@@ -109,3 +111,15 @@ def test_logs_are_those_of_the_functions_and_the_jobs(
     assert "/aws/lambda/totesys-ingest" in shown
     assert "/aws-glue/totesys/output" in shown
     assert '"message":"loaded"' in shown
+
+
+def test_a_trace_of_a_row_of_the_running_stack_reaches_every_part(
+    stack: Stack, command: Command, monkeypatch: pytest.MonkeyPatch, state_folder: Path
+) -> None:
+    monkeypatch.setattr("lineage.places.LocalStack", lambda: LocalStack(state_folder))
+
+    found = trace("fact_payment", "1", places(""))
+
+    assert found.not_reached == {}
+    assert found.equals_source
+    assert all(step.raw and step.snapshot and step.load for step in found.steps if step.is_version)

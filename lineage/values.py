@@ -1,0 +1,36 @@
+"""A value's text: the same for a value of the raw zone, the lake, the warehouse and the source."""
+
+import datetime
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+Content = dict[str, str | None]
+"""A star row's columns as text, by name."""
+
+
+def text_of(value: Any) -> str | None:
+    """Returns a value as text: a decimal without zeros at its end, a time with microseconds."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return str(value).lower()
+        case Decimal():
+            return f"{value.normalize():f}"
+        case datetime.time():
+            return value.isoformat("microseconds")
+        case _:
+            return str(value)
+
+
+def content_of(row: Mapping[str, Any], columns: tuple[str, ...]) -> Content:
+    """Returns some columns of a row as text."""
+    return {name: text_of(row.get(name)) for name in columns}
+
+
+def changes(before: Content, now: Content) -> dict[str, tuple[str | None, str | None]]:
+    """Returns the columns that differ, with the value before and now."""
+    return {
+        name: (before.get(name), value) for name, value in now.items() if before.get(name) != value
+    }
