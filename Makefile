@@ -61,6 +61,10 @@ status: setup ## Show the running stack (JSON=1: as one JSON object)
 trace: setup ## Tell a row's whole life (TABLE=fact_payment KEY=123 JSON=1 ENV=)
 	@$(BIN)/python -m lineage '$(TABLE)' '$(KEY)' --env '$(ENV)' $(if $(JSON),--json)
 
+.PHONY: doctor
+doctor: setup ## Say what has to be mended, and how (ENV=dev: on AWS; JSON=1; ONLY=source,runs)
+	@$(BIN)/python -m doctor --env '$(or $(ENV),local)' --only '$(ONLY)' $(if $(JSON),--json)
+
 .PHONY: psql
 psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 	@$(BIN)/python -m local psql $(or $(DB),warehouse)
@@ -96,7 +100,7 @@ check: setup .venv-checkov/.installed ## Check format, lint, types, security, te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml deployment glue_jobs lambdas lineage local pipeline star_schema state_machine
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml deployment doctor glue_jobs lambdas lineage local pipeline star_schema state_machine
 	$(BIN)/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml

@@ -38,12 +38,22 @@ def unusable(folder: str) -> str:
 
 def missing() -> str:
     """Returns what to install; an empty text if nothing is missing."""
+    return python_missing() or java_missing()
+
+
+def python_missing() -> str:
+    """Returns which Python to install; an empty text if this one will do."""
     if sys.version_info < OLDEST_PYTHON:
         oldest, this = (".".join(map(str, v[:2])) for v in (OLDEST_PYTHON, sys.version_info))
         return (
             f"Python {oldest} or newer is needed, and this is {this}: "
             "install it, or name one by PYTHON="
         )
+    return ""
+
+
+def java_missing() -> str:
+    """Returns which Java to install; an empty text if there is one that will do."""
     home = os.environ.get("JAVA_HOME", "")
     java = str(Path(home) / "bin" / "java") if home else "java"
     needed = f"Java {JAVA[0]} or {JAVA[1]} is needed"

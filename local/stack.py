@@ -63,11 +63,14 @@ class LocalStack:
 
     Args:
         state: The folder of the state.
+
+    Attributes:
+        cloud: The local cloud.
     """
 
     def __init__(self, state: Path = STATE) -> None:
         self._cloud_folder = state / "cloud"
-        self._cloud = LocalCloud(self._cloud_folder, JARS)
+        self.cloud = LocalCloud(self._cloud_folder, JARS)
         self._databases = state / "postgres"
         self._source = PostgresServer(self._databases / "source")
         self._warehouse = PostgresServer(self._databases / "warehouse")
@@ -102,8 +105,8 @@ class LocalStack:
             self._warehouse.start()
             warehouse = self._warehouse.create_database("warehouse")
         with step("starting the local cloud"):
-            self._cloud.start()
-        os.environ.update(self._cloud.environment())
+            self.cloud.start()
+        os.environ.update(self.cloud.environment())
         if known and outputs() is None:
             # A kill loses the stack, not the objects. A new lake needs a new warehouse.
             self._warehouse.drop_database("warehouse")
@@ -131,9 +134,9 @@ class LocalStack:
             NotUp: No stack is running.
         """
         known = self._known()
-        if not known or not self._cloud.is_running():
+        if not known or not self.cloud.is_running():
             raise NotUp("the local cloud is not running: start it with `make run`")
-        os.environ.update(self._cloud.environment())
+        os.environ.update(self.cloud.environment())
         return Stack(**{field.name: str(known[field.name]) for field in fields(Stack)})
 
     @property
@@ -141,9 +144,14 @@ class LocalStack:
         """Whether the source is the generated one. The local commands write to no other."""
         return not self._known().get("is_given", False)
 
+    @property
+    def deployed_digest(self) -> object:
+        """The digest of what was deployed: local.deployment.code_digest. None without a stack."""
+        return self._known().get("code_digest")
+
     def down(self) -> None:
         """Stops what `up` started, and keeps its state."""
-        self._cloud.stop()
+        self.cloud.stop()
         self._source.stop()
         self._warehouse.stop()
 
@@ -168,7 +176,7 @@ class LocalStack:
     def _stack(self, source: str, warehouse: str) -> Stack:
         deployed = outputs() or {}
         return Stack(
-            endpoint_url=self._cloud.endpoint_url,
+            endpoint_url=self.cloud.endpoint_url,
             state_machine_arn=deployed["StateMachineArn"],
             maintenance_state_machine_arn=deployed["MaintenanceStateMachineArn"],
             source_dsn=source,

@@ -73,6 +73,12 @@ def declared_key(table: SourceTable) -> str | None:
     return declaration.natural_key if declaration and declaration.natural_key in names else None
 
 
+def is_guaranteed(connection: psycopg.Connection, table: SourceTable) -> bool:
+    """Whether a constraint of the source guarantees that the natural key identifies a row."""
+    parameters = {"oid": table.oid, "columns": list(natural_key(table))}
+    return connection.execute(_IS_GUARANTEED, parameters).fetchone() == (True,)
+
+
 def refuse_ambiguous_key(connection: psycopg.Connection, table: SourceTable) -> None:
     """Fails if the natural key of a table does not identify its rows.
 
@@ -82,8 +88,7 @@ def refuse_ambiguous_key(connection: psycopg.Connection, table: SourceTable) -> 
         TableFailure: Several rows have the same key, or a row has none.
     """
     names = natural_key(table)
-    parameters = {"oid": table.oid, "columns": list(names)}
-    if not names or connection.execute(_IS_GUARANTEED, parameters).fetchone() == (True,):
+    if not names or is_guaranteed(connection, table):
         return
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     query = sql.SQL(_AMBIGUOUS).format(columns=columns, table=table.identifier)

@@ -35,6 +35,21 @@ where transaction = (%(horizon)s %% 4294967296)::text::xid
 
 
 @dataclass(frozen=True)
+class OpenTransaction:
+    """A transaction that has been open for long.
+
+    Attributes:
+        name: Its session, its prepared transaction, or its id.
+        remedy: The statement that ends it; empty if the server does not show who holds it.
+        began: When it began, or a later time at which it was open.
+    """
+
+    name: str
+    remedy: str
+    began: datetime
+
+
+@dataclass(frozen=True)
 class _Holder:
     """The session or the prepared transaction of a transaction id.
 
@@ -52,25 +67,35 @@ class _Holder:
 def long_transaction_warnings(
     connection: psycopg.Connection, snapshot: SourceSnapshot, previous: Manifest | None
 ) -> tuple[str, ...]:
-    """Returns a warning if the snapshot's oldest transaction has been open for long.
+    """Returns a warning if the snapshot's oldest transaction has been open for long."""
+    found = long_transaction(connection, snapshot, previous)
+    if found is None:
+        return ()
+    remedy = f", or end it with: {found.remedy}" if found.remedy else ""
+    return (
+        f"{found.name} has been open since {found.began:%Y-%m-%d %H:%M} UTC or longer: while it is "
+        f"open, each run searches all rows that were written since then; commit it{remedy}",
+    )
+
+
+def long_transaction(
+    connection: psycopg.Connection, snapshot: SourceSnapshot, previous: Manifest | None
+) -> OpenTransaction | None:
+    """Returns the snapshot's oldest transaction if it has been open for long.
 
     Args:
         connection: A connection to the source.
-        snapshot: The run's snapshot.
+        snapshot: The snapshot.
         previous: The newest committed run: a transaction that it saw is older than that run.
     """
     if snapshot.horizon == snapshot.next_transaction:
-        return ()
+        return None
     with connection.cursor(row_factory=class_row(_Holder)) as cursor:
         holder = cursor.execute(_HOLDER, {"horizon": snapshot.horizon}).fetchone()
     began = [holder.began] if holder and holder.began else []
     if previous and snapshot.horizon < previous.next_transaction:
         began.append(datetime.fromisoformat(previous.snapshot_at))
     if not began or datetime.fromisoformat(snapshot.taken_at) - min(began) < LONG:
-        return ()
-    name = holder.name if holder else "transaction " + str(snapshot.horizon)
-    remedy = f", or end it with: {holder.remedy}" if holder else ""
-    return (
-        f"{name} has been open since {min(began):%Y-%m-%d %H:%M} UTC or longer: while it is open, "
-        f"each run searches all rows that were written since then; commit it{remedy}",
-    )
+        return None
+    name = holder.name if holder else f"transaction {snapshot.horizon}"
+    return OpenTransaction(name, holder.remedy if holder else "", min(began))

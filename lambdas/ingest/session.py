@@ -80,20 +80,25 @@ def begin(connection: psycopg.Connection) -> None:
     connection.execute(set_local().encode())
 
 
+def hiding(connection: psycopg.Connection) -> dict[str, str]:
+    """Returns the settings by which the server skips damaged rows, with where each was made."""
+    found = connection.execute(
+        "select name, source from pg_settings where name = any (%s) and setting = 'on'",
+        [list(_HIDE_ROWS)],
+    )
+    return dict(found.fetchall())
+
+
 def refuse_hidden_rows(connection: psycopg.Connection) -> None:
     """Fails if the server is set to skip damaged rows.
 
     Raises:
         InvalidSettings: It is.
     """
-    found = connection.execute(
-        "select name from pg_settings where name = any (%s) and setting = 'on'", [list(_HIDE_ROWS)]
-    ).fetchall()
-    if found:
-        names = ", ".join(name for (name,) in found)
+    if names := hiding(connection):
         raise InvalidSettings(
-            f"the source skips damaged rows ({names}), which would count as deleted: switch that "
-            "off for its server, database and role"
+            f"the source skips damaged rows ({', '.join(names)}), which would count as deleted: "
+            "switch that off for its server, database and role"
         )
 
 

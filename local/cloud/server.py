@@ -34,9 +34,14 @@ class LocalCloud:
         return self._folder / "tmp"
 
     @property
+    def port_file(self) -> Path:
+        """The file that keeps the port from its first start on."""
+        return self._folder / "port"
+
+    @property
     def endpoint_url(self) -> str:
         """The address of every service."""
-        return f"http://127.0.0.1:{(self._folder / 'port').read_text()}"
+        return f"http://127.0.0.1:{self.port_file.read_text()}"
 
     def environment(self) -> dict[str, str]:
         """Returns the environment variables that direct the AWS SDKs to this cloud."""
@@ -50,10 +55,10 @@ class LocalCloud:
 
     def is_running(self) -> bool:
         """Returns whether it accepts requests."""
-        port = self._folder / "port"
-        if not port.exists():
+        if not self.port_file.exists():
             return False
-        connection = http.client.HTTPConnection("127.0.0.1", int(port.read_text()), timeout=5)
+        port = int(self.port_file.read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/_ministack/health")
             connection.getresponse()
@@ -73,8 +78,8 @@ class LocalCloud:
         if self.is_running():
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not (self._folder / "port").exists():
-            (self._folder / "port").write_text(str(_free_port()))
+        if not self.port_file.exists():
+            self.port_file.write_text(str(_free_port()))
         # MiniStack does not remove its functions' folders: `stop` does.
         self._temporary.mkdir(exist_ok=True)
         environment = os.environ | self.environment() | {"TMPDIR": str(self._temporary)}
@@ -84,7 +89,7 @@ class LocalCloud:
             self._process = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-m", "local.cloud"),
-                    *("--port", (self._folder / "port").read_text()),
+                    *("--port", self.port_file.read_text()),
                     *("--state", str(self._folder)),
                     *("--jars", str(self._jars)),
                 ],
