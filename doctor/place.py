@@ -171,7 +171,7 @@ class Place:
         pages = self.client("cloudformation").get_paginator("list_stack_resources")
         return {
             one["LogicalResourceId"]: (one["ResourceType"], one.get("PhysicalResourceId", ""))
-            for page in pages.paginate(StackName=self.stack_name)
+            for page in pages.paginate(StackName=self.stack["StackName"])
             for one in page["StackResourceSummaries"]
         }
 
@@ -194,28 +194,39 @@ class Place:
             if found == kind and physical
         }
 
-    def variables(self, function: str) -> dict[str, str]:
-        """Returns the environment variables of a function, as it is deployed."""
-        found = self.client("lambda").get_function_configuration(
-            FunctionName=f"{self.stack_name}-{function}"
+    def configuration(self, function: str) -> dict[str, Any]:
+        """Returns the configuration of a function, as it is deployed.
+
+        Raises:
+            CannotLook: There is no such function.
+        """
+        name, client = f"{self.stack_name}-{function}", self.client("lambda")
+        try:
+            found: dict[str, Any] = client.get_function_configuration(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException as error:
+            raise CannotLook(f"there is no function {name}", self.deploy) from error
+        return found
+
+    def _variables(self, function: str) -> dict[str, str]:
+        variables: dict[str, str] = (
+            self.configuration(function).get("Environment", {}).get("Variables", {})
         )
-        variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
         return variables
 
     @cached_property
     def ingest(self) -> IngestSettings:
         """The settings of Ingest."""
-        return IngestSettings.read(self.variables("ingest"))
+        return IngestSettings.read(self._variables("ingest"))
 
     @cached_property
     def load(self) -> LoadSettings:
         """The settings of Load."""
-        return LoadSettings.read(self.variables("load"))
+        return LoadSettings.read(self._variables("load"))
 
     @cached_property
     def publish(self) -> PublishSettings:
         """The settings of Publish."""
-        return PublishSettings.read(self.variables("publish"))
+        return PublishSettings.read(self._variables("publish"))
 
     @cached_property
     def stars(self) -> tuple[StarTable, ...]:

@@ -30,13 +30,15 @@ _INVALID = (
     "AuthFailure",
     "InvalidAccessKeyId",
 )
+# The AWS CLI reads AWS_REGION too; the SDK for Python, and with it AWS SAM, does not.
+SET_REGION = "export AWS_DEFAULT_REGION=…   # the stack's; or `region` in samconfig.toml"
 LOG_IN = "aws sso login   # or `aws configure`; with a profile, AWS_PROFILE=…"
 
 
 def remedies(error: ClientError | BotoCoreError) -> tuple[str, ...]:
     """Returns what makes a refused call of AWS possible; nothing if only another attempt does."""
     if isinstance(error, NoRegionError):
-        return ("export AWS_REGION=…   # the stack's; or `region` in samconfig.toml",)
+        return (SET_REGION,)
     if isinstance(error, _NO_CREDENTIALS):
         return (LOG_IN,)
     if not isinstance(error, ClientError):

@@ -11,7 +11,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from doctor.finding import CannotLook, Check, Finding, fault, judged, not_applicable, ok
 from doctor.place import NoStack, Place
-from doctor.remedies import remedies
+from doctor.remedies import SET_REGION, remedies
 from lambdas.glue_code.handler import zip_of
 from lambdas.ingest.scope import Scope
 from local.deployment import ROOT, code_digest
@@ -35,9 +35,7 @@ _MENDED = {
 
 def _region(place: Place) -> Finding:
     if place.session.region_name is None:
-        return fault(
-            "no region is set", "export AWS_REGION=…   # the stack's; or `region` in samconfig.toml"
-        )
+        return fault("no region is set", SET_REGION)
     return ok(f"{place.session.region_name}")
 
 
@@ -82,9 +80,9 @@ def _first_failure(place: Place) -> str:
 
 
 def _template(place: Place) -> Finding:
-    body = place.client("cloudformation").get_template(
-        StackName=place.stack_name, TemplateStage="Original"
-    )["TemplateBody"]
+    name = place.stack["StackName"]
+    client = place.client("cloudformation")
+    body = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
     deployed = yaml_parse(body) if isinstance(body, str) else json.loads(json.dumps(body))
     committed = yaml_parse((ROOT / "template.yaml").read_text())
     found = _differences(_unbuilt(committed), _unbuilt(deployed), "")

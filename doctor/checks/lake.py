@@ -150,8 +150,8 @@ def _raw_tables(place: Place) -> Finding:
 
 def _quarantine(place: Place) -> Finding:
     """Counts quarantined rows of which no later version is in their fact table."""
-    catalog = _catalog(place)
     database = place.load.glue_database
+    catalog = _catalog(place)
     try:
         table = catalog.load_table((database, QUARANTINE))
     except NoSuchTableError:

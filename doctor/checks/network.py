@@ -14,10 +14,7 @@ _EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 def _placement(place: Place) -> tuple[list[str], list[str]]:
     """Returns the functions' subnets and security groups."""
-    configuration = place.client("lambda").get_function_configuration(
-        FunctionName=f"{place.stack_name}-ingest"
-    )
-    network = configuration.get("VpcConfig") or {}
+    network = place.configuration("ingest").get("VpcConfig") or {}
     return network.get("SubnetIds") or [], network.get("SecurityGroupIds") or []
 
 
@@ -31,11 +28,12 @@ def _without_vpc(place: Place) -> Finding | None:
 
 def _instances(place: Place) -> dict[Role, dict[str, Any]]:
     """Returns the databases that are instances of Amazon RDS in this account and region."""
+    hosts = {role: place.login(role).host for role in Role}
     pages = place.client("rds").get_paginator("describe_db_instances").paginate()
     by_host = {
         one.get("Endpoint", {}).get("Address"): one for page in pages for one in page["DBInstances"]
     }
-    return {role: by_host[host] for role in Role if (host := place.login(role).host) in by_host}
+    return {role: by_host[host] for role, host in hosts.items() if host in by_host}
 
 
 def parameter_group(place: Place, role: Role) -> str | None:

@@ -87,7 +87,7 @@ FAULTS = (
     Fault(
         "no region",
         "stack.region",
-        "export AWS_REGION=…",
+        "export AWS_DEFAULT_REGION=…",
         {},
     ),
     Fault(
