@@ -31,6 +31,8 @@ endef
 	$(install)
 .venv-checkov/.installed: requirements/checkov.txt | prerequisites
 	$(install)
+.venv-guard/.installed: requirements/guard.txt | prerequisites
+	$(install)
 .venv-bench/.installed: requirements/bench.txt | prerequisites
 	$(install)
 
@@ -81,29 +83,49 @@ down: setup ## Stop everything, keep the state
 clean: setup ## Stop everything and delete the state
 	@$(BIN)/python -m local clean
 
-# Without PARAMS, and before samconfig.toml has an environment's parameters, sam asks for them and
-# keeps them there. What a deleted stack of the name left is adopted first, unless ADOPT=no.
+# PARAMS has the parameters that change. Without it, sam asks for those of a stack that does not exist,
+# unless samconfig.toml has them, and keeps them there. What a deleted stack of the name left is
+# adopted first, unless ADOPT=no.
 DEPLOYED = $(or $(ENV),dev)
+STACK = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/s/^stack_name *= *"\(.*\)"/\1/p' samconfig.toml)
 SAVED = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/p' samconfig.toml | grep '^parameter_overrides')
+DEPLOYMENT = .venv-sam/bin/python -m deployment
+GIVEN = $(if $(PARAMS),--parameter-overrides $(PARAMS),$(if $(SAVED),,$$($(DEPLOYMENT).guided --config-env $(DEPLOYED))))
 .PHONY: deploy
 deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml; PARAMS='Name=value …')
 	.venv-sam/bin/sam build --config-env $(DEPLOYED)
-	$(if $(filter no,$(ADOPT)),,.venv-sam/bin/python -m deployment.adopt --config-env $(DEPLOYED))
-	.venv-sam/bin/sam deploy --config-env $(DEPLOYED) $(if $(PARAMS),--parameter-overrides $(PARAMS),$(if $(SAVED),,--guided))
+	$(if $(filter no,$(ADOPT)),,$(DEPLOYMENT).adopt --config-env $(DEPLOYED))
+	.venv-sam/bin/sam deploy --config-env $(DEPLOYED) $(GIVEN)
+
+# The stacks beside the pipeline's, which it may use.
+BESIDE = .venv-sam/bin/sam deploy --config-env $(DEPLOYED) --template-file $@.template.yaml --stack-name $(STACK)-$@
+.PHONY: network
+network: .venv-sam/.installed ## Deploy a private network to AWS (ENV=, PARAMS=)
+	$(BESIDE) $(if $(PARAMS),--parameter-overrides $(PARAMS))
+
+.PHONY: warehouse
+warehouse: .venv-sam/.installed ## Deploy a PostgreSQL warehouse into that network (ENV=, PARAMS=)
+	$(BESIDE) --parameter-overrides $$($(DEPLOYMENT).parameters --config-env $(DEPLOYED)) $(PARAMS)
+
+.PHONY: parameters
+parameters: .venv-sam/.installed ## Print the parameters that those two hand to `make deploy` (ENV=)
+	@$(DEPLOYMENT).parameters --config-env $(DEPLOYED)
 
 .PHONY: test
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m tests
 
+TEMPLATES := template.yaml network.template.yaml warehouse.template.yaml
 .PHONY: check
-check: setup .venv-checkov/.installed ## Check format, lint, types, security, template, state machine
+check: setup .venv-checkov/.installed .venv-guard/.installed ## Check format, lint, types, security, template, state machine
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml deployment doctor glue_jobs lambdas lineage local pipeline star_schema state_machine
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint $(TEMPLATES)
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
-	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation $(TEMPLATES:%=--file %)
+	$(BIN)/python -m deployment.guard $(TEMPLATES)
 	$(BIN)/python docs/pictures/draw.py --check
 	$(BIN)/python -m state_machine.render --check
 	$(BIN)/python -m pytest --quiet --no-cov tests/unit/state_machine tests/unit/template
@@ -140,6 +162,7 @@ lock: setup ## Pin the requirements with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --universal --python-version 3.11 requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --universal --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
+	$(LOCK) --universal --python-version 3.11 --no-deps requirements/guard.in -o requirements/guard.txt
 	$(LOCK) --universal --python-version 3.11 requirements/bench.in -o requirements/bench.txt
 	for stage in ingest load publish; do \
 		$(LOCK) --python-version 3.13 --python-platform aarch64-manylinux_2_28 \

@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from samtranslator.yaml_helper import yaml_parse
 
-from deployment.target import ROOT, Target, target
+from deployment.target import ROOT, Target, is_deployed, target
 
 _IDENTIFIERS = {
     "AWS::S3::Bucket": "BucketName",
@@ -48,17 +48,6 @@ class Retained:
     logical_id: str
     kind: str
     name: str
-
-
-def is_deployed(where: Target) -> bool:
-    """Returns whether the stack exists. One that is under review has no resource yet."""
-    try:
-        (stack,) = where.client("cloudformation").describe_stacks(StackName=where.stack)["Stacks"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return False
-    return str(stack["StackStatus"]) != "REVIEW_IN_PROGRESS"
 
 
 def retained(where: Target) -> tuple[Retained, ...]:

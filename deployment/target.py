@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,3 +38,14 @@ def target(environment: str, configuration: Path = ROOT / "samconfig.toml") -> T
     for command in ("global", "deploy"):
         found |= tables.get(command, {}).get("parameters", {})
     return Target(found["stack_name"], found.get("region"), found.get("profile"))
+
+
+def is_deployed(where: Target) -> bool:
+    """Returns whether the stack exists. One that is under review has no resource yet."""
+    try:
+        (stack,) = where.client("cloudformation").describe_stacks(StackName=where.stack)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return False
+    return str(stack["StackStatus"]) != "REVIEW_IN_PROGRESS"

@@ -158,12 +158,22 @@ class IngestSettings(_Settings):
 
 @dataclass(frozen=True)
 class LoadSettings(_Settings):
-    """Settings of Load: the warehouse, the raw bucket, the lake's Glue database, the metrics."""
+    """Settings of Load.
+
+    Attributes:
+        warehouse: The warehouse.
+        raw_bucket: The raw bucket.
+        glue_database: The lake's Glue database.
+        metrics_namespace: The namespace of the metrics.
+        administrator_secret_arn: The secret of an administrator of the warehouse, who makes the
+            load's role; empty if there is none.
+    """
 
     warehouse: DatabaseSettings
     raw_bucket: str
     glue_database: str
     metrics_namespace: str
+    administrator_secret_arn: str = ""
 
     @classmethod
     def _of(cls, environment: Environment) -> Self:
@@ -172,6 +182,7 @@ class LoadSettings(_Settings):
             raw_bucket=environment.text("RAW_BUCKET"),
             glue_database=environment.text("GLUE_DATABASE"),
             metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
+            administrator_secret_arn=environment.text("WAREHOUSE_ADMIN_SECRET_ARN", ""),
         )
 
 

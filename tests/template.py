@@ -1,4 +1,4 @@
-"""template.yaml as tests read it: CloudFormation's short forms become their long ones."""
+"""The templates as tests read them: CloudFormation's short forms become their long ones."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,15 @@ from typing import Any
 from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).parents[1]
-TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+
+
+def read_template(name: str) -> dict[str, Any]:
+    """Returns a template of the repository."""
+    document: dict[str, Any] = yaml_parse((ROOT / name).read_text())
+    return document
+
+
+TEMPLATE = read_template("template.yaml")
 
 
 def plain(value: Any) -> str:

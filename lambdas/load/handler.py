@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadResult, load
+from lambdas.load.loader_role import connect
 from lambdas.load.plan import source_changed
 from lambdas.load.quality import Quality, put_metrics, quality
 from lambdas.load.source_fingerprints import SourceFingerprints
@@ -52,7 +53,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     lake = Lake(glue_catalog(s3, session.get_credentials()), settings.glue_database)
     with (
         translated_errors(Role.WAREHOUSE),
-        warehouse.connect(session.client("secretsmanager")) as connection,
+        connect(
+            warehouse, settings.administrator_secret_arn, session.client("secretsmanager")
+        ) as connection,
     ):
         connection.autocommit = True
         changed = source_changed(ManifestStore(bucket, s3))

@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from deployment import adopt
-from deployment.adopt import AdoptionFailed, Retained, import_template, is_deployed, retained
-from deployment.target import Target, target
+from deployment.adopt import AdoptionFailed, Retained, import_template, retained
+from deployment.target import Target, is_deployed, target
 from tests.template import TEMPLATE
 
 RAW = Retained("RawBucket", "AWS::S3::Bucket", "totesys-rawbucket-1")

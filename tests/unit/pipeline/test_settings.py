@@ -54,6 +54,7 @@ def test_each_database_has_an_address_of_its_own() -> None:
         "WAREHOUSE_HOST": "db.example",
         "WAREHOUSE_PORT": "5433",
         "WAREHOUSE_DATABASE": "sales",
+        "WAREHOUSE_ADMIN_SECRET_ARN": "arn:administrator",
         "DATABASE_SSL_MODE": "require",
         "SOURCE_HOST": "another.example",
         "RAW_BUCKET": "raw",
@@ -66,6 +67,7 @@ def test_each_database_has_an_address_of_its_own() -> None:
         raw_bucket="raw",
         glue_database="star",
         metrics_namespace="ToteSys/a",
+        administrator_secret_arn="arn:administrator",
     )
 
 

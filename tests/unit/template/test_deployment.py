@@ -27,6 +27,7 @@ PARAMETERS = TEMPLATE["Parameters"]
 CONFIGURATION = tomllib.loads((ROOT / "samconfig.toml").read_text())
 NETWORK = ("VpcSubnetIds", "VpcSecurityGroupIds")
 SECRETS = {"SourceSecretArn", "WarehouseSecretArn"}
+ADMINISTRATOR = "WarehouseAdminSecretArn"
 DEPLOYED = ("template.yaml", "state_machine", "lambdas", "glue_jobs", "pipeline", "star_schema")
 LOCAL_TRACES = re.compile(
     r"localhost|127\.0\.0\.1|\[::1\]|http://|ministack|\bmoto\b|endpoint_url ?=|aws_endpoint_url"
@@ -78,15 +79,16 @@ def test_a_state_machine_starts_by_itself_only_when_told_to(machine, prefix, whe
     assert PARAMETERS[f"{prefix}ScheduleExpression"]["Default"] == when
 
 
-@pytest.mark.parametrize("name", sorted(SECRETS))
+@pytest.mark.parametrize("name", sorted(SECRETS | {ADMINISTRATOR}))
 def test_a_secret_is_named_by_its_arn_in_any_partition(name):
     pattern = PARAMETERS[name]["AllowedPattern"]
     for partition, region in (("aws", "eu-west-2"), ("aws-us-gov", "us-gov-west-1")):
         assert re.fullmatch(
             pattern, f"arn:{partition}:secretsmanager:{region}:123456789012:secret:totesys-AbC123"
         )
-    for other in ("totesys", "arn:aws:rds:eu-west-2:123456789012:db:totesys", ""):
+    for other in ("totesys", "arn:aws:rds:eu-west-2:123456789012:db:totesys"):
         assert not re.fullmatch(pattern, other)
+    assert bool(re.fullmatch(pattern, "")) is (name == ADMINISTRATOR)
     assert PARAMETERS[name]["ConstraintDescription"]
 
 
@@ -103,7 +105,7 @@ def test_no_arn_is_of_one_partition_alone():
 
 
 def test_secrets_are_named_by_parameters_without_a_default():
-    assert {name for name in PARAMETERS if "Secret" in name} == SECRETS
+    assert {name for name in PARAMETERS if "Secret" in name} == SECRETS | {ADMINISTRATOR}
     assert not [name for name in SECRETS if "Default" in PARAMETERS[name]]
     assert {name for name, held in PARAMETERS.items() if "Default" not in held} == SECRETS
 
@@ -113,7 +115,7 @@ def test_a_secret_reaches_a_function_as_its_name_and_never_as_its_value():
         for name, value in function["Environment"]["Variables"].items():
             if re.search("SECRET|PASSWORD|USER|DSN", name):
                 assert name.endswith("_SECRET_ARN")
-                assert value["Ref"] in SECRETS
+                assert value["Ref"] in SECRETS | {ADMINISTRATOR}
     assert "{{resolve:" not in (ROOT / "template.yaml").read_text()
 
 
@@ -127,8 +129,30 @@ def test_each_secret_is_read_only_by_those_who_connect_with_it():
     assert readers == {
         ("IngestRole", "SourceSecretArn"),
         ("LoadRole", "WarehouseSecretArn"),
+        ("LoadRole", ADMINISTRATOR),
         ("PublishRole", "WarehouseSecretArn"),
     }
+
+
+@pytest.mark.parametrize(
+    ("function", "condition"),
+    [
+        ("IngestFunction", "IngestHasVpc"),
+        ("LoadFunction", "HasVpc"),
+        ("PublishFunction", "HasVpc"),
+    ],
+)
+def test_a_function_is_in_the_network_from_which_its_database_is_reached(function, condition):
+    chosen, network, none = of_type(FUNCTION)[function]["VpcConfig"]["Fn::If"]
+    assert (chosen, none) == (condition, {"Ref": "AWS::NoValue"})
+    assert network == {
+        "SubnetIds": {"Ref": "VpcSubnetIds"},
+        "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"},
+    }
+    assert TEMPLATE["Conditions"]["IngestHasVpc"] == {
+        "Fn::And": [{"Condition": "HasVpc"}, {"Fn::Equals": [{"Ref": "SourceInVpc"}, "true"]}]
+    }
+    assert PARAMETERS["SourceInVpc"]["Default"] == "true"
 
 
 def test_databases_are_reached_over_tls_unless_a_deployment_says_otherwise():
@@ -220,7 +244,7 @@ def test_what_is_deployed_knows_nothing_of_the_local_cloud():
     assert traces == {}
 
 
-def deploy_command(folder: Path, *arguments: str, saved: str = "") -> str:
+def deploy_command(folder: Path, *arguments: str, saved: str = "", target: str = "deploy") -> str:
     """Returns what `make deploy` would run last, with parameters that samconfig.toml has."""
     for name in ("Makefile", "make", "requirements", "local"):
         (folder / name).symlink_to(ROOT / name)
@@ -228,7 +252,7 @@ def deploy_command(folder: Path, *arguments: str, saved: str = "") -> str:
     table = "[dev.deploy.parameters]\n"
     (folder / "samconfig.toml").write_text(text.replace(table, table + saved))
     done = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "deploy", *arguments],
+        ["make", "--no-print-directory", "--dry-run", target, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -238,7 +262,8 @@ def deploy_command(folder: Path, *arguments: str, saved: str = "") -> str:
 
 
 def test_the_first_deployment_asks_for_the_parameters_and_keeps_them(tmp_path):
-    assert deploy_command(tmp_path).endswith("sam deploy --config-env dev --guided")
+    asked = "$(.venv-sam/bin/python -m deployment.guided --config-env dev)"
+    assert deploy_command(tmp_path).endswith(f"sam deploy --config-env dev {asked}")
 
 
 def test_a_deployment_takes_the_parameters_that_are_kept(tmp_path):
@@ -246,11 +271,24 @@ def test_a_deployment_takes_the_parameters_that_are_kept(tmp_path):
     command = deploy_command(tmp_path, saved=saved)
     assert command.rstrip().endswith("sam deploy --config-env dev")
     (tmp_path / "other").mkdir()
-    assert "--guided" in deploy_command(tmp_path / "other", "ENV=prod", saved=saved)
+    assert "guided" in deploy_command(tmp_path / "other", "ENV=prod", saved=saved)
 
 
 def test_a_deployment_takes_parameters_from_the_command(tmp_path):
     command = deploy_command(tmp_path, "ENV=prod", "PARAMS=SourceSecretArn=a WarehouseSecretArn=b")
     assert command.endswith(
         "--config-env prod --parameter-overrides SourceSecretArn=a WarehouseSecretArn=b"
+    )
+
+
+def test_what_is_beside_the_pipeline_is_deployed_under_its_environments_name(tmp_path):
+    network = deploy_command(tmp_path, "ENV=prod", target="network")
+    assert network.rstrip().endswith(
+        "--config-env prod --template-file network.template.yaml --stack-name totesys-prod-network"
+    )
+    (tmp_path / "other").mkdir()
+    warehouse = deploy_command(tmp_path / "other", "PARAMS=MultiAz=true", target="warehouse")
+    assert "--template-file warehouse.template.yaml --stack-name totesys-dev-warehouse" in warehouse
+    assert warehouse.endswith(
+        "$(.venv-sam/bin/python -m deployment.parameters --config-env dev) MultiAz=true"
     )

@@ -157,9 +157,12 @@ def test_a_version_is_published_when_a_parameter_of_a_function_changes():
 
 
 def _referred(value):
-    """Returns the names that a value refers to by Ref or Fn::Sub."""
+    """Returns the names that a value refers to by Ref or Fn::Sub, in its conditions too."""
     if isinstance(value, dict):
         found = {value["Ref"]} if "Ref" in value else set()
+        for condition in (value.get("Condition"), *value.get("Fn::If", [])[:1]):
+            if condition in TEMPLATE["Conditions"]:
+                found |= _referred(TEMPLATE["Conditions"][condition])
         if isinstance(value.get("Fn::Sub"), str):
             found |= set(re.findall(r"\$\{(\w+)\}", value["Fn::Sub"]))
         return found.union(*(_referred(item) for item in value.values()))
