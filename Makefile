@@ -111,6 +111,10 @@ warehouse: .venv-sam/.installed ## Deploy a PostgreSQL warehouse into that netwo
 parameters: .venv-sam/.installed ## Print the parameters that those two hand to `make deploy` (ENV=)
 	@$(DEPLOYMENT).parameters --config-env $(DEPLOYED)
 
+.PHONY: prune
+prune: .venv-sam/.installed ## Delete old versions of the functions that nothing uses (ENV=)
+	@$(DEPLOYMENT).prune --config-env $(DEPLOYED)
+
 .PHONY: test
 test: setup ## Run the whole test suite
 	@$(BIN)/python -m tests
