@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.template import TEMPLATE, plain
+from deployment.guard import expanded
+from tests.template import TEMPLATE, plain, read_template
 from tests.unit.state_machine.definition import STATES
 from tests.unit.template.resources import FUNCTION, JOB, RESOURCES, STATE_MACHINE, of_type
 
@@ -124,7 +125,10 @@ def test_what_eventbridge_cannot_deliver_is_kept_and_alarms():
     (policy,) = of_type("AWS::SQS::QueuePolicy").values()
     allowed = policy["PolicyDocument"]["Statement"][0]
     assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
-    assert plain(allowed["Condition"]["ArnLike"]["aws:SourceArn"]).endswith("${AWS::StackName}-*")
+    deployed = expanded(read_template("template.yaml"))["Resources"]
+    rules = [name for name, one in deployed.items() if one["Type"] == "AWS::Events::Rule"]
+    sources = allowed["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert sorted(one["Fn::GetAtt"][0] for one in sources) == sorted(rules)
     alarm = ALARMS["UndeliveredEventsAlarm"]
     assert alarm["Dimensions"][0]["Value"] == {"Fn::GetAtt": ["UndeliveredEvents", "QueueName"]}
 
