@@ -5,7 +5,6 @@ exceptions. cfn-guard and the rules come from AWS's own package: docs/dependenci
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -16,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samtranslator.translator.transform import transform
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 from deployment.target import ROOT
@@ -33,13 +34,6 @@ class GuardFailed(Exception):
     """cfn-guard did not judge a template. The message has its output."""
 
 
-class _NoManagedPolicies:
-    """Names of managed policies, of which the templates use none."""
-
-    def load(self) -> dict[str, str]:
-        return {}
-
-
 def expanded(template: dict[str, Any]) -> Any:
     """Returns a template as CloudFormation gets it, with its parameters' defaults in place."""
     parameters = template.get("Parameters", {})
@@ -48,8 +42,9 @@ def expanded(template: dict[str, Any]) -> Any:
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::StateMachine":
                 resource["Properties"]["DefinitionUri"] = _SOME_OBJECT
-        os.environ.setdefault("AWS_DEFAULT_REGION", _REGION)
-        template = transform(template, {}, _NoManagedPolicies())
+        session = boto3.Session(region_name=_REGION)
+        translator = Translator({}, Parser(), boto_session=session)
+        template = translator.translate(template, {})
     defaults = {name: held["Default"] for name, held in parameters.items() if "Default" in held}
     return _resolved(template, defaults)
 
