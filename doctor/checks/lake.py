@@ -171,9 +171,8 @@ def _quarantine(place: Place) -> Finding:
         waiting = [key for key, run in held.items() if settled.get(key, 0) < run]
         if waiting:
             keys = ", ".join(waiting[:3])
-            problems[f"{len(waiting)} rows of {star.name} are quarantined, {keys} among them"] = (
-                _QUARANTINED.format(database)
-            )
+            what = f"rows of {star.name} are quarantined: {len(waiting)}, with the keys {keys}"
+            problems[what] = _QUARANTINED.format(database)
     return judged(problems, "no row is quarantined that was not corrected since")
 
 

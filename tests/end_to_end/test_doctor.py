@@ -9,13 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pytest
 from psycopg.conninfo import make_conninfo
+from pyiceberg.catalog import Catalog
 
-from doctor.checks import deployment, warehouse
+from doctor.checks import deployment, lake, warehouse
 from doctor.finding import Status
 from doctor.place import WriteRefused
 from lambdas.ingest import open_transactions
+from lambdas.load.lake import glue_catalog
 from local.deployment import ROOT
 from local.stack import Stack
 from pipeline.database import Role
@@ -132,6 +135,30 @@ def another_clone(file: str, old: str, new: str) -> Callable[[World], Any]:
 def edited_since(_world: World) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deployment, "code_digest", lambda _parameters: "another")
+        yield
+
+
+class Quarantined:
+    """The lake with two rows in the quarantine, of which one was corrected since."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def load_table(self, identifier: tuple[str, str]) -> Any:
+        return self if identifier[1] == "quarantine" else self._catalog.load_table(identifier)
+
+    def scan(self, **_: object) -> Any:
+        return self
+
+    def to_arrow(self) -> pa.Table:
+        row = {"star_table": "fact_payment", "natural_key": "1", "_sequence": 0}
+        return pa.Table.from_pylist([row, {**row, "natural_key": "2", "_sequence": 1_000_000}])
+
+
+@contextmanager
+def quarantined(_world: World) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lake, "glue_catalog", lambda *given: Quarantined(glue_catalog(*given)))
         yield
 
 
@@ -654,6 +681,12 @@ FAULTS = (
         deleted("lake_bucket", "star/dim_currency/metadata/", ".metadata.json"),
     ),
     Fault(
+        "a row is quarantined",
+        "lake.quarantine",
+        "select * from totesys_star.quarantine;",
+        quarantined,
+    ),
+    Fault(
         "a killed execution holds the lock",
         "runs.lock",
         "aws --endpoint-url {endpoint_url} dynamodb update-item --table-name {pipeline_table} ",
@@ -726,6 +759,13 @@ def test_no_fault_is_found_in_a_stack_that_runs(world: World) -> None:
     well = (Status.OK, Status.NOT_APPLICABLE)
     assert [(check.name, finding) for check, finding in found if finding.status not in well] == []
     assert sum(finding.status is Status.OK for _, finding in found) >= 70
+
+
+def test_a_quarantined_row_that_was_corrected_since_is_not_counted(world: World) -> None:
+    with quarantined(world):
+        message = world.look("lake.quarantine").message
+
+    assert message == "rows of fact_payment are quarantined: 1, with the keys 2"
 
 
 def test_the_doctor_cannot_write(world: World) -> None:
