@@ -11,10 +11,12 @@ from typing import Final
 from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
+from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import Applied, LakeTable, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_views import RawViews, run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
+from glue_jobs.build.spark_sql import plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
 from pipeline.errors import PipelineError, TableBuildFailed, first_line
@@ -33,6 +35,8 @@ TABLES_AT_ONCE: Final = 4
 ROWS_OF_A_PARTITION = 200_000
 """How many captured rows a shuffled partition is to hold: some 50 MB, as facts are."""
 MOST_PARTITIONS: Final = 2_000
+TINY_ROWS: Final = 20_000
+"""No more captured rows take longer to plan for than to process."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,17 @@ class _TableBuild:
     def _apply(self, todo: Pending, head: Manifest, *, is_first: bool) -> int:
         self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(todo.rows))
         few = todo.rows <= ROWS_OF_A_PARTITION
+        is_tiny = todo.rows <= TINY_ROWS and self._table.is_small
+        plan_for(self._spark, few_rows=is_tiny)
         captured = self._captured(todo, head, is_first=is_first)
         key = self._star.natural_key
         self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
+        applied = Applied(head.sequence, head.run_id)
+        writer = StarWriter(self._star, self._table, applied, is_first=is_first)
+        if captured.has_each_key_once and not few:
+            ranges = KeyRanges.of(captured.rows, key)
+            if ranges:
+                return writer.write_first(captured.rows, ranges, todo)
         with nullcontext() if is_first else self._reader.known(captured) as known:
             versions = new_versions(
                 captured.rows,
@@ -156,8 +168,6 @@ class _TableBuild:
                 swept=captured.swept,
                 in_one_partition=few,
             )
-            applied = Applied(head.sequence, head.run_id)
-            writer = StarWriter(self._star, self._table, applied, is_first=is_first)
             return writer.write(versions, todo, few=few)
 
     def _captured(self, todo: Pending, head: Manifest, *, is_first: bool) -> Captured:
@@ -179,6 +189,8 @@ class _TableBuild:
             broken = self._check(rows, rules, source, key)
             aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
             self._set_aside(aside, broken.by_rule, todo, head)
+            if not broken.by_rule:
+                return rows
         with explained(self._star):
             return rows.where(keeps_all(rules.every))
 

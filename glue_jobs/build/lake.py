@@ -21,6 +21,7 @@ from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import within_ranges
 from glue_jobs.build.spark_sql import literal, quoted
+from glue_jobs.build.versions import last_of_each
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
 
 _P = ParamSpec("_P")
@@ -156,6 +157,7 @@ class LakeTable:
         self.name = name
         self.identifier = f"{CATALOG}.{database}.{name}"
         self._base: int | None = None
+        self._through = 0
 
     def exists(self) -> bool:
         """Returns whether the table is in the catalogue."""
@@ -178,6 +180,11 @@ class LakeTable:
         Raises:
             LakeTableChanged: The table has rows of a run that its snapshots do not name.
         """
+        applied = self._read_applied()
+        self._through = applied.through
+        return applied
+
+    def _read_applied(self) -> Applied:
         self.refresh()
         if self._base is None:
             return Applied(0, "")
@@ -248,16 +255,15 @@ class LakeTable:
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
             return
         self._prepare_columns(frame, design)
-        held = {
-            row["key"]: row["value"]
-            for row in self._spark.sql(f"show tblproperties {self.identifier}").collect()
-        }
+        table = self._iceberg()
+        held = {name: table.properties()[name] for name in table.properties()}
         if held.get("comment") != design.comment:
             self._spark.sql(f"comment on table {self.identifier} is {literal(design.comment)}")
         wanted = {key: text for key, text in design.properties.items() if held.get(key) != text}
         if wanted:
             self._alter(f"set tblproperties ({_pairs(wanted)})")
-        if not held.get("sort-order", "").startswith(f"{design.sort_key} "):
+        order = table.sortOrder().fields()
+        if not order or table.schema().findColumnName(order[0].sourceId()) != design.sort_key:
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
 
     def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
@@ -316,6 +322,8 @@ class LakeTable:
         Raises:
             CommitConflict: Another writer committed such rows, or replaced their files.
         """
+        if self._base is None or self._summary().get("total-records") == "0":
+            return
         if not self.rows().where(condition).isEmpty():
             # Iceberg's parser takes no parameters; names and numbers here are the job's own.
             self._spark.sql(
@@ -332,13 +340,15 @@ class LakeTable:
         Raises:
             CommitConflict: Another writer committed since the build read the table.
         """
+        if self.is_small:
+            return self._merge_whole(frame, key, applied)
         # A view whose plan reads the table that is merged into cannot be planned by Spark 4.1.
         changed = self._in_order(frame).localCheckpoint()
         count = changed.count()
         if not count:
             return self.append(changed, applied)
         column = f"target.`{key}`"
-        touched = "true" if self.is_small else within_ranges(changed.select(key), column)
+        touched = within_ranges(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._announce(applied)
         self._check_base()
@@ -348,6 +358,14 @@ class LakeTable:
             "when matched then update set * when not matched then insert *"
         )
         return count
+
+    def _merge_whole(self, frame: DataFrame, key: str, applied: Applied) -> int:
+        """Writes a small table anew: a MERGE would replace its files too, by more jobs."""
+        held, changed = self.rows(), self._in_order(frame)
+        latest = last_of_each(held.unionByName(changed).repartition(1), key, _SEQUENCE)
+        before = self._through
+        self._overwrite(latest, applied, where=f.lit(True))
+        return self.rows().where(f.col(_SEQUENCE) > before).count()
 
     def _check_base(self) -> None:
         """Checks that the session's metadata is still that of the base snapshot.

@@ -5,12 +5,14 @@ need one pass over the rows, which are kept as they are, and a second one that a
 each place.
 """
 
+from collections.abc import Iterable
 from itertools import accumulate
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
+from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.spark_sql import constant_rows
 
 _PLACE_BITS = 33
@@ -54,6 +56,23 @@ def numbered_in_one_partition(
     """Numbers versions in one partition, where a row's place is its number."""
     placed = in_places(versions, key=key, of_one_run=of_one_run)
     return placed.select((f.col("_place") + (start + 1)).alias(name), *versions.columns)
+
+
+def numbered_in_ranges(
+    versions: DataFrame, *, name: str, ranges: KeyRanges, counts: Iterable[int]
+) -> DataFrame:
+    """Numbers versions of which each partition is a range of keys, from 1, in one pass.
+
+    Args:
+        versions: The result of `only_versions`.
+        name: As `numbered` takes it.
+        ranges: What the versions are spread by.
+        counts: How many versions each range has.
+    """
+    before = f.array(*(f.lit(rows) for rows in accumulate(counts, initial=1)))
+    place = f.monotonically_increasing_id().bitwiseAND((1 << _PLACE_BITS) - 1)
+    number = place + before[ranges.number()]
+    return versions.select(number.cast("bigint").alias(name), *versions.columns)
 
 
 def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:

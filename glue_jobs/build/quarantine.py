@@ -6,7 +6,7 @@ from typing import Final
 from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.lake import Applied, LakeTable, TableDesign, retrying
-from glue_jobs.build.spark_sql import constant_rows
+from glue_jobs.build.spark_sql import constant_rows, plan_for
 from star_schema.quarantine import COLUMNS, COMMENT, QUARANTINE
 from star_schema.tables import StarTable, comments, ddl
 
@@ -25,6 +25,7 @@ def prepare_quarantine(spark: SparkSession, database: str) -> None:
 
     def prepare() -> None:
         session = spark.newSession()
+        plan_for(session, few_rows=True)
         rows = constant_rows(session, [], ddl(COLUMNS))
         LakeTable(session, database, QUARANTINE).prepare(rows, design)
 

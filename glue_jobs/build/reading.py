@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import within_ranges
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
 from glue_jobs.build.spark_sql import constant_rows, quoted
-from glue_jobs.build.versions import touched_keys
+from glue_jobs.build.versions import last_of_each, touched_keys
 from pipeline.errors import SourceSchemaChanged, first_line
 from pipeline.manifest import Manifest
 from pipeline.pending import Pending
@@ -29,11 +29,13 @@ class Captured:
         rows: The rows of the SELECT.
         present: Keys found by each sweep; None if no run swept.
         swept: The runs that swept.
+        has_each_key_once: Whether the rows are those of one snapshot of one source table.
     """
 
     rows: DataFrame
     present: DataFrame | None
     swept: tuple[int, ...]
+    has_each_key_once: bool = False
 
 
 @contextmanager
@@ -108,7 +110,7 @@ class StarReader:
         # A whole capture alone shows each of its keys: none of them can have gone.
         is_alone = is_first and len(runs) == 1 and not runs[0].tables[source].key_files
         if not swept or is_alone:
-            return Captured(rows, None, swept)
+            return Captured(rows, None, swept, has_each_key_once=is_alone)
         return Captured(rows, self._views.captured_keys(source, key, runs), swept)
 
     def _select(self, views: dict[str, DataFrame], *, is_first: bool) -> DataFrame:
@@ -178,9 +180,3 @@ class StarReader:
         if not record_id:
             return rows
         return last_of_each(rows, self._star.natural_key, record_id).drop(record_id)
-
-
-def last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
-    """Returns the row of each key that comes last in an order."""
-    after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
-    return rows.withColumn("_after", after).where("_after is null").drop("_after")

@@ -8,6 +8,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 
+def plan_for(spark: SparkSession, *, few_rows: bool) -> None:
+    """Has a session plan for a few rows, or for many.
+
+    To generate and compile code, and to plan again after each stage, takes longer than a few rows.
+    """
+    spark.conf.set("spark.sql.codegen.wholeStage", str(not few_rows).lower())
+    spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if few_rows else "FALLBACK")
+    spark.conf.set("spark.sql.adaptive.enabled", str(not few_rows).lower())
+
+
 def quoted(name: str) -> str:
     """Returns a column's name, whatever characters it has."""
     return f"`{name.replace('`', '``')}`"

@@ -12,6 +12,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as f
 from pyspark.sql.window import WindowSpec
 
+from glue_jobs.build.key_ranges import KeyRanges
+
 
 def new_versions(
     captured: DataFrame,
@@ -56,6 +58,21 @@ def new_versions(
     return _changes(states).select(
         f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
     )
+
+
+def only_versions(captured: DataFrame, *, key: str, ranges: KeyRanges) -> DataFrame:
+    """Returns what `new_versions` does of captured rows that have each key once.
+
+    Args:
+        captured: As `new_versions` takes it. The table holds nothing, and no run swept.
+        key: As `new_versions` takes it.
+        ranges: What the rows are spread by: each range is a partition.
+    """
+    content = [name for name in captured.columns if name not in (key, "_sequence")]
+    rows = captured.select(
+        key, *content, f.lit(False).alias("is_deleted"), f.col("_sequence").cast("bigint")
+    )
+    return rows.repartitionById(ranges.count, ranges.number()).sortWithinPartitions(key)
 
 
 def touched_keys(
@@ -137,3 +154,9 @@ def _changes(states: DataFrame) -> DataFrame:
         & ~state.eqNullSafe(f.col("_before"))
         & ~(f.col("_deleted") & f.col("_before").isNull())
     )
+
+
+def last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
+    """Returns the row of each key that comes last in an order."""
+    after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
+    return rows.withColumn("_after", after).where("_after is null").drop("_after")

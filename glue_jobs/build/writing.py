@@ -4,10 +4,11 @@ from typing import Final
 
 from pyspark.sql import DataFrame
 
+from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import Applied, LakeTable, TableDesign
-from glue_jobs.build.numbering import numbered, numbered_in_one_partition
+from glue_jobs.build.numbering import numbered, numbered_in_one_partition, numbered_in_ranges
 from glue_jobs.build.raw_views import run_ids
-from glue_jobs.build.reading import last_of_each
+from glue_jobs.build.versions import last_of_each, only_versions
 from pipeline.errors import SourceSchemaChanged
 from pipeline.pending import Pending
 from star_schema.tables import ADDED_COLUMNS, StarTable, comments
@@ -44,7 +45,8 @@ class StarWriter:
         """
         named = versions.withColumn("run_id", run_ids(todo.runs))
         if self._star.record_id is None:
-            return self._write_latest(named)
+            key = self._star.natural_key
+            return self._write_latest(last_of_each(named, key, "_sequence", "is_deleted"))
         give_numbers = numbered_in_one_partition if few else numbered
         facts = give_numbers(
             named,
@@ -56,12 +58,31 @@ class StarWriter:
         commit = self._table.replace if self._is_first else self._table.append
         return commit(self._prepared(facts), self._applied)
 
-    def _write_latest(self, versions: DataFrame) -> int:
-        key = self._star.natural_key
-        rows = self._prepared(last_of_each(versions, key, "_sequence", "is_deleted"))
+    def write_first(self, captured: DataFrame, ranges: KeyRanges, todo: Pending) -> int:
+        """Commits the rows of a first capture that has each key once.
+
+        They are spread by key once, and numbered as they are written.
+
+        Args:
+            captured: The rows of the SELECT.
+            ranges: The ranges of their keys.
+            todo: The run that they are of.
+        """
+        star = self._star
+        versions = only_versions(captured, key=star.natural_key, ranges=ranges)
+        if star.record_id:
+            counts = ranges.counts(captured)
+            versions = numbered_in_ranges(
+                versions, name=star.record_id, ranges=ranges, counts=counts
+            )
+        rows = self._prepared(versions.withColumn("run_id", run_ids(todo.runs)))
+        return self._table.replace(rows, self._applied)
+
+    def _write_latest(self, latest: DataFrame) -> int:
+        rows = self._prepared(latest)
         if self._is_first:
             return self._table.replace(rows, self._applied)
-        return self._table.merge(rows, key, self._applied)
+        return self._table.merge(rows, self._star.natural_key, self._applied)
 
     def _prepared(self, rows: DataFrame) -> DataFrame:
         """Returns rows with `_sequence` last, for a table that is as they need it."""

@@ -6,8 +6,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from glue_jobs.build.numbering import in_places, numbered
-from glue_jobs.build.versions import new_versions
+from glue_jobs.build.key_ranges import KeyRanges
+from glue_jobs.build.numbering import in_places, numbered, numbered_in_ranges
+from glue_jobs.build.versions import new_versions, only_versions
 
 KEYS = 500
 PARTITIONS = 7
@@ -101,3 +102,31 @@ def test_no_versions_are_no_rows(many_tasks: SparkSession) -> None:
     rows = numbered(versions, key="order_id", name="record_id", start=0, of_one_run=True)
 
     assert rows.collect() == []
+
+
+def test_a_first_run_is_numbered_in_one_pass_over_one_shuffle(many_tasks: SparkSession) -> None:
+    rows = captured(many_tasks, 1)
+    ranges = KeyRanges.of(rows, "order_id")
+    assert ranges is not None
+    versions = only_versions(rows, key="order_id", ranges=ranges)
+
+    numbered_rows = numbered_in_ranges(
+        versions, name="record_id", ranges=ranges, counts=ranges.counts(rows)
+    )
+
+    found = sorted((row.record_id, row.order_id, row.content) for row in numbered_rows.collect())
+    in_order = sorted((row.order_id, row.content) for row in rows.collect())
+    assert found == [(place, *row) for place, row in enumerate(in_order, start=1)]
+    assert numbered_rows.select(f.spark_partition_id()).distinct().count() == ranges.count > 9
+    plan = numbered_rows.sort("order_id")._jdf.queryExecution().executedPlan().toString()
+    assert "REPARTITION_BY_NUM" in plan  # which adaptive execution leaves as it is
+
+
+@pytest.mark.parametrize("keys", [[], [7], [7, 7, 7], [None], [1, 2, 3], [5, None, 1]])
+def test_ranges_hold_whatever_keys_there_are(many_tasks: SparkSession, keys: list[int]) -> None:
+    rows = many_tasks.createDataFrame([(key,) for key in keys], "k int")
+    ranges = KeyRanges.of(rows, "k")
+    assert ranges is not None
+    assert sum(ranges.counts(rows)) == len(keys)
+    of_texts = many_tasks.createDataFrame([("a",)], "k string")
+    assert KeyRanges.of(of_texts, "k") is None
