@@ -15,12 +15,22 @@ from psycopg import sql
 from lambdas.ingest.definitions import read_definitions
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.leaves import Leaf, measured, read_leaves
+from lambdas.ingest.names import read_named, unreadable_name
 from lambdas.ingest.raw_types import raw_type
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin, refuse_hidden_rows
 from pipeline.manifest import Column, Epoch, Statistics
 
 _NO_STATISTICS = Statistics(0, 0, 0, 0, None)
+
+_RELATIONS: LiteralString = """
+select class.oid::bigint, namespace.nspname
+from pg_class as class
+join pg_namespace as namespace on namespace.oid = class.relnamespace
+where namespace.nspname = any (%s)
+    and class.relkind in ('r', 'p')
+    and not class.relispartition
+"""
 
 _TABLES: LiteralString = """
 select
@@ -41,9 +51,7 @@ left join lateral (
         -- The columns of an INCLUDE clause follow the key's.
         and key.position <= index.indnkeyatts
 ) as keys on true
-where namespace.nspname = any (%s)
-    and class.relkind in ('r', 'p')
-    and not class.relispartition
+where class.oid = any (%s::bigint[]::oid[])
 order by class.relname, namespace.nspname
 """
 
@@ -53,9 +61,7 @@ from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 left join pg_attribute as attribute
     on attribute.attrelid = class.oid and attribute.attnum > 0 and not attribute.attisdropped
-where namespace.nspname = any (%s)
-    and class.relkind in ('r', 'p')
-    and not class.relispartition
+where class.oid = any (%s::bigint[]::oid[])
 """
 
 _COLUMNS: LiteralString = """
@@ -278,38 +284,51 @@ def read_tables(
         InvalidSettings: The scope does not fit the source.
     """
     failures = failures or Failures()
-    scope.refuse_unknown(_schemas(connection))
-    rows = connection.execute(_TABLES, [list(scope.schemas)]).fetchall()
-    rows = [row for row in rows if not scope.leaves_out_table(row[1], row[2])]
+    scope.refuse_unknown(_schemas(connection, scope))
+    schemas = _relations(connection, scope)
+    every, unreadable = read_named(connection, _TABLES, list(schemas))
+    rows = [row for row in every if not scope.leaves_out_table(row[1], row[2])]
     relations = {oid: (schema, relation) for oid, schema, relation, _ in rows}
     named = scope.names_of(relations.values())
     names = {oid: named[one] for oid, one in relations.items()}
     columns: dict[int, list[Column]] = {oid: [] for oid in names}
-    for oid, name, source_type in connection.execute(_COLUMNS, [list(names)]):
+    found, refused = read_named(connection, _COLUMNS, list(names))
+    for oid, name, source_type in found:
         if not scope.leaves_out_column(*relations[oid], name):
             columns[oid].append(Column(name, source_type, raw_type(source_type).name))
-    leaves = read_leaves(connection, names)
+    leaves = read_leaves(connection, columns.keys() - refused)
+    unreadable |= columns.keys() - leaves.keys()
+    for oid in unreadable:
+        relation, failure = unreadable_name(connection, oid)
+        if not scope.leaves_out_table(schemas[oid], relation):
+            failures.add(scope.name_of(schemas[oid], relation), failure)
     definitions = read_definitions(connection, leaves)
     sized = measured(connection, leaves, names, failures)
     tables: list[SourceTable] = []
     for oid, schema, relation, key in rows:
-        name = names[oid]
-        if not columns[oid]:
-            failures.add(name, TableFailure("it has no columns; add one, or leave the table out"))
+        if oid in leaves and not columns[oid]:
+            failure = TableFailure("it has no columns; add one, or leave the table out")
+            failures.add(names[oid], failure)
         elif oid in sized:
             own = (tuple(key), tuple(columns[oid]), sized[oid], definitions[oid])
-            tables.append(SourceTable(oid, name, schema, relation, *own))
+            tables.append(SourceTable(oid, names[oid], schema, relation, *own))
     return tuple(sorted(tables, key=lambda table: table.name))
 
 
 def _unused_patterns(connection: psycopg.Connection, scope: Scope) -> Iterator[str]:
     """Yields a warning for each pattern that matches nothing: it may be misspelt."""
-    columns = connection.execute(_NAMES, [list(scope.schemas)]).fetchall()
+    columns, _ = read_named(connection, _NAMES, list(_relations(connection, scope)))
     yield from scope.unused(columns)
 
 
-def _schemas(connection: psycopg.Connection) -> set[str]:
-    return {name for (name,) in connection.execute("select nspname from pg_namespace")}
+def _schemas(connection: psycopg.Connection, scope: Scope) -> set[str]:
+    query = "select nspname from pg_namespace where nspname = any (%s)"
+    return {name for (name,) in connection.execute(query, [list(scope.schemas)])}
+
+
+def _relations(connection: psycopg.Connection, scope: Scope) -> dict[int, str]:
+    """Returns the schema of each relation that is a table of the scope's schemas, by oid."""
+    return dict(connection.execute(_RELATIONS, [list(scope.schemas)]).fetchall())
 
 
 def _statistics_of_tables(

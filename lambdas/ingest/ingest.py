@@ -278,5 +278,5 @@ def _note_altered(plan: RunPlan, connection: psycopg.Connection, failures: Failu
     ]
     now = read_definitions(connection, read_leaves(connection, (table.oid for table in read)))
     for table in read:
-        if now[table.oid] != table.definition:
+        if now.get(table.oid) != table.definition:
             failures.add(table.name, TableFailure(_ALTERED, is_passing=True))

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from lambdas.ingest.failures import Failures, TableFailure, table_failure
+from lambdas.ingest.names import read_named
 
 _SHORT_LOCK_TIMEOUT = "1s"
 """For each table, once the run has waited for the lock of one of them."""
@@ -114,9 +115,14 @@ class Leaf:
 def read_leaves(
     connection: psycopg.Connection, tables: Iterable[int]
 ) -> dict[int, tuple[Leaf, ...]]:
-    """Returns the leaves of tables by the tables' oid, without their sizes."""
-    found: dict[int, list[Leaf]] = {oid: [] for oid in tables}
-    for root, *leaf in connection.execute(_LEAVES, [list(found)]):
+    """Returns the leaves of tables by the tables' oid, without their sizes.
+
+    A table with a leaf whose name cannot be read is left out.
+    """
+    every = list(tables)
+    rows, refused = read_named(connection, _LEAVES, every)
+    found: dict[int, list[Leaf]] = {oid: [] for oid in every if oid not in refused}
+    for root, *leaf in rows:
         found[root].append(Leaf(*leaf))
     return {oid: tuple(leaves) for oid, leaves in found.items()}
 

@@ -7,6 +7,7 @@ from psycopg import sql
 
 from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.failures import TableFailure
+from lambdas.ingest.names import shown
 from star_schema.sources import source_declaration
 
 # A child of a table (INHERITS) is not covered by the table's indexes. A NOT NULL constraint that
@@ -47,7 +48,9 @@ select exists (
 )
 """
 _AMBIGUOUS: LiteralString = """
-select case when num_nulls({columns}) = 0 then concat_ws(', ', {columns}) end, count(*)
+select
+    case when num_nulls({columns}) = 0 then convert_to(concat_ws(', ', {columns}), 'SQL_ASCII') end,
+    count(*)
 from {table}
 group by {columns}
 having count(*) > 1 or num_nulls({columns}) > 0
@@ -95,7 +98,7 @@ def refuse_ambiguous_key(connection: psycopg.Connection, table: SourceTable) -> 
     found = connection.execute(query).fetchone()
     if found:
         key, rows = found
-        value = "null" if key is None else f"{key!r}"
+        value = "null" if key is None else repr(shown(connection, key))
         raise TableFailure(
             f"it has {rows} rows with {', '.join(names)} {value}, and its natural key must be "
             f"unique and not null; correct these rows, or {_remedy(table)}"

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from lambdas.ingest.discovery import SourceSnapshot
+from lambdas.ingest.names import UNREADABLE
 from pipeline.manifest import Manifest
 
 LONG = timedelta(hours=1)
@@ -90,8 +91,7 @@ def long_transaction(
     """
     if snapshot.horizon == snapshot.next_transaction:
         return None
-    with connection.cursor(row_factory=class_row(_Holder)) as cursor:
-        holder = cursor.execute(_HOLDER, {"horizon": snapshot.horizon}).fetchone()
+    holder = _holder(connection, snapshot.horizon)
     began = [holder.began] if holder and holder.began else []
     if previous and snapshot.horizon < previous.next_transaction:
         began.append(datetime.fromisoformat(previous.snapshot_at))
@@ -99,3 +99,15 @@ def long_transaction(
         return None
     name = holder.name if holder else f"transaction {snapshot.horizon}"
     return OpenTransaction(name, holder.remedy if holder else "", min(began))
+
+
+def _holder(connection: psycopg.Connection, horizon: int) -> _Holder | None:
+    """Returns whose the snapshot's oldest transaction is; None if that cannot be read."""
+    try:
+        with (
+            connection.transaction(force_rollback=True),
+            connection.cursor(row_factory=class_row(_Holder)) as cursor,
+        ):
+            return cursor.execute(_HOLDER, {"horizon": horizon}).fetchone()
+    except UNREADABLE:
+        return None

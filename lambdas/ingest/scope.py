@@ -51,6 +51,10 @@ class Scope:
             _refuse_parts("SourceColumnsLeftOut", pattern, 2, wanted)
         return found
 
+    def name_of(self, schema: str, table: str) -> str:
+        """Returns the name in the pipeline of a table."""
+        return table if schema == self.schemas[0] else f"{schema}.{table}"
+
     def names_of(self, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Returns the names in the pipeline of tables, each given by its schema and its name.
 
@@ -59,7 +63,7 @@ class Scope:
         """
         owners: dict[str, tuple[str, str]] = {}
         for schema, table in tables:
-            name = table if schema == self.schemas[0] else f"{schema}.{table}"
+            name = self.name_of(schema, table)
             if name in owners:
                 raise InvalidSettings(
                     f"{schema}.{table} and a table of the schema {owners[name][0]} are both named "
