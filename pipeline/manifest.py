@@ -121,6 +121,8 @@ class TableCapture:
             could, and in a manifest that was written before this field existed.
         captured_transactions: Transactions (xid8) at or above `horizon` whose rows have been
             captured: the next run leaves them out.
+        printed_names: A digest of the names of objects that the table's values may print, such as
+            those of `regclass`; empty if its types print none.
         starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
             compared with the source any more.
     """
@@ -145,6 +147,7 @@ class TableCapture:
     not_taken_since: int = 0
     captured_transactions: tuple[int, ...] = ()
     starts_over: bool = False
+    printed_names: str = ""
 
 
 @dataclass(frozen=True)

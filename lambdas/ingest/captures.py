@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from lambdas.ingest.discovery import NO_STATISTICS
 from lambdas.ingest.progress import ChunkKey
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
@@ -75,6 +76,7 @@ def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iter
 
 
 def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
+    statistics = NO_STATISTICS if plan.distrusts_counters else last.statistics
     return dataclasses.replace(
         last,
         capture=Capture.NONE,
@@ -86,6 +88,7 @@ def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
         keys_swept=False,
         not_taken=reason,
         not_taken_since=last.not_taken_since or plan.sequence,
+        statistics=statistics,
         starts_over=last.starts_over or plan.starts_over,
     )
 
@@ -122,6 +125,7 @@ def _capture(
         previous_change=last_change if is_change else (last.previous_change if last else 0),
         natural_key=planned.natural_key,
         captured_transactions=_captured_transactions(planned, cursor, taken),
+        printed_names=planned.table.printed_names,
     )
 
 

@@ -174,6 +174,7 @@ class ChangeDetector:
             and table.oid == last.table_oid
             and table.columns == last.columns
             and table.primary_key == last.primary_key
+            and table.printed_names == last.printed_names
             and natural_key == (last.natural_key or last.primary_key)
             and self._snapshot.next_transaction - last.horizon < _COMPARABLE_TRANSACTIONS
             and not counters_fell(last.statistics, self._source.statistics.get(table.oid))

@@ -12,7 +12,7 @@ import psycopg
 
 from lambdas.ingest.leaves import Leaf
 
-DEFINITION_ROWS: LiteralString = """
+TYPES_OF_TABLES: LiteralString = """
 with recursive tree (root, member) as (
     select oid::oid, oid::oid from unnest(%(tables)s::bigint[]) as oid
     union
@@ -44,6 +44,11 @@ part (root, type) as (
     ) as inner_type (oid)
     where inner_type.oid <> 0
 )
+"""
+"""The relations `tree` (root, member) and the types `part` (root, type) of tables, at any depth."""
+DEFINITION_ROWS: LiteralString = (
+    TYPES_OF_TABLES
+    + """
 select tree.root, attribute.xmin, attribute.tableoid, attribute.ctid
 from tree join pg_attribute as attribute on attribute.attrelid = tree.member
 union all
@@ -61,6 +66,7 @@ from part
 join pg_type as type on type.oid = part.type
 join pg_attribute as attribute on attribute.attrelid = type.typrelid
 """
+)
 """The rows of the catalogs: (table, xmin, tableoid, ctid). `tables` are the tables' oids."""
 _DIGESTS: LiteralString = (
     "select root::bigint, md5(string_agg(concat_ws(' ', catalog, place, transaction), ',' "  # noqa: S608

@@ -16,12 +16,13 @@ from lambdas.ingest.definitions import read_definitions
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.leaves import Leaf, measured, read_leaves
 from lambdas.ingest.names import read_named, unreadable_name
+from lambdas.ingest.printed_names import read_printed_names
 from lambdas.ingest.raw_types import raw_type
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin, refuse_hidden_rows
 from pipeline.manifest import Column, Epoch, Statistics
 
-_NO_STATISTICS = Statistics(0, 0, 0, 0, None)
+NO_STATISTICS = Statistics(0, 0, 0, 0, None)
 
 _RELATIONS: LiteralString = """
 select class.oid::bigint, namespace.nspname
@@ -104,6 +105,8 @@ select
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
     to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
+    to_char(pg_conf_load_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        as configured_at,
     system.system_identifier::text || '/' || case
         when pg_is_in_recovery() then checkpoint.timeline_id
         -- The control file has a new timeline only after the first checkpoint of a promotion.
@@ -139,6 +142,8 @@ class SourceTable:
         columns: The columns in the table's order.
         leaves: The relations that hold its rows.
         definition: Identifies the table's definition and its files: lambdas/ingest/definitions.py.
+        printed_names: Identifies the names of objects that its values may print; empty if its
+            types print none: lambdas/ingest/printed_names.py.
     """
 
     oid: int
@@ -149,6 +154,7 @@ class SourceTable:
     columns: tuple[Column, ...]
     leaves: tuple[Leaf, ...] = ()
     definition: str = ""
+    printed_names: str = ""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -183,6 +189,7 @@ class SourceSnapshot:
         horizon: The oldest transaction in progress (xid8); all older ones are visible or dead.
         next_transaction: The first transaction (xid8) that had not been assigned.
         taken_at: The server's time, as ISO 8601 in UTC.
+        configured_at: When the server last loaded its configuration, likewise.
         system_identifier: The server's system identifier and timeline.
         epoch: The server's epoch.
     """
@@ -190,6 +197,7 @@ class SourceSnapshot:
     horizon: int
     next_transaction: int
     taken_at: str
+    configured_at: str
     system_identifier: str
     epoch: Epoch
 
@@ -213,7 +221,7 @@ class Source:
 
     def statistics_of(self, table: SourceTable) -> Statistics:
         """Returns a table's counters; zeros if the server has none."""
-        return self.statistics.get(table.oid, _NO_STATISTICS)
+        return self.statistics.get(table.oid, NO_STATISTICS)
 
 
 def read_source(connection: psycopg.Connection, scope: Scope, failures: Failures) -> Source:
@@ -257,8 +265,10 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
     """Returns the snapshot of the connection's open transaction."""
     row = connection.execute(_SNAPSHOT).fetchone()
     assert row is not None  # noqa: S101 - both functions give one row  # nosec B101
-    horizon, next_transaction, taken_at, system_identifier, *epoch = row
-    return SourceSnapshot(horizon, next_transaction, taken_at, system_identifier, Epoch(*epoch))
+    horizon, next_transaction, taken_at, configured_at, system_identifier, *epoch = row
+    return SourceSnapshot(
+        horizon, next_transaction, taken_at, configured_at, system_identifier, Epoch(*epoch)
+    )
 
 
 def export_snapshot(connection: psycopg.Connection) -> str:
@@ -303,6 +313,7 @@ def read_tables(
         if not scope.leaves_out_table(schemas[oid], relation):
             failures.add(scope.name_of(schemas[oid], relation), failure)
     definitions = read_definitions(connection, leaves)
+    printed_names = read_printed_names(connection, leaves)
     sized = measured(connection, leaves, names, failures)
     tables: list[SourceTable] = []
     for oid, schema, relation, key in rows:
@@ -311,7 +322,8 @@ def read_tables(
             failures.add(names[oid], failure)
         elif oid in sized:
             own = (tuple(key), tuple(columns[oid]), sized[oid], definitions[oid])
-            tables.append(SourceTable(oid, names[oid], schema, relation, *own))
+            printed = printed_names.get(oid, "")
+            tables.append(SourceTable(oid, names[oid], schema, relation, *own, printed))
     return tuple(sorted(tables, key=lambda table: table.name))
 
 

@@ -46,9 +46,13 @@ def drift(
 
 
 def _gone(name: str, scope: Scope, bucket: str) -> str:
-    if not scope.leaves_out(name):
+    if scope.leaves_out(name):
+        what = "is left out"
+    elif scope.lacks_schema_of(name):
+        what = "is gone, or is of a schema that SourceSchemas does not name"
+    else:
         return f"table {name} is gone"
-    return f"table {name} is left out; what was captured before stays in {_places(name, bucket)}"
+    return f"table {name} {what}; what was captured before stays in {_places(name, bucket)}"
 
 
 def _gone_column(table: SourceTable, column: str, scope: Scope, bucket: str) -> str:

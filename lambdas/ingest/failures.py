@@ -12,6 +12,8 @@ import psycopg
 
 from pipeline.errors import SourceBusy, first_line
 
+INTERNAL = "XX000"
+"""Of a relation that has just been dropped, and also of a damaged row."""
 _PASSING = (
     "08",  # connection exception: of a foreign data wrapper, as the session itself goes on
     "3F000",  # invalid_schema_name: dropped since the run's snapshot, like the next three
@@ -22,6 +24,7 @@ _PASSING = (
     "53",  # insufficient resources
     "55",  # object not in prerequisite state: lock_not_available among them
     "57014",  # query_canceled: statement_timeout
+    INTERNAL,  # internal_error: "could not open relation with OID", of a leaf that was dropped
 )
 _ADVICE = {
     "0A": "leave the table out, or read it from the primary server",

@@ -254,12 +254,13 @@ def _is_news(plan: RunPlan, captures: dict[str, TableCapture], previous: Manifes
     if any(one.capture is not Capture.NONE for one in captures.values()) or previous is None:
         return bool(captures)
     same_epoch = previous.epoch and previous.epoch.identity == plan.snapshot.epoch.identity
-    return _taken(captures) != _taken(previous.tables) or not same_epoch
+    is_same = same_epoch and not plan.distrusts_counters
+    return _standing(captures) != _standing(previous.tables) or not is_same
 
 
-def _taken(captures: dict[str, TableCapture]) -> dict[str, bool]:
-    """Returns whether each table was taken, by name."""
-    return {name: not capture.not_taken for name, capture in captures.items()}
+def _standing(captures: dict[str, TableCapture]) -> dict[str, tuple[bool, bool]]:
+    """Returns whether each table was taken, and whether its cursor is still comparable, by name."""
+    return {name: (not one.not_taken, one.starts_over) for name, one in captures.items()}
 
 
 def _note_altered(plan: RunPlan, connection: psycopg.Connection, failures: Failures) -> None:

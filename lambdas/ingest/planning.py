@@ -34,7 +34,7 @@ class Planner:
         full_refresh: Tables to capture whole; True for all tables.
         trust_counters: Whether unchanged counters may skip a large table.
         reread_limit_bytes: Size of a source from which a clean restart of the server does not
-            cause whole captures.
+            cause whole captures, nor a load of its configuration a search of all tables.
         failures: The tables that cannot be planned.
 
     Raises:
@@ -59,16 +59,26 @@ class Planner:
         self._sequence = previous.sequence + 1 if previous else 1
         self._joined = joined
         self._full_refresh = full_refresh
-        self._reread_limit_bytes = reread_limit_bytes
         self._failures = failures
         self._restarted = False
         if not isinstance(full_refresh, bool):
             known = {table.name for table in source.tables} | failures.reasons.keys()
             _refuse_unknown(full_refresh, known)
+        size = sum(table.total_bytes for table in source.tables)
+        self._may_reread = size <= reread_limit_bytes
         comparable = previous if previous and self._is_comparable(previous) else None
         self._starts_over = comparable is None
+        # Text of this form is in the order of time.
+        self._distrusts_counters = (
+            previous is not None
+            and self._may_reread
+            and source.snapshot.configured_at > previous.snapshot_at
+        )
         self._detector = ChangeDetector(
-            connection, source, comparable, trust_counters=trust_counters
+            connection,
+            source,
+            comparable,
+            trust_counters=trust_counters and not self._distrusts_counters,
         )
 
     @property
@@ -93,6 +103,7 @@ class Planner:
             ),
             not_taken=dict(self._failures.reasons),
             starts_over=self._starts_over,
+            distrusts_counters=self._distrusts_counters,
         )
 
     def still_holds(self, plan: RunPlan) -> bool:
@@ -115,8 +126,7 @@ class Planner:
         """Whether the tables can be compared with the last run, or must be captured whole."""
         match continuity(self._source, previous):
             case Continuity.RESTARTED:
-                size = sum(table.total_bytes for table in self._source.tables)
-                self._restarted = size > self._reread_limit_bytes
+                self._restarted = not self._may_reread
                 return self._restarted
             case found:
                 return found is Continuity.UNBROKEN

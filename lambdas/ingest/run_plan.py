@@ -73,6 +73,8 @@ class RunPlan:
         not_taken: Why some tables of the source cannot be planned, by name.
         starts_over: Whether every table is captured whole, as nothing can be compared with the
             last run.
+        distrusts_counters: Whether the server loaded its configuration since the last run, so that
+            changes may not have been counted for a time.
     """
 
     identifier: str
@@ -82,6 +84,7 @@ class RunPlan:
     warnings: tuple[str, ...]
     not_taken: dict[str, str]
     starts_over: bool
+    distrusts_counters: bool
 
     def to_document(self) -> dict[str, Any]:
         """Returns the plan as values that JSON can hold."""
@@ -100,4 +103,5 @@ class RunPlan:
             warnings=tuple(document["warnings"]),
             not_taken=document["not_taken"],
             starts_over=document["starts_over"],
+            distrusts_counters=document["distrusts_counters"],
         )

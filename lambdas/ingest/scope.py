@@ -16,6 +16,9 @@ from pipeline.errors import InvalidSettings
 from star_schema.sources import source_declaration
 from star_schema.tables import StarTable
 
+NOTHING_LEFT_OUT = "-"
+"""The parameter SourceTablesLeftOut if every table is captured; an empty one means its default."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -41,7 +44,9 @@ class Scope:
         Raises:
             InvalidSettings: There is no schema, or a pattern has too few or too many parts.
         """
-        found = cls(tuple(schemas), tuple(tables_left_out), tuple(columns_left_out))
+        patterns = tuple(tables_left_out)
+        patterns = () if patterns == (NOTHING_LEFT_OUT,) else patterns
+        found = cls(tuple(schemas), patterns, tuple(columns_left_out))
         if not found.schemas:
             raise InvalidSettings("SourceSchemas names no schema: give it at least one")
         for pattern in found.tables_left_out:
@@ -73,11 +78,16 @@ class Scope:
         return {owner: name for name, owner in owners.items()}
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a table that was captured under a name is left out now."""
+        """Whether a table that was captured under a name is left out by a pattern now."""
         schema, dot, table = name.partition(".")
         return self.leaves_out_table(self.schemas[0], name) or bool(
-            dot and (schema not in self.schemas or self.leaves_out_table(schema, table))
+            dot and schema in self.schemas and self.leaves_out_table(schema, table)
         )
+
+    def lacks_schema_of(self, name: str) -> bool:
+        """Whether a name can be that of a table of a schema that is not captured now."""
+        schema, dot, _ = name.partition(".")
+        return bool(dot) and schema not in self.schemas
 
     def refuse_unknown(self, known: Collection[str]) -> None:
         """Fails if the source does not have a schema.

@@ -24,7 +24,12 @@ from lambdas.ingest.parquet_names import rename_columns
 from lambdas.ingest.selection import NOT_HELD, Selection, identifier, literal
 from lambdas.ingest.session import SERVER, refuse_other_server, server_of, set_local
 from lambdas.ingest.taken import Taken
-from lambdas.ingest.unreadable import UnreadableRow, excluding, find_unreadable
+from lambdas.ingest.unreadable import (
+    UnreadableRow,
+    describe_unreadable,
+    excluding,
+    find_unreadable,
+)
 from pipeline.database import login_of, open_connection
 from pipeline.errors import SourceUnavailable, first_line
 from pipeline.manifest import Column
@@ -153,7 +158,8 @@ class SourceReader:
                     f"it was sent and could not be decoded: {first_line(failure)}; correct the "
                     "values, or leave the column out"
                 ) from failure
-            condition = sql.SQL("{} and {}").format(condition, excluding(unreadable))
+            if unreadable:
+                condition = sql.SQL("{} and {}").format(condition, excluding(unreadable))
             yield from self.take_chunk(
                 table,
                 columns,
@@ -164,7 +170,7 @@ class SourceReader:
                 is_repeated=True,
             )
             if unreadable:
-                yield from self._set_aside(unreadable, selection, path, quarantine)
+                yield from self._all_set_aside(unreadable, selection, path, quarantine)
         else:
             yield taken
 
@@ -204,27 +210,38 @@ class SourceReader:
         )
         self._duckdb.execute("attach '' as source (type postgres, secret source, read_only)")
 
-    def _unreadable(self, selection: Selection) -> tuple[UnreadableRow, ...]:
+    def _unreadable(self, selection: Selection) -> dict[str, str]:
         """Returns the rows of a selection that the source cannot send.
 
         Raises:
             TableFailure: The table cannot be read.
         """
         with self._connected() as connection:
-            connection.execute("begin isolation level repeatable read read only")
-            for statement in self._joining():
-                connection.execute(statement.encode())
             return find_unreadable(connection, selection)
 
-    def _connected(self) -> psycopg.Connection:
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection]:
+        """Gives a connection inside the snapshot."""
         try:
-            connection = open_connection(self._login)
+            opened = open_connection(self._login)
         except psycopg.Error as error:
             raise SourceUnavailable(
                 f"a reader lost the connection to the source database: {first_line(error)}"
             ) from error
-        connection.autocommit = True
-        return connection
+        opened.autocommit = True
+        with opened as connection:
+            connection.execute("begin isolation level repeatable read read only")
+            for statement in self._joining():
+                connection.execute(statement.encode())
+            yield connection
+
+    def _all_set_aside(
+        self, unreadable: dict[str, str], selection: Selection, path: Path, quarantine: Path
+    ) -> Iterator[Taken]:
+        """Writes the values of all rows that the source cannot send."""
+        with self._connected() as connection:
+            for rows in describe_unreadable(connection, selection, unreadable):
+                yield from self._set_aside(rows, selection, path, quarantine)
 
     def _set_aside(
         self,

@@ -4,20 +4,22 @@ Examples are a virtual column that divides by zero, a byte that is not UTF-8 in 
 database, and a damaged page.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
-from lambdas.ingest.failures import TableFailure, table_failure
+from lambdas.ingest.failures import INTERNAL, TableFailure, table_failure
 from lambdas.ingest.selection import Selection, printed, sent
 from pipeline.errors import first_line
 from pipeline.manifest import Column
 
 MOST_UNREADABLE = 1000
 """A table with more such rows is not taken."""
+_GROUP_BYTES = 16 * 1024 * 1024
+"""Size from which rows are written before further ones are read."""
 _NOT_OF_ROWS = ("0A", "42")
 """Classes of errors that no single row causes: a feature, a name or a right is missing."""
 
@@ -37,6 +39,12 @@ class UnreadableRow:
     values: Mapping[str, str | None]
     reasons: Mapping[str, str]
 
+    @property
+    def size(self) -> int:
+        """The approximate size in the quarantine, in bytes: each reason repeats the row."""
+        row = sum(len(value) for value in self.values.values() if value)
+        return row * (1 + len(self.reasons))
+
 
 def refuse_unreadable(rows: int, because: str = "") -> None:
     """Refuses a table that has too many rows that the source cannot send.
@@ -51,28 +59,48 @@ def refuse_unreadable(rows: int, because: str = "") -> None:
         )
 
 
-def excluding(rows: tuple[UnreadableRow, ...]) -> sql.Composable:
-    """Returns the condition that leaves some rows out."""
-    if not rows:
-        return sql.SQL("true")
-    places = sql.SQL(", ").join(sql.SQL("{}::tid").format(row.ctid) for row in rows)
-    return sql.SQL("ctid <> all (array[{}]::tid[])").format(places)
+def excluding(places: Iterable[str]) -> sql.Composable:
+    """Returns the condition that leaves out the rows of some places."""
+    tids = sql.SQL(", ").join(sql.SQL("{}::tid").format(place) for place in places)
+    return sql.SQL("ctid <> all (array[{}]::tid[])").format(tids)
 
 
-def find_unreadable(
-    connection: psycopg.Connection, selection: Selection
-) -> tuple[UnreadableRow, ...]:
-    """Returns the rows of a selection that the source cannot send; none if it can send all.
+def find_unreadable(connection: psycopg.Connection, selection: Selection) -> dict[str, str]:
+    """Returns the rows of a selection that the source cannot send, each place with its reason.
 
     Raises:
         TableFailure: No single rows are the reason, or there are more than MOST_UNREADABLE.
         psycopg.Error: The connection was lost.
     """
-    search = _Search(connection, selection)
     try:
-        return tuple(search.rows())
+        return dict(_Search(connection, selection).places())
     except psycopg.Error as error:
         raise table_failure(error) from error
+
+
+def describe_unreadable(
+    connection: psycopg.Connection, selection: Selection, found: Mapping[str, str]
+) -> Iterator[tuple[UnreadableRow, ...]]:
+    """Yields the rows that `find_unreadable` found, in groups of a limited size.
+
+    Raises:
+        TableFailure: They cannot be described.
+        psycopg.Error: The connection was lost.
+    """
+    search = _Search(connection, selection)
+    group: list[UnreadableRow] = []
+    size = 0
+    try:
+        for place, reason in found.items():
+            group.append(search.described(place, reason))
+            size += group[-1].size
+            if size >= _GROUP_BYTES:
+                yield tuple(group)
+                group, size = [], 0
+    except psycopg.Error as error:
+        raise table_failure(error) from error
+    if group:
+        yield tuple(group)
 
 
 class _Search:
@@ -82,11 +110,12 @@ class _Search:
         self._connection = connection
         self._selection = selection
 
-    def rows(self) -> Iterator[UnreadableRow]:
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Yields the place of each row that cannot be sent, and the reason."""
         place, found = "(0,0)", 0
         while (failure := self._first_failure(place)) is not None:
             error, last = failure
-            if (error.sqlstate or "").startswith(_NOT_OF_ROWS) or table_failure(error).is_passing:
+            if not _may_be_of_a_row(error):
                 raise error
             following = self._following(last)
             if following is None or not self._fails(following):
@@ -94,7 +123,7 @@ class _Search:
             found += 1
             refuse_unreadable(found, f", the last one because of {_reason(error)}")
             place = following
-            yield self._described(place, error)
+            yield place, _reason(error)
 
     def _first_failure(self, place: str) -> tuple[psycopg.Error, str] | None:
         """Returns the error of reading the rows after a place, and the last row without one."""
@@ -129,7 +158,8 @@ class _Search:
             return True
         return False
 
-    def _described(self, place: str, error: psycopg.Error) -> UnreadableRow:
+    def described(self, place: str, reason: str) -> UnreadableRow:
+        """Returns the values of the row of a place."""
         values: dict[str, str | None] = {}
         reasons: dict[str, str] = {}
         for column in self._selection.columns:
@@ -139,7 +169,7 @@ class _Search:
                 table_failure(own)
                 reasons[column.name] = _reason(own)
                 values[column.name] = self._shown(place, column)
-        return UnreadableRow(place, values, reasons or {"": _reason(error)})
+        return UnreadableRow(place, values, reasons or {"": reason})
 
     def _value(self, place: str, column: Column) -> str | None:
         with self._savepoint():
@@ -193,6 +223,13 @@ def _after(place: str) -> sql.Composable:
 
 def _at(place: str) -> sql.Composable:
     return sql.SQL("ctid = {}::tid").format(place)
+
+
+def _may_be_of_a_row(error: psycopg.Error) -> bool:
+    """Whether a single row can be what an error comes from."""
+    code = error.sqlstate or ""
+    passes = table_failure(error).is_passing and code != INTERNAL
+    return not passes and not code.startswith(_NOT_OF_ROWS)
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -395,6 +395,68 @@ def test_a_large_table_is_read_and_swept_when_its_counters_were_reset(
     assert [row["order_id"] for row in large_orders.swept("orders")] == [2, 3]
 
 
+def set_counting(ingestion: Ingestion, *, is_on: bool) -> None:
+    """Switches the server's counting of changes, and waits until new sessions see it."""
+    with psycopg.connect(ingestion.dsn, autocommit=True) as connection:
+        connection.execute("alter system set track_counts = %s" % ("on" if is_on else "off"))
+        connection.execute("select pg_reload_conf()")
+    for _ in range(10000):
+        with ingestion.connect() as connection:
+            row = connection.execute("select current_setting('track_counts')::boolean").fetchone()
+        if row == (is_on,):
+            return
+    raise AssertionError("the server does not load its configuration")
+
+
+def test_changes_that_were_not_counted_for_a_while_are_taken(large_orders: Ingestion) -> None:
+    set_counting(large_orders, is_on=False)
+    try:
+        large_orders.execute(
+            "update orders set units = 9 where order_id = 1",
+            "delete from orders where order_id = 2",
+        )
+    finally:
+        set_counting(large_orders, is_on=True)
+
+    large_orders.run()
+    again = large_orders.run()
+
+    assert taken_units(large_orders) == [(1, 9)]
+    assert sorted(row["order_id"] for row in large_orders.swept("orders")) == [1, 3]
+    assert again.scanned_bytes == 0
+
+
+def test_a_loaded_configuration_alone_has_the_counters_trusted_again_by_the_next_run(
+    large_orders: Ingestion,
+) -> None:
+    large_orders.execute("select pg_reload_conf()")
+    set_counting(large_orders, is_on=True)
+
+    searched, trusting = large_orders.run(), large_orders.run()
+
+    assert searched.scanned_bytes > 0
+    assert (trusting.scanned_bytes, trusting.committed) == (0, False)
+
+
+def test_a_table_not_taken_by_the_run_after_a_loaded_configuration_is_searched_later(
+    large_orders: Ingestion,
+) -> None:
+    set_counting(large_orders, is_on=False)
+    try:
+        large_orders.execute("update orders set units = 9 where order_id = 1")
+    finally:
+        set_counting(large_orders, is_on=True)
+    with large_orders.connect() as locker:
+        locker.execute("lock table orders in access exclusive mode")
+        large_orders.run(
+            connect=lambda: psycopg.connect(large_orders.dsn, options="-c lock_timeout=100")
+        )
+
+    large_orders.run()
+
+    assert taken_units(large_orders) == [(1, 9)]
+
+
 def test_verification_reads_a_large_table_whatever_its_counters_say(
     large_orders: Ingestion,
 ) -> None:

@@ -128,14 +128,37 @@ def test_leaving_out_what_was_captured_says_once_where_it_stays(people: Ingestio
     assert not [one for one in people.run(scope=scope).warnings if "left out" in one]
 
 
+def test_a_table_that_is_gone_and_has_a_dot_in_its_name_is_not_said_to_be_left_out(
+    people: Ingestion,
+) -> None:
+    people.execute('create table "old.times" ()', 'alter table "old.times" add id integer')
+    people.run()
+    people.execute('drop table "old.times"')
+
+    (warning,) = people.run().warnings
+
+    assert warning.startswith(
+        "table old.times is gone, or is of a schema that SourceSchemas does not name; what was"
+    )
+
+
+def test_a_hyphen_leaves_nothing_out(people: Ingestion) -> None:
+    people.execute("create table _prisma_migrations (id integer primary key)")
+
+    result = people.run(scope=Scope.of(("public",), ("-",), ()))
+
+    assert captures(result).keys() == {"_prisma_migrations", "person"}
+    assert result.warnings == ()
+
+
 def test_a_schema_that_is_no_longer_captured_says_where_it_stays(people: Ingestion) -> None:
     people.run(scope=Scope(("public", "hr")))
 
     result = people.run(scope=Scope(("public",)))
 
     assert [warning.split(";")[0] for warning in result.warnings] == [
-        "table hr.person is left out",
-        "table hr.salary is left out",
+        "table hr.person is gone, or is of a schema that SourceSchemas does not name",
+        "table hr.salary is gone, or is of a schema that SourceSchemas does not name",
     ]
 
 

@@ -283,6 +283,24 @@ def test_large_rows_that_cannot_be_read_wait_in_several_files(ingestion: Ingesti
     assert len(capture.quarantine_files) > 1
 
 
+def test_rows_that_cannot_be_read_are_written_before_further_ones_are_read(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unreadable, "_GROUP_BYTES", 3000)
+    ingestion.execute(
+        "create table shares (id integer primary key, note text, "
+        "share integer generated always as (100 / (id % 2)) virtual)",
+        "insert into shares select n, repeat('x', 1000) from generate_series(1, 10) as n",
+    )
+
+    ingestion.run()
+
+    files = ingestion.manifest().tables["shares"].quarantine_files
+    waiting = [json.loads(row["primary_key"])["id"] for row in ingestion.files(files)]
+    assert waiting == ["2", "4", "6", "8", "10"]
+    assert [len(ingestion.files((key,))) for key in files] == [2, 2, 1]
+
+
 @pytest.fixture
 def ascii_source(ingestion: Ingestion, postgres_server: PostgresServer) -> Iterator[Ingestion]:
     """A source whose database has no encoding."""
