@@ -1,18 +1,20 @@
 """The manifest of a run: the commit record of the raw zone, and the only home of the cursor.
 
 A run exists from the moment its manifest `runs/<sequence>.json` is written, by a conditional PUT
-that fails when the sequence is already there. Each manifest holds the cursor of every table, so
-the newest one is all that the next ingest needs; `changed_in` and `previous_change` chain a
-table's captures, so that a reader finds its changes since any point without listing the bucket.
+that fails when the sequence is already there. The newest manifest has the cursor of every table: an
+entry, or, for a table that has not changed since, the sequence of the manifest that has its entry.
+`changed_in` and `previous_change` chain a table's captures, so that a reader finds its changes
+since any point without listing the bucket.
 """
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.errors import ManifestInvalid, ObjectMissing, RunConflict
 from pipeline.object_store import ObjectStore
@@ -20,7 +22,11 @@ from pipeline.object_store import ObjectStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-FORMAT = 1
+FORMAT = 2
+_FORMATS = (1, FORMAT)
+"""Formats that can be read. A manifest of format 1 has the entry of every table."""
+MOST_HOMES = 8
+"""How many earlier manifests may have entries of a manifest: a reader of all tables reads them."""
 RUNS_PREFIX = "runs/"
 _KEY = re.compile(rf"{RUNS_PREFIX}(\d{{10}})\.json")
 
@@ -108,7 +114,7 @@ class TableCapture:
         horizon: The oldest transaction (xid8) that was in progress when the table was last read.
         statistics: The server's counters as they stood before the table was last read.
         content_digest: An order-free digest of the table's keys (of its rows, if it has no key)
-            with their number, or None where the table is too large to take one at every run.
+            with their number, as of this capture; None if none could be computed.
         changed_in: The newest sequence, this one included, that holds rows or keys of the table.
         previous_change: The sequence before `changed_in` that does; 0 if there is none.
         natural_key: The columns that identify a row: the declared natural key, or the primary key
@@ -121,6 +127,8 @@ class TableCapture:
             could, and in a manifest that was written before this field existed.
         captured_transactions: Transactions (xid8) at or above `horizon` whose rows have been
             captured: the next run leaves them out.
+        greatest_keys: If these keys are integers, the greatest of them, and the greatest that was
+            written before `horizon`.
         printed_names: A digest of the names of objects that the table's values may print, such as
             those of `regclass`; empty if its types print none.
         starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
@@ -147,7 +155,54 @@ class TableCapture:
     not_taken_since: int = 0
     captured_transactions: tuple[int, ...] = ()
     starts_over: bool = False
+    greatest_keys: tuple[int, ...] = ()
     printed_names: str = ""
+
+    def unchanged(self) -> Self:
+        """Returns the entry of a later run that does not find the table changed."""
+        return dataclasses.replace(
+            self,
+            capture=Capture.NONE,
+            rows=0,
+            files=(),
+            key_files=(),
+            not_held=0,
+            quarantine_files=(),
+            keys_swept=False,
+        )
+
+
+class CarriedTables(Mapping[str, TableCapture]):
+    """The tables of a manifest by name, where earlier manifests have the entries of some.
+
+    Args:
+        own: The entries that the manifest has.
+        homes: For each other table, the sequence of the manifest that has its entry.
+        read: Returns a manifest.
+    """
+
+    def __init__(
+        self,
+        own: Mapping[str, TableCapture],
+        homes: Mapping[str, int],
+        read: Callable[[int], "Manifest"],
+    ) -> None:
+        self.own = own
+        self.homes = homes
+        self._read = read
+
+    def __getitem__(self, name: str) -> TableCapture:
+        home = self.homes.get(name)
+        return self.own[name] if home is None else self._read(home).tables[name].unchanged()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.homes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self.own, *self.homes}))
+
+    def __len__(self) -> int:
+        return len(self.own) + len(self.homes)
 
 
 @dataclass(frozen=True)
@@ -162,6 +217,8 @@ class Manifest:
             nearest readable stand-in gives it.
         next_transaction: The first transaction (xid8) that had not begun at the snapshot.
         tables: Every table of the source by name, except those that were never taken.
+        horizon: The oldest transaction that was in progress at the snapshot; 0 in a manifest that
+            was written before this field existed.
         epoch: The server's epoch; None in a manifest that was written before this field existed.
         gone: For each table that the source had and no longer has, the newest sequence that holds
             rows or keys of it. If the table returns, its chain goes on from there.
@@ -172,31 +229,42 @@ class Manifest:
     snapshot_at: str
     system_identifier: str
     next_transaction: int
-    tables: dict[str, TableCapture]
+    tables: Mapping[str, TableCapture]
+    horizon: int = 0
     epoch: Epoch | None = None
     gone: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the manifest as JSON text."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
+        own, homes = self.tables, {}
+        if isinstance(self.tables, CarriedTables):
+            own, homes = self.tables.own, dict(self.tables.homes)
+        tables = {name: _document(entry) for name, entry in own.items()}
+        fields = dataclasses.asdict(dataclasses.replace(self, tables={}))
+        document = {"format": FORMAT, **fields, "tables": tables, "carried": homes}
+        return json.dumps(document, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | bytes, key: str) -> "Manifest":
+    def from_json(
+        cls, text: str | bytes, key: str, read: Callable[[int], "Manifest"]
+    ) -> "Manifest":
         """Reads a manifest.
 
         Args:
             text: What `to_json` gave.
             key: The object's key, for the error's message.
+            read: Returns another manifest, by its sequence.
 
         Raises:
             ManifestInvalid: The text is no manifest of a format that this code knows.
         """
         try:
             document: dict[str, Any] = json.loads(text)
-            if document.pop("format") != FORMAT:
+            if document.pop("format") not in _FORMATS:
                 raise ManifestInvalid(f"{key} is of another format than {FORMAT}: deploy its code")
-            tables = {name: _table(entry) for name, entry in document.pop("tables").items()}
-            epoch = document.pop("epoch", None)
+            own = {name: _table(entry) for name, entry in document.pop("tables").items()}
+            homes, epoch = document.pop("carried", {}), document.pop("epoch", None)
+            tables = CarriedTables(own, homes, read)
             return cls(tables=tables, epoch=Epoch(**epoch) if epoch else None, **document)
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestInvalid(
@@ -204,6 +272,11 @@ class Manifest:
             ) from error
 
 
+_OPTIONAL = {
+    field.name: field.default
+    for field in dataclasses.fields(TableCapture)
+    if field.default is not dataclasses.MISSING
+}
 _LISTS = (
     "files",
     "key_files",
@@ -211,7 +284,18 @@ _LISTS = (
     "primary_key",
     "natural_key",
     "captured_transactions",
+    "greatest_keys",
 )
+
+
+def _document(entry: TableCapture) -> dict[str, Any]:
+    """Returns an entry as values that JSON can hold, without those that are as by default."""
+    fields = dataclasses.asdict(entry)
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in _OPTIONAL or value != _OPTIONAL[name]
+    }
 
 
 def _table(entry: dict[str, Any]) -> TableCapture:
@@ -265,16 +349,23 @@ class ManifestStore:
                 raise ManifestInvalid(
                     f"{self._objects.address(key)} is missing: restore it from its versions"
                 ) from error
-            self._read[sequence] = Manifest.from_json(text, key)
+            self._read[sequence] = Manifest.from_json(text, key, self.read)
         return self._read[sequence]
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, manifest: Manifest, previous: Manifest | None = None) -> None:
         """Writes the manifest, which makes its run happen.
+
+        Args:
+            manifest: The manifest.
+            previous: The newest manifest so far, to whose entries the written one refers.
 
         Raises:
             RunConflict: Another ingest has committed this sequence.
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
+        if previous:
+            tables = self._carried(manifest.tables, previous)
+            manifest = dataclasses.replace(manifest, tables=tables)
         key, text = key_of(manifest.sequence), manifest.to_json().encode()
         if not self._objects.put_if_absent(key, text, "application/json"):
             raise RunConflict(
@@ -282,6 +373,22 @@ class ManifestStore:
                 "this one is visible; the next execution continues from the committed run"
             )
         self._read[manifest.sequence] = manifest
+
+    def _carried(
+        self, tables: Mapping[str, TableCapture], previous: Manifest
+    ) -> Mapping[str, TableCapture]:
+        """Returns tables with references for those that are as in the previous manifest."""
+        before = previous.tables
+        known = before.homes if isinstance(before, CarriedTables) else {}
+        homes = {
+            name: known.get(name, previous.sequence)
+            for name, entry in tables.items()
+            if name in before and entry == before[name].unchanged()
+        }
+        kept = {home for home, _ in Counter(homes.values()).most_common(MOST_HOMES)}
+        homes = {name: home for name, home in homes.items() if home in kept}
+        own = {name: entry for name, entry in tables.items() if name not in homes}
+        return CarriedTables(own, homes, self.read)
 
     def changes(self, table: str, *, after: int, through: int) -> Iterator[Manifest]:
         """Yields the runs that hold rows or keys of a table, the newest first.

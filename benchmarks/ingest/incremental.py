@@ -38,10 +38,11 @@ _STEPS = "steps.json"
 _COMMAND = Contender("incremental", (sys.executable, "-m", "benchmarks.ingest.incremental"))
 _BYTES_READ: LiteralString = """
 select
-    (heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)
+    sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))
         * current_setting('block_size')::bigint
 from pg_statio_user_tables
-where relid = %s::regclass
+where relid = %(table)s::regclass
+    or relid in (select relid from pg_partition_tree(%(table)s))
 """
 _CHANGE: LiteralString = """
 update {table}
@@ -163,8 +164,8 @@ def _bytes_read(url: str) -> int:
             if time.monotonic() > deadline:
                 raise SourceDidNotSettle(f"a connection to the source of {TABLE} stays open")
             time.sleep(_POLL_SECONDS)
-        row = connection.execute(_BYTES_READ, [TABLE]).fetchone()
-    assert row is not None  # noqa: S101 - the view has a row for every table
+        row = connection.execute(_BYTES_READ, {"table": TABLE}).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row
     return int(row[0])
 
 

@@ -74,11 +74,26 @@ def server(folder: Path) -> Iterator[PostgresServer]:
         shutil.rmtree(made.socket_folder, ignore_errors=True)
 
 
-def fill(url: str, rows: int) -> None:
-    """Creates the table, fills it at the server, and vacuums it."""
+def fill(url: str, rows: int, partitions: int = 0) -> None:
+    """Creates the table, fills it at the server, and vacuums it.
+
+    Args:
+        url: The database.
+        rows: The number of rows.
+        partitions: The number of ranges of the key that the table is partitioned by; 0 for a
+            plain table.
+    """
     table = sql.Identifier(TABLE)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL(_TABLE).format(table=table))
+        by_range = sql.SQL("partition by range (sales_order_id)" if partitions else "")
+        connection.execute(sql.SQL(_TABLE).format(table=table) + by_range)
+        step = (rows + rows // 97) // max(partitions, 1) + 1
+        for number in range(partitions):
+            connection.execute(
+                sql.SQL("create table {} partition of {} for values from ({}) to ({})").format(
+                    sql.Identifier(f"{TABLE}_{number}"), table, number * step, (number + 1) * step
+                )
+            )
         connection.execute(sql.SQL(_ROWS).format(table=table, rows=sql.Literal(rows)))
         connection.execute(sql.SQL("vacuum (analyze, freeze) {}").format(table))
         connection.execute("checkpoint")

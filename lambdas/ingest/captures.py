@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from lambdas.ingest.change_capture import uncaptured
 from lambdas.ingest.discovery import NO_STATISTICS
+from lambdas.ingest.key_count import KeyCount, Keys
 from lambdas.ingest.progress import ChunkKey
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.taken import Taken
+from lambdas.ingest.transactions import bounded
 from pipeline.manifest import Capture, Manifest, TableCapture
 
 
@@ -65,6 +68,21 @@ def gone_tables(previous: Manifest | None, captures: Mapping[str, TableCapture])
     return {name: run for name, run in sorted(last.items()) if name not in captures}
 
 
+def keys_of(planned: TablePlan, taken: Taken) -> Keys:
+    """Returns what became of the keys that the last run knew, after a capture of changes."""
+    count, counting = _count(planned, taken), planned.decision.counting
+    if planned.decision.capture is not Capture.CHANGES:
+        return Keys.EXPLAINED
+    return count.compared(counting.before) if count and counting else Keys.UNEXPLAINED
+
+
+def uncaptured_warnings(captures: Mapping[str, TableCapture]) -> Iterable[str]:
+    """Yields a warning for each table that has rows that no capture has brought."""
+    for name, capture in captures.items():
+        if capture.starts_over and not capture.not_taken:
+            yield f"{uncaptured(name)}: the next run captures it whole"
+
+
 def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iterable[str]:
     """Yields a warning for each table that has values in the raw quarantine."""
     for name, capture in captures.items():
@@ -78,14 +96,7 @@ def not_held_warnings(captures: Mapping[str, TableCapture], bucket: str) -> Iter
 def _not_taken(plan: RunPlan, last: TableCapture, reason: str) -> TableCapture:
     statistics = NO_STATISTICS if plan.distrusts_counters else last.statistics
     return dataclasses.replace(
-        last,
-        capture=Capture.NONE,
-        rows=0,
-        files=(),
-        key_files=(),
-        not_held=0,
-        quarantine_files=(),
-        keys_swept=False,
+        last.unchanged(),
         not_taken=reason,
         not_taken_since=last.not_taken_since or plan.sequence,
         statistics=statistics,
@@ -102,7 +113,7 @@ def _capture(
     *,
     last_change: int,
 ) -> TableCapture:
-    decision = planned.decision
+    decision, count = planned.decision, _count(planned, taken)
     keys_swept = decision.capture is Capture.WHOLE or swept is not None
     is_change = taken.rows > 0 or taken.not_held > 0 or keys_swept
     # The cursor of a table that was not read stays where it was.
@@ -120,13 +131,23 @@ def _capture(
         table_oid=planned.table.oid,
         horizon=cursor.horizon if cursor else plan.snapshot.horizon,
         statistics=cursor.statistics if cursor else planned.statistics,
-        content_digest=cursor.content_digest if cursor else decision.content_digest,
+        content_digest=cursor.content_digest if cursor else str(count.every) if count else None,
         changed_in=plan.sequence if is_change else last_change,
         previous_change=last_change if is_change else (last.previous_change if last else 0),
         natural_key=planned.natural_key,
         captured_transactions=_captured_transactions(planned, cursor, taken),
+        starts_over=keys_of(planned, taken) is Keys.UNCAPTURED,
+        greatest_keys=cursor.greatest_keys if cursor else count.greatest_keys if count else (),
         printed_names=planned.table.printed_names,
     )
+
+
+def _count(planned: TablePlan, taken: Taken) -> KeyCount | None:
+    """Returns the count of a table's rows in the run's first snapshot; None if there is none.
+
+    A capture that a later invocation took part in has rows of several snapshots, and no count.
+    """
+    return (planned.decision.count or taken.count) if taken.invocations <= {0} else None
 
 
 def _captured_transactions(
@@ -134,8 +155,11 @@ def _captured_transactions(
 ) -> tuple[int, ...]:
     """Returns the transactions at or above the cursor's horizon that need not be captured again.
 
-    A capture that a later invocation took part in has several snapshots, and stores none.
+    A capture of several snapshots stores none.
     """
     if cursor:
         return cursor.captured_transactions
-    return planned.decision.captured_transactions if taken.invocations <= {0} else ()
+    if not taken.invocations <= {0}:
+        return ()
+    count = _count(planned, taken)
+    return bounded({*planned.decision.definitions, *(count.transactions if count else ())})

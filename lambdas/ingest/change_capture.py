@@ -17,15 +17,22 @@ Source: PostgreSQL documentation, "System Columns", "Transaction ID and Snapshot
 Functions" and "Routine Vacuuming" (since version 9.4, freezing leaves `xmin` readable).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
 from lambdas.ingest.definitions import DEFINITION_ROWS
-from lambdas.ingest.discovery import Source, SourceTable
+from lambdas.ingest.discovery import Source, SourceSnapshot, SourceTable
+from lambdas.ingest.key_count import Counting, KeyCount, Keys
 from lambdas.ingest.key_digest import KeyDigest
+from lambdas.ingest.transactions import (
+    COMPARABLE_TRANSACTIONS,
+    bounded,
+    full_transaction,
+    written_since,
+)
 from pipeline.manifest import Capture, Manifest, Statistics, TableCapture
 
 LARGE_TABLE_BYTES = 64 * 1024 * 1024
@@ -35,29 +42,11 @@ A backend reports its counters up to ten seconds after its commit (PostgreSQL's
 PGSTAT_IDLE_INTERVAL). Counters alone could show a change one run late:
 docs/adr/0001-counters-and-small-tables.md.
 """
-CAPTURED_TRANSACTIONS = 1000
-"""How many transactions a capture stores. The rows of further transactions come again."""
+_INTEGERS = (["smallint"], ["integer"], ["bigint"])
 _DEFINITION_WRITTEN: LiteralString = (
     f"select distinct xmin::text from ({DEFINITION_ROWS}) "  # noqa: S608  # nosec B608
     "as definition (root, xmin, catalog, place) where {written}"
 )
-_COUNTED: LiteralString = """
-select
-    count(*),
-    coalesce(sum(hash), 0),
-    count(*) filter (where is_written),
-    coalesce(sum(hash) filter (where is_written), 0),
-    (array_agg(distinct transaction) filter (where transaction is not null))[1:{bound}]
-from (
-    select
-        hashtextextended(({content})::text, 0) as hash,
-        {written} as is_written,
-        case when {recent} then xmin::text end as transaction
-    from {table}
-) as version
-"""
-_COMPARABLE_TRANSACTIONS = 2**31
-_TRANSACTION_WRAP = 2**32
 
 
 @dataclass(frozen=True)
@@ -68,21 +57,21 @@ class Decision:
         capture: Whole, changes, or nothing.
         since: The horizon (xid8) of a capture of changes.
         captured_before: Transactions (xid8) whose rows a capture of changes leaves out.
-        sweep_keys: Whether to write all keys beside the changes.
-        content_digest: The digest that was computed to decide, if any.
+        counting: How its keys are counted; None if they are not.
+        count: What the count gave, if it was made to decide. Otherwise each chunk is counted.
         cursor_moves: Whether the table's cursor moves to this run's snapshot.
-        captured_transactions: The transactions (xid8) at or above this run's horizon whose rows
-            its snapshot shows.
+        definitions: The transactions (xid8) at or above this run's horizon that wrote the table's
+            definition.
         warning: A warning for the run's report, if any.
     """
 
     capture: Capture
     since: int = 0
     captured_before: tuple[int, ...] = ()
-    sweep_keys: bool = False
-    content_digest: str | None = None
+    counting: Counting | None = None
+    count: KeyCount | None = None
     cursor_moves: bool = True
-    captured_transactions: tuple[int, ...] = ()
+    definitions: tuple[int, ...] = ()
     warning: str = ""
 
     @property
@@ -90,23 +79,6 @@ class Decision:
         """The condition on the rows to read."""
         changes = self.capture is Capture.CHANGES
         return written_since(self.since, self.captured_before) if changes else sql.SQL("true")
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """What a scan of a table counts.
-
-    Attributes:
-        digest: The digest of all rows.
-        unwritten: The digest of the rows that have not been written since the last capture.
-        written: Number of the other rows.
-        transactions: The transactions (xid8) at or above the run's horizon.
-    """
-
-    digest: KeyDigest
-    unwritten: KeyDigest
-    written: int
-    transactions: tuple[int, ...]
 
 
 _UNCHANGED = Decision(Capture.NONE, cursor_moves=False)
@@ -153,16 +125,16 @@ class ChangeDetector:
         """
         if table.has_foreign_leaf:
             return Decision(Capture.WHOLE)
+        always_whole = always_whole or not natural_key
         last = self._previous.tables.get(table.name) if self._previous else None
         if last is None or refresh or not self._continues(table, natural_key, last):
-            return self._whole(table, natural_key)
-        if self._nothing_committed_since(last):
+            return self._whole(table, natural_key, always_whole=always_whole)
+        if self._nothing_committed_since(table, last):
             return _UNCHANGED
         if self._definitions(table, last.horizon) - set(last.captured_transactions):
-            return self._whole(table, natural_key)
-        always_whole = always_whole or not natural_key
+            return self._whole(table, natural_key, always_whole=always_whole)
         if table.bytes > LARGE_TABLE_BYTES:
-            return self._decide_large(table, last, always_whole)
+            return self._decide_large(table, natural_key, last, always_whole)
         return self._decide_small(table, natural_key, last, always_whole)
 
     def _continues(
@@ -176,39 +148,44 @@ class ChangeDetector:
             and table.primary_key == last.primary_key
             and table.printed_names == last.printed_names
             and natural_key == (last.natural_key or last.primary_key)
-            and self._snapshot.next_transaction - last.horizon < _COMPARABLE_TRANSACTIONS
+            and self._snapshot.next_transaction - last.horizon < COMPARABLE_TRANSACTIONS
             and not counters_fell(last.statistics, self._source.statistics.get(table.oid))
         )
 
-    def _nothing_committed_since(self, last: TableCapture) -> bool:
-        """Whether no transaction of the server was in progress at a capture, or began since."""
-        previous = self._previous
-        return (
-            previous is not None
-            and last.horizon == previous.next_transaction == self._snapshot.next_transaction
-        )
+    def _nothing_committed_since(self, table: SourceTable, last: TableCapture) -> bool:
+        """Whether no transaction was in progress when the table was last looked at, or began since.
 
-    def _whole(self, table: SourceTable, natural_key: tuple[str, ...]) -> Decision:
+        Every run looks at every small table that it takes.
+        """
+        previous, now = self._previous, self._snapshot.next_transaction
+        if previous is None or previous.next_transaction != now:
+            return False
+        looked_at = table.bytes <= LARGE_TABLE_BYTES and not last.not_taken
+        return now in (last.horizon, previous.horizon if looked_at else last.horizon)
+
+    def _whole(
+        self, table: SourceTable, natural_key: tuple[str, ...], *, always_whole: bool
+    ) -> Decision:
+        counting = _counting(table, natural_key, None)
         if table.bytes > LARGE_TABLE_BYTES:
-            return self._of_large(table, Decision(Capture.WHOLE))
-        counted = self._count(table, natural_key, None)
-        return self._of_small(table, Decision(Capture.WHOLE), counted)
+            return self._decision(table, Capture.WHOLE, None if always_whole else counting)
+        return self._decision(table, Capture.WHOLE, counting, self._count(table, counting, None))
 
-    def _decide_large(self, table: SourceTable, last: TableCapture, always_whole: bool) -> Decision:
-        statistics = self._source.statistics.get(table.oid)
-        comparable = (
-            self._trust_counters
-            and statistics is not None
-            and statistics.file_node == last.statistics.file_node
-            and statistics.reset_at == last.statistics.reset_at
-        )
-        if comparable and statistics == last.statistics:
+    def _decide_large(
+        self,
+        table: SourceTable,
+        natural_key: tuple[str, ...],
+        last: TableCapture,
+        always_whole: bool,
+    ) -> Decision:
+        counted = self._source.statistics.get(table.oid)
+        if self._trust_counters and counted is not None and counted == last.statistics:
             return _UNCHANGED
         if always_whole:
-            return self._of_large(table, Decision(Capture.WHOLE))
-        # An update can change a key. Then no row was deleted, and the old key is gone.
-        sweep = not comparable or _keys_may_be_gone(last.statistics, statistics)
-        return self._of_large(table, _changes(last, sweep_keys=sweep))
+            return self._decision(table, Capture.WHOLE)
+        return self._decision(
+            table, Capture.CHANGES, _counting(table, natural_key, last), last=last
+        )
 
     def _decide_small(
         self,
@@ -217,31 +194,38 @@ class ChangeDetector:
         last: TableCapture,
         always_whole: bool,
     ) -> Decision:
-        counted = self._count(table, natural_key, last)
-        before = KeyDigest.parse(last.content_digest)
-        if before == counted.digest and not counted.written:
-            return self._of_small(table, Decision(Capture.NONE), counted)
-        if before is None or always_whole:
-            return self._of_small(table, Decision(Capture.WHOLE), counted)
-        if not counted.unwritten.may_lack_only(before):
-            decision = Decision(Capture.WHOLE, warning=_missing(table))
-            return self._of_small(table, decision, counted)
-        # Updates alone leave the keys as they were; insertions alone leave the other rows.
-        explained = before in (counted.digest, counted.unwritten)
-        return self._of_small(table, _changes(last, sweep_keys=not explained), counted)
+        counting = _counting(table, natural_key, last)
+        count = self._count(table, counting, last)
+        if counting.before == count.every and not count.written.rows:
+            if self._snapshot.next_transaction - last.horizon < COMPARABLE_TRANSACTIONS // 2:
+                return _UNCHANGED
+            return self._decision(table, Capture.NONE, counting, count)
+        if always_whole:
+            return self._decision(table, Capture.WHOLE, counting, count)
+        if count.compared(counting.before) is Keys.UNCAPTURED:
+            warning = f"{uncaptured(table.name)}: the table was captured whole"
+            return self._decision(table, Capture.WHOLE, counting, count, warning=warning)
+        return self._decision(table, Capture.CHANGES, counting, count, last=last)
 
-    def _of_small(self, table: SourceTable, decision: Decision, counted: _Counted) -> Decision:
-        definitions = self._definitions(table, self._snapshot.horizon)
-        return replace(
-            decision,
-            content_digest=str(counted.digest),
-            captured_transactions=_bounded(definitions.union(counted.transactions)),
+    def _decision(
+        self,
+        table: SourceTable,
+        capture: Capture,
+        counting: Counting | None = None,
+        count: KeyCount | None = None,
+        *,
+        last: TableCapture | None = None,
+        warning: str = "",
+    ) -> Decision:
+        return Decision(
+            capture,
+            since=last.horizon if last else 0,
+            captured_before=last.captured_transactions if last else (),
+            counting=counting,
+            count=count,
+            definitions=bounded(self._definitions(table, self._snapshot.horizon)),
+            warning=warning,
         )
-
-    def _of_large(self, table: SourceTable, decision: Decision) -> Decision:
-        definitions = self._definitions(table, self._snapshot.horizon)
-        transactions = definitions.union(self._transactions(table))
-        return replace(decision, captured_transactions=_bounded(transactions))
 
     def _definitions(self, table: SourceTable, horizon: int) -> set[int]:
         """Returns the transactions at or above a horizon that wrote the table's definition.
@@ -254,51 +238,30 @@ class ChangeDetector:
             return set()
         query = sql.SQL(_DEFINITION_WRITTEN).format(written=written_since(horizon))
         rows = self._connection.execute(query, {"tables": [table.oid]}).fetchall()
-        return {_full_transaction(text, horizon) for (text,) in rows}
+        return {full_transaction(text, horizon) for (text,) in rows}
 
-    def _transactions(self, table: SourceTable) -> set[int]:
-        """Returns transactions at or above the run's horizon that wrote rows of a table."""
-        horizon = self._snapshot.horizon
-        if horizon == self._snapshot.next_transaction:
-            return set()
+    def _count(self, table: SourceTable, counting: Counting, last: TableCapture | None) -> KeyCount:
+        """Scans a table."""
         self.scanned_bytes += table.bytes
-        query = sql.SQL("select distinct xmin::text from {} where {} limit {}").format(
-            table.identifier, written_since(horizon), sql.Literal(CAPTURED_TRANSACTIONS)
-        )
-        rows = self._connection.execute(query).fetchall()
-        return {_full_transaction(text, horizon) for (text,) in rows}
-
-    def _count(
-        self, table: SourceTable, natural_key: tuple[str, ...], last: TableCapture | None
-    ) -> _Counted:
-        """Scans a table. Without a natural key, its digest is of the rows' places and versions."""
-        self.scanned_bytes += table.bytes
-        horizon = self._snapshot.horizon
-        none_recent = horizon == self._snapshot.next_transaction
-        content = natural_key or ("tableoid", "ctid", "xmin")
-        query = sql.SQL(_COUNTED).format(
-            bound=sql.Literal(CAPTURED_TRANSACTIONS),
-            content=sql.SQL("row({})").format(sql.SQL(", ").join(map(sql.Identifier, content))),
-            written=written_since(last.horizon, last.captured_transactions)
-            if last
-            else sql.SQL("true"),
-            recent=sql.SQL("false") if none_recent else written_since(horizon),
-            table=table.identifier,
+        written = written_since(last.horizon, last.captured_transactions) if last else None
+        query = counting.query(
+            table.identifier,
+            sql.SQL("true"),
+            written or sql.SQL("true"),
+            recent(self._snapshot),
         )
         row = self._connection.execute(query).fetchone()
         assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
-        rows, total, written, written_total, transactions = row
-        digest = KeyDigest(int(rows), int(total))
-        return _Counted(
-            digest=digest,
-            unwritten=digest - KeyDigest(int(written), int(written_total)),
-            written=int(written),
-            transactions=tuple(_full_transaction(text, horizon) for text in transactions or ()),
-        )
+        return counting.counted(row, self._snapshot.horizon)
 
 
-def _keys_may_be_gone(before: Statistics, after: Statistics | None) -> bool:
-    return after is None or (before.updated, before.deleted) != (after.updated, after.deleted)
+def recent(snapshot: SourceSnapshot) -> sql.Composable | None:
+    """Returns the condition of the rows that a later capture may leave out; None if there are none.
+
+    Transactions at or above the horizon wrote them. Without an open transaction there is none.
+    """
+    is_idle = snapshot.horizon == snapshot.next_transaction
+    return None if is_idle else written_since(snapshot.horizon)
 
 
 def counters_fell(before: Statistics, after: Statistics | None) -> bool:
@@ -315,46 +278,22 @@ def counters_fell(before: Statistics, after: Statistics | None) -> bool:
     )
 
 
-def written_since(horizon: int, captured: tuple[int, ...] = ()) -> sql.Composable:
-    """Returns the condition for row versions whose `xmin` is at or above a horizon.
-
-    Args:
-        horizon: The horizon (xid8).
-        captured: Transactions (xid8) whose row versions are left out.
-    """
-    since = sql.SQL("age(xmin) <= age({}::xid)").format(sql.Literal(_short_transaction(horizon)))
-    if not captured:
-        return since
-    left_out = sql.Literal(f"{{{','.join(map(_short_transaction, captured))}}}")
-    return sql.SQL("({} and not xmin = any({}::xid[]))").format(since, left_out)
-
-
-def _changes(last: TableCapture, *, sweep_keys: bool) -> Decision:
-    return Decision(
-        Capture.CHANGES,
-        since=last.horizon,
-        captured_before=last.captured_transactions,
-        sweep_keys=sweep_keys,
-    )
-
-
-def _missing(table: SourceTable) -> str:
+def uncaptured(table: str) -> str:
+    """Returns what is to be said of a table that has rows that no capture has brought."""
     return (
-        f"table {table.name} shows rows that were not written since its last capture and that no "
-        "capture has brought (a policy or a right was changed, or rows were restored): the table "
-        "was captured whole"
+        f"table {table} shows rows that were not written since its last capture and that no "
+        "capture has brought (a policy or a right was changed, or rows were restored)"
     )
 
 
-def _bounded(transactions: set[int]) -> tuple[int, ...]:
-    return tuple(sorted(transactions)[:CAPTURED_TRANSACTIONS])
-
-
-def _short_transaction(transaction: int) -> str:
-    """Returns the 32 bits of a transaction id (xid8) that row versions carry."""
-    return str(transaction % _TRANSACTION_WRAP)
-
-
-def _full_transaction(text: str, horizon: int) -> int:
-    """Returns the transaction id (xid8) of a row version at or above a horizon."""
-    return horizon + (int(text) - horizon) % _TRANSACTION_WRAP
+def _counting(
+    table: SourceTable, natural_key: tuple[str, ...], last: TableCapture | None
+) -> Counting:
+    """Returns how the keys are counted: without a natural key, the rows' places and versions."""
+    types = {column.name: column.source_type for column in table.columns}
+    return Counting(
+        columns=natural_key or ("tableoid", "ctid", "xmin"),
+        is_integer=[types[name] for name in natural_key] in _INTEGERS,
+        greatest=last.greatest_keys if last else (),
+        before=KeyDigest.parse(last.content_digest) if last else None,
+    )

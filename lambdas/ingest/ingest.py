@@ -1,13 +1,18 @@
 """One ingest: a snapshot of the source, the changes since the last run, one manifest."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from lambdas.ingest.captures import gone_tables, not_held_warnings, table_captures
+from lambdas.ingest.captures import (
+    gone_tables,
+    not_held_warnings,
+    table_captures,
+    uncaptured_warnings,
+)
 from lambdas.ingest.continuity import REREAD_LIMIT_BYTES
 from lambdas.ingest.definitions import read_definitions
 from lambdas.ingest.discovery import read_source
@@ -197,6 +202,7 @@ def ingest(
                 scope,
                 bucket,
             ),
+            *uncaptured_warnings(captures),
             *not_held_warnings(captures, bucket),
         ),
     )
@@ -243,9 +249,11 @@ def _commit(
             system_identifier=plan.snapshot.system_identifier,
             next_transaction=plan.snapshot.next_transaction,
             tables=captures,
+            horizon=plan.snapshot.horizon,
             epoch=plan.snapshot.epoch,
             gone=gone_tables(previous, captures),
-        )
+        ),
+        previous,
     )
     return True
 
@@ -258,7 +266,7 @@ def _is_news(plan: RunPlan, captures: dict[str, TableCapture], previous: Manifes
     return _standing(captures) != _standing(previous.tables) or not is_same
 
 
-def _standing(captures: dict[str, TableCapture]) -> dict[str, tuple[bool, bool]]:
+def _standing(captures: Mapping[str, TableCapture]) -> dict[str, tuple[bool, bool]]:
     """Returns whether each table was taken, and whether its cursor is still comparable, by name."""
     return {name: (not one.not_taken, one.starts_over) for name, one in captures.items()}
 

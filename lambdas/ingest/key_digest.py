@@ -12,11 +12,14 @@ _UNVERSIONED_PARTS = 2
 class KeyDigest:
     """The number of rows and the sum of their keys' 64-bit hashes. The order does not matter.
 
-    The digest of a part of the rows can be subtracted.
+    The digest of a part of the rows can be subtracted, and that of other rows added.
     """
 
     rows: int
     total: int
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.rows + other.rows, self.total + other.total)
 
     def __sub__(self, other: Self) -> Self:
         return type(self)(self.rows - other.rows, self.total - other.total)

@@ -19,7 +19,6 @@ _CATALOGS = {
     "regclass": ("regclass", "pg_class", "relpersistence <> 't'"),
     "regcollation": ("regcollation", "pg_collation", "true"),
     "regconfig": ("regconfig", "pg_ts_config", "true"),
-    "regdatabase": ("regdatabase", "pg_database", "true"),
     "regdictionary": ("regdictionary", "pg_ts_dict", "true"),
     "regnamespace": ("regnamespace", "pg_namespace", "not pg_is_other_temp_schema(oid)"),
     "regoper": ("regoper", "pg_operator", "true"),

@@ -12,6 +12,7 @@ from typing import Any, Self
 from lambdas.ingest.change_capture import Decision
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import SourceSnapshot, SourceTable
+from lambdas.ingest.key_count import Counting, KeyCount
 from lambdas.ingest.leaves import Leaf
 from pipeline.manifest import Capture, Column, Epoch, Statistics
 
@@ -49,8 +50,11 @@ class TablePlan:
         primary_key = tuple(table.pop("primary_key"))
         leaves = tuple(Leaf(**leaf) for leaf in table.pop("leaves"))
         decision["capture"] = Capture(decision["capture"])
-        for transactions in ("captured_before", "captured_transactions"):
+        for transactions in ("captured_before", "definitions"):
             decision[transactions] = tuple(decision[transactions])
+        counting, count = decision["counting"], decision["count"]
+        decision["counting"] = counting and Counting.from_document(counting)
+        decision["count"] = count and KeyCount.from_document(count)
         return cls(
             table=SourceTable(**table, columns=columns, primary_key=primary_key, leaves=leaves),
             natural_key=tuple(document["natural_key"]),

@@ -200,6 +200,29 @@ class SourceReader:
         held = self._copy_rows(selection, selection.held(), path)
         return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
 
+    def ask(self, query: sql.Composed) -> tuple[str | None, ...]:
+        """Returns the one row of a query whose values are text.
+
+        Raises:
+            psycopg.Error: The server cannot answer it.
+            SourceUnavailable: The connection was lost.
+        """
+        self._join()
+        asked = f"from postgres_query('source', {literal(query.as_string())})"
+        try:
+            row = self._duckdb.execute(asked).fetchone()
+        except duckdb.Error:
+            row = None
+        finally:
+            with _connecting():
+                self._duckdb.execute("rollback")
+        if row is None:
+            # DuckDB hands on no SQLSTATE.
+            with self._connected() as connection:
+                row = connection.execute(query).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+        return row
+
     def _attach(self, login: Login) -> None:
         """Attaches the source by a secret: DuckDB shows the string of a failed connection."""
         names = [*login.keywords, "password"]

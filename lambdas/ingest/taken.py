@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
+from lambdas.ingest.key_count import KeyCount
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -14,6 +16,7 @@ class Taken:
         not_held: Number of values that cannot be read, or that their raw type cannot hold. They
             are written to the quarantine.
         files: Keys of the Parquet files of the rows, in the raw bucket.
+        count: What a count of all its rows gave; None if they were not counted.
         unreadable: Number of rows that the source cannot send; their values are among `not_held`.
         quarantine_files: Keys of the Parquet files of the values in the quarantine.
         invocations: Invocations of the run that read the part, counted from 0.
@@ -24,6 +27,7 @@ class Taken:
     files: tuple[str, ...] = ()
     quarantine_files: tuple[str, ...] = ()
     unreadable: int = 0
+    count: KeyCount | None = None
     invocations: frozenset[int] = frozenset()
 
     def __add__(self, other: Self) -> Self:
@@ -33,6 +37,9 @@ class Taken:
             files=self.files + other.files,
             quarantine_files=self.quarantine_files + other.quarantine_files,
             unreadable=self.unreadable + other.unreadable,
+            count=self.count + other.count
+            if self.count and other.count
+            else self.count or other.count,
             invocations=self.invocations | other.invocations,
         )
 
@@ -49,5 +56,6 @@ class Taken:
             files=tuple(document["files"]),
             quarantine_files=tuple(document["quarantine_files"]),
             unreadable=document["unreadable"],
+            count=document["count"] and KeyCount.from_document(document["count"]),
             invocations=frozenset(document["invocations"]),
         )

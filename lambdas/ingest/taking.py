@@ -16,12 +16,16 @@ import psycopg
 from psycopg import sql
 
 from lambdas.ingest import chunks
+from lambdas.ingest.captures import keys_of
+from lambdas.ingest.change_capture import recent
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.discovery import export_snapshot
 from lambdas.ingest.failures import Failures, TableFailure
+from lambdas.ingest.key_count import KeyCount, Keys
 from lambdas.ingest.progress import ChunkKey, Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
+from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.taken import Taken
 from lambdas.ingest.unreadable import refuse_unreadable
@@ -188,7 +192,10 @@ class Taking:
         if task.prefix == RawZone.KEYS:
             columns = tuple(column for column in columns if column.name in planned.natural_key)
             condition = sql.SQL("true")
-        total = Taken(invocations=frozenset({self._invocation}))
+        count = self._count(task, condition) if task.prefix == RawZone.ROWS else None
+        total = Taken(count=count, invocations=frozenset({self._invocation}))
+        if count and planned.decision.capture is Capture.CHANGES and not count.written.rows:
+            return total
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             rows, values = Path(name) / "rows.parquet", Path(name) / "values.parquet"
             for taken in self._reader().take_chunk(
@@ -196,6 +203,18 @@ class Taking:
             ):
                 total += self._uploaded(taken, task, rows, values)
         return total
+
+    def _count(self, task: _Task, written: sql.Composable) -> KeyCount | None:
+        """Counts the rows of a chunk, unless the table was counted to decide about it."""
+        planned, counting = task.planned, task.planned.decision.counting
+        if counting is None or planned.decision.count is not None:
+            return None
+        rows = Selection(
+            planned.table, (), task.chunk.condition, planned.table.leaf(task.chunk.leaf)
+        )
+        place = sql.SQL("{} and {}").format(rows.place, rows.condition)
+        query = counting.query(rows.origin, place, written, recent(self._plan.snapshot))
+        return counting.counted(self._reader().ask(query), self._plan.snapshot.horizon)
 
     def _uploaded(self, taken: Taken, task: _Task, rows: Path, values: Path) -> Taken:
         """Uploads the two files of a read, and returns what was taken with the files' keys."""
@@ -239,15 +258,15 @@ class Taking:
     def _is_swept(self, planned: TablePlan) -> bool:
         """Whether the table's keys must be swept.
 
-        After a whole capture they are if a row may be in no file though it is there: a row in the
-        quarantine, or a row that moved between chunks of different snapshots.
+        After a capture of changes they are unless the count explains them. After a whole capture
+        they are if a row may be in no file though it is there: a row in the quarantine, or a row
+        that moved between chunks of different snapshots.
         """
         taken = self._so_far(planned)
-        is_partial = taken.not_held > 0 or len(taken.invocations) > 1
-        return bool(planned.natural_key) and (
-            planned.decision.sweep_keys
-            or (planned.decision.capture is Capture.WHOLE and is_partial)
-        )
+        if planned.decision.capture is Capture.WHOLE:
+            is_partial = taken.not_held > 0 or len(taken.invocations) > 1
+            return bool(planned.natural_key) and is_partial
+        return keys_of(planned, taken) is not Keys.EXPLAINED
 
 
 def _is_large(plan: RunPlan) -> bool:

@@ -21,7 +21,7 @@ def capture_without(business: Business, table: str, reason: str) -> None:
     business.capture()
     run, before = business.store.read(business.runs), business.store.read(business.runs - 1)
     left = dataclasses.replace(before.tables[table], capture=Capture.NONE, not_taken=reason)
-    lacking = dataclasses.replace(run, tables=run.tables | {table: left})
+    lacking = dataclasses.replace(run, tables={**run.tables, table: left})
     business.client.put_object(
         Bucket=business.bucket, Key=key_of(run.sequence), Body=lacking.to_json().encode()
     )

@@ -66,7 +66,7 @@ class Ingestion:
     ) -> IngestResult:
         """Ingests once."""
         return ingest(
-            IngestRequest(run_id, full_refresh, verify, is_last_attempt=is_last_attempt),
+            IngestRequest(run_id, full_refresh, verify=verify, is_last_attempt=is_last_attempt),
             connect=connect or self.connect,
             bucket=self.bucket,
             client=self.client,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from lambdas.ingest import change_capture, chunks, open_transactions
+from lambdas.ingest import change_capture, chunks, open_transactions, transactions
 from pipeline.manifest import Capture
 from tests.integration.ingest.ingestion import Ingestion, captures
 
@@ -169,7 +169,7 @@ def test_a_deletion_while_a_transaction_is_open_shows(orders: Ingestion) -> None
 def test_beyond_the_bound_rows_come_again_and_none_is_lost(
     orders: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_capture, "CAPTURED_TRANSACTIONS", 2)
+    monkeypatch.setattr(transactions, "CAPTURED_TRANSACTIONS", 2)
     with open_transaction(orders):
         for key in (4, 5, 6, 7):
             insert(orders, key)

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from lambdas.ingest import chunks, source_reader
+from lambdas.ingest import change_capture, chunks, source_reader
 from lambdas.ingest.ingest import IngestResult
 from pipeline.errors import ObjectStoreUnavailable
 from tests.integration.ingest.ingestion import Ingestion, not_taken
@@ -72,6 +72,9 @@ PROGRESS_OF_THE_FIRST_VERSION: dict[str, dict[str, Any]] = {
     },
 }
 """What version 2703f70 wrote under `progress/<run_id>/` when its time was up."""
+
+
+FLUSH = "select pg_stat_force_next_flush()"
 
 
 @pytest.fixture
@@ -336,3 +339,27 @@ def test_a_row_that_fits_into_no_memory_is_named_with_what_to_do(
     result = giant.run()
 
     assert "it has a row that is too large" in not_taken(result)["giant"]
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_row_that_comes_and_goes_between_the_snapshots_of_a_run_is_not_kept(
+    source: Ingestion, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+) -> None:
+    monkeypatch.setattr(change_capture, "LARGE_TABLE_BYTES", 0 if is_large else 2**40)
+    source.run()
+    source.execute("update orders set note = 'new' where id = 1", FLUSH)
+    source.run(seconds_left=time_for(1))
+    source.execute("insert into orders values (3001, 'passing')", FLUSH)
+    source.run()
+    brought = {row["id"] for row in source.taken("orders")}
+    source.execute("delete from orders where id = 3001", FLUSH)
+
+    source.run()
+    entry = source.manifest().tables["orders"]
+    keys = source.files(entry.key_files)
+    source.execute("update orders set note = 'newer' where id = 1", FLUSH)
+    source.run()
+
+    assert 3001 in brought
+    assert {row["id"] for row in keys} == set(range(1, ROWS + 1))
+    assert not source.manifest().tables["orders"].keys_swept

@@ -101,8 +101,9 @@ def test_a_standby_is_read_and_its_counters_are_not_believed(
 
     standby.run()
 
-    assert captures(standby.run())["design"] == (Capture.NONE, 0)
-    assert len(standby.swept("design")) == 3
+    result = standby.run()
+    assert captures(result)["design"] == (Capture.NONE, 0)
+    assert result.scanned_bytes > 0
 
 
 def test_a_table_that_a_standby_cannot_read_costs_no_other(standby: Ingestion) -> None:

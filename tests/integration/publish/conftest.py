@@ -47,7 +47,7 @@ class RawZone:
             for name, columns in {**(tables or {}), **plain}.items()
         }
         self.newest = Manifest(
-            sequence, f"run-{sequence}", f"{day}T00:00:00Z", "1/1", 9, before | captured
+            sequence, f"run-{sequence}", f"{day}T00:00:00Z", "1/1", 9, {**before, **captured}
         )
         self.store().commit(self.newest)
         return sequence

@@ -29,6 +29,11 @@ def test_as_many_other_keys_or_more_keys_are_no_part(keys: set[int], others: set
         assert not digest(others).may_lack_only(digest(keys))
 
 
+@given(KEYS, KEYS)
+def test_the_digests_of_two_parts_add_up(keys: set[int], part: set[int]) -> None:
+    assert digest(keys & part) + digest(keys - part) == digest(keys)
+
+
 @given(KEYS)
 def test_a_digest_reads_back(keys: set[int]) -> None:
     assert KeyDigest.parse(str(digest(keys))) == digest(keys)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.ingest.change_capture import written_since
+from lambdas.ingest.transactions import written_since
 
 WRAP = 2**32
 

@@ -1,10 +1,25 @@
 """Manifests: the commit of a run, and the chain of a table's changes."""
 
+import dataclasses
+from unittest.mock import Mock
+
 import boto3
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ManifestInvalid, RunConflict
-from pipeline.manifest import Capture, Column, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.manifest import (
+    MOST_HOMES,
+    Capture,
+    Column,
+    Manifest,
+    ManifestStore,
+    Statistics,
+    TableCapture,
+    key_of,
+)
+from pipeline.object_store import ObjectStore
 
 
 @pytest.fixture
@@ -36,15 +51,19 @@ def manifest(sequence: int, *, changed_in: int, previous_change: int) -> Manifes
     )
 
 
+def unread(sequence: int) -> Manifest:
+    raise AssertionError(f"manifest {sequence} is not needed")
+
+
 def test_a_manifest_reads_back_as_it_was_written() -> None:
     written = manifest(3, changed_in=3, previous_change=1)
 
-    assert Manifest.from_json(written.to_json(), "runs/x") == written
+    assert Manifest.from_json(written.to_json(), "runs/x", unread) == written
 
 
 def test_text_that_is_no_manifest_is_refused_with_the_objects_key() -> None:
     with pytest.raises(ManifestInvalid, match=r"runs/0000000001\.json"):
-        Manifest.from_json("{}", "runs/0000000001.json")
+        Manifest.from_json("{}", "runs/0000000001.json", unread)
 
 
 def test_there_is_no_newest_run_in_an_empty_bucket(store: ManifestStore) -> None:
@@ -75,3 +94,71 @@ def test_a_tables_changes_are_found_by_the_chain_alone(store: ManifestStore) -> 
     changes = [run.sequence for run in store.changes("design", after=1, through=5)]
 
     assert changes == [4, 3]
+
+
+def commit_changes(store: ManifestStore, runs: list[set[int]]) -> list[dict[str, TableCapture]]:
+    """Commits runs that each changed some of 30 tables, and returns the entries of each run."""
+    written: list[dict[str, TableCapture]] = []
+    previous: Manifest | None = None
+    for sequence, changed in enumerate(runs, 1):
+        tables = {name: entry.unchanged() for name, entry in written[-1].items()} if written else {}
+        for number in changed:
+            one = manifest(sequence, changed_in=sequence, previous_change=0).tables["design"]
+            tables[f"table_{number}"] = dataclasses.replace(one, table_oid=number)
+        run = Manifest(sequence, f"run-{sequence}", "2026-01-01T00:00:00Z", "1/1", 9, tables)
+        store.commit(run, previous)
+        previous = store.read(sequence)
+        written.append(tables)
+    return written
+
+
+RUNS = st.lists(st.sets(st.integers(0, 29), max_size=4), min_size=1, max_size=25)
+
+
+@settings(deadline=None, max_examples=20)
+@given(later=RUNS)
+def test_every_run_has_all_tables_and_few_other_manifests_have_entries_of_it(
+    later: list[set[int]],
+) -> None:
+    objects: dict[str, bytes] = {}
+    runs = [set(range(30)), *later]
+    written = commit_changes(store_of(objects), runs)
+
+    for sequence, tables in enumerate(written, 1):
+        read: set[int] = set()
+        text = objects[key_of(sequence)]
+
+        def read_another(home: int, read: set[int] = read) -> Manifest:
+            read.add(home)
+            return Manifest.from_json(objects[key_of(home)], key_of(home), unread)
+
+        found = Manifest.from_json(text, key_of(sequence), read_another)
+        assert found.tables == tables
+        assert len(read) <= MOST_HOMES
+        assert found.tables.keys() == {f"table_{number}" for number in range(30)}
+
+
+def store_of(objects: dict[str, bytes]) -> ManifestStore:
+    """Returns a store whose objects are in a dictionary."""
+    store = ManifestStore("bucket", boto3.client("s3", region_name="eu-west-2"))
+    fake = Mock(spec=ObjectStore)
+    fake.get.side_effect = objects.__getitem__
+    fake.put_if_absent.side_effect = lambda key, text, _: objects.setdefault(key, text) is text
+    store._objects = fake
+    return store
+
+
+def test_a_manifest_is_as_large_as_what_has_changed() -> None:
+    objects: dict[str, bytes] = {}
+
+    commit_changes(store_of(objects), [set(range(30)), *({n} for n in range(6))])
+
+    sizes = [len(objects[key_of(sequence)]) for sequence in range(1, 8)]
+    assert max(sizes[1:]) < sizes[0] / 5
+
+
+def test_a_manifest_of_the_first_format_has_every_entry() -> None:
+    run = manifest(3, changed_in=3, previous_change=1)
+    text = run.to_json().replace('"format":2', '"format":1').replace(',"carried":{}', "")
+
+    assert Manifest.from_json(text, "runs/x", unread) == run

@@ -75,7 +75,7 @@ def test_objects_that_are_no_manifests_are_not_taken_for_runs(moto_bucket: str) 
 
 
 def test_a_manifest_of_a_newer_format_asks_for_its_code() -> None:
-    text = RUN.to_json().replace('"format": 1', '"format": 2')
+    text = RUN.to_json().replace('"format":2', '"format":3')
 
     with pytest.raises(ManifestInvalid, match="another format"):
-        Manifest.from_json(text, "runs/0000000001.json")
+        Manifest.from_json(text, "runs/0000000001.json", lambda _: RUN)
