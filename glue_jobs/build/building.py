@@ -132,6 +132,8 @@ class _TableBuild:
     def run(self) -> int:
         """Applies the pending runs, and returns how many rows were written."""
         self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+        # As at the source: names may differ by case alone.
+        self._spark.conf.set("spark.sql.caseSensitive", "true")
         if self._request.rebuild:
             self._table.refresh()
             after = 0

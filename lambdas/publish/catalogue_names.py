@@ -7,23 +7,9 @@ case.
 """
 
 import re
-import string
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-_LATIN = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def in_files(columns: Iterable[str]) -> dict[str, str]:
-    """Returns the names of a table's columns in the raw files.
-
-    DuckDB, which writes the files, takes names that differ by the case of Latin letters alone for
-    one name, and numbers them.
-
-    Args:
-        columns: The columns' names, in the table's order.
-    """
-    return _numbered(columns, lambda name: name, alike=lambda name: name.translate(_LATIN))
 
 
 def in_catalogue(names: Iterable[str], *, taken: Iterable[str] = ()) -> dict[str, str]:
@@ -34,26 +20,17 @@ def in_catalogue(names: Iterable[str], *, taken: Iterable[str] = ()) -> dict[str
         taken: Names that are not free.
     """
     given = list(names)
-    ordered = sorted(given, key=lambda name: _plain(name) != name)
-    found = _numbered([*taken, *ordered], _plain, alike=str.lower)
+    seen = {_plain(name) for name in taken}
+    found: dict[str, str] = {}
+    for name in sorted(given, key=lambda name: _plain(name) != name):
+        candidate, number = _plain(name), 0
+        while candidate.lower() in seen:
+            number += 1
+            candidate = f"{_plain(name)}_{number}"
+        seen.add(candidate.lower())
+        found[name] = candidate
     return {name: found[name] for name in given}
 
 
 def _plain(name: str) -> str:
     return _CONTROL.sub("_", name.lower())
-
-
-def _numbered(
-    names: Iterable[str], written: Callable[[str], str], *, alike: Callable[[str], str]
-) -> dict[str, str]:
-    """Returns how names are written, with a number where another name is written alike."""
-    found: dict[str, str] = {}
-    seen: set[str] = set()
-    for name in names:
-        candidate, number = written(name), 0
-        while alike(candidate) in seen:
-            number += 1
-            candidate = f"{written(name)}_{number}"
-        seen.add(alike(candidate))
-        found[name] = candidate
-    return found

@@ -1,19 +1,21 @@
 """The raw zone's tables and partitions in the Glue Data Catalog, from the runs' manifests.
 
 Each source table is one table there, and each of its columns one column: catalogue_names.py. What
-a table or a column is called at the source is in its description.
+a table or a column is called at the source is in its description. The files have each column under
+its own name, for which Athena looks without regard to case: columns of one table whose names differ
+by case alone have none in the catalogue, and the table's description names them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
 import awswrangler as wr
 
-from lambdas.publish.catalogue_names import in_catalogue, in_files
+from lambdas.publish.catalogue_names import in_catalogue
 from lambdas.publish.glue_tables import GlueColumn, GlueTable, GlueTables
-from pipeline.errors import SourceSchemaChanged
-from pipeline.manifest import Manifest, ManifestStore
+from pipeline.manifest import Column, Manifest, ManifestStore
 from pipeline.raw_types import athena_type
 
 QUARANTINE = "raw_quarantine"
@@ -28,6 +30,8 @@ _FORMER_KEYS = ("year", "month", "day")
 _DAY = re.compile(r"(?P<folder>.*/year=(?P<y>\d+)/month=(?P<m>\d+)/day=(?P<d>\d+)/)")
 _CATALOGUED_THROUGH = "catalogued_through"
 """The Glue table's parameter that says which run's partitions it has, and all before."""
+_LONGEST_DESCRIPTION = 2048
+"""AWS Glue Web API Reference, "TableInput"."""
 _SOURCE_TABLE = "source_table"
 """The Glue table's parameter that names its source table."""
 
@@ -60,42 +64,45 @@ class RawCatalogue:
 
         Raises:
             ManifestInvalid: A column has a raw type that does not exist.
-            SourceSchemaChanged: A column has another type than in the catalogue; the other tables'
-                entries were written.
         """
         done: list[str] = []
-        refused: list[str] = []
         names = in_catalogue(sorted(self._store.read(sequence).tables), taken=[QUARANTINE])
         for source, name in names.items():
             self._remove_former(source)
-            try:
-                if self._catalogue_table(sequence, source, name):
-                    done.append(source)
-            except SourceSchemaChanged as error:
-                refused.append(str(error))
-        if refused:
-            raise SourceSchemaChanged("; ".join(refused))
+            if self._catalogue_table(sequence, source, name):
+                done.append(source)
         return done
 
     def _catalogue_table(self, sequence: int, source: str, name: str) -> bool:
-        """Brings one table's entry to a run, and returns whether there was anything to write."""
+        """Brings one table's entry to a run, and returns whether there was anything to write.
+
+        A table has one type for a column. An entry whose column has another type now is made anew,
+        with the runs since the change: Amazon Athena cannot read the files before it.
+        """
         held = self._held(name, source)
         after = int(held.parameters.get(_CATALOGUED_THROUGH, 0)) if held else 0
         # Further than there are runs: the raw zone has been begun again.
         runs = self._changes(source, after if after <= sequence else 0, sequence)
-        columns = _merged(held, _columns(runs, source), self._tables.database)
+        self._catalogue_quarantine(runs, source)
+        alike = _alike(runs, source)
+        found = _columns(alike, source)
+        before = {column.name: column for column in held.columns} if held else {}
+        hidden = {name.lower() for name in _left_out(alike, source)}
+        columns = tuple(one for name, one in (before | found).items() if name not in hidden)
         key = in_catalogue([*(one.name for one in columns), _CAPTURED_ON])[_CAPTURED_ON]
-        if held and held.partition_keys[0].name != key:
+        is_retyped = any(before.get(one.name, one).type != one.type for one in found.values())
+        if held and (is_retyped or len(alike) < len(runs) or held.partition_keys[0].name != key):
             self._tables.delete(name)
             return self._catalogue_table(sequence, source, name)
-        self._catalogue_quarantine(runs, source)
-        files = (file for run in runs for file in run.tables[source].files)
+        files = (file for run in alike for file in run.tables[source].files)
         partitions = {folder: [day] for folder, day in self._days(files).items()}
         if not partitions:
             return False
         table = GlueTable(
             name=name,
-            description=f"Captures of the source's table {source}, as Parquet files",
+            description=held.description
+            if held and not hidden
+            else _description(source, runs, len(alike)),
             location=self._location(source),
             columns=columns,
             partition_keys=(GlueColumn(key, "date", "The day of the capture, in UTC"),),
@@ -166,34 +173,54 @@ class RawCatalogue:
         return f"s3://{self._bucket}/raw/{source}/"
 
 
-def _columns(runs: tuple[Manifest, ...], source: str) -> list[GlueColumn]:
-    """Returns every column that any of the runs has, with the type that the newest one has."""
+def _readable(run: Manifest, source: str) -> tuple[Column, ...]:
+    """Returns the columns of a capture that Athena can tell from its other columns."""
+    columns = run.tables[source].columns
+    names = Counter(column.name.lower() for column in columns)
+    return tuple(column for column in columns if names[column.name.lower()] == 1)
+
+
+def _alike(runs: tuple[Manifest, ...], source: str) -> tuple[Manifest, ...]:
+    """Returns the newest runs in which each column of a table has one type.
+
+    Args:
+        runs: Runs that captured the table, the newest first.
+        source: The table.
+    """
+    types: dict[str, str] = {}
+    for number, run in enumerate(runs):
+        for column in _readable(run, source):
+            if types.setdefault(column.name.lower(), column.raw_type) != column.raw_type:
+                return runs[:number]
+    return runs
+
+
+def _columns(runs: tuple[Manifest, ...], source: str) -> dict[str, GlueColumn]:
+    """Returns every column that any of the runs has, by its name in the catalogue."""
     found: dict[str, GlueColumn] = {}
     for run in reversed(runs):
-        columns = run.tables[source].columns
-        names = in_catalogue(in_files(column.name for column in columns).values())
+        columns = _readable(run, source)
+        names = in_catalogue(column.name for column in columns)
         for column, name in zip(columns, names.values(), strict=True):
             comment = f"{column.name}: {column.source_type}"
             found[name] = GlueColumn(name, athena_type(column.raw_type), comment)
-    return list(found.values())
+    return found
 
 
-def _merged(
-    held: GlueTable | None, columns: list[GlueColumn], database: str
-) -> tuple[GlueColumn, ...]:
-    """Returns the columns of an entry and those of new runs.
+def _left_out(runs: Iterable[Manifest], source: str) -> list[str]:
+    """Returns the columns that are not in the catalogue."""
+    found = {
+        column.name
+        for run in runs
+        for column in set(run.tables[source].columns) - set(_readable(run, source))
+    }
+    return sorted(found)
 
-    Raises:
-        SourceSchemaChanged: A column has another type in the entry.
-    """
-    before = {column.name: column for column in held.columns} if held else {}
-    retyped = [
-        column.name for column in columns if before.get(column.name, column).type != column.type
-    ]
-    if held and retyped:
-        raise SourceSchemaChanged(
-            f"{held.parameters[_SOURCE_TABLE]}: {', '.join(retyped)} has another type than in the "
-            f"raw zone's catalogue: delete the Glue table {database}.{held.name}, and the next run "
-            "makes it anew"
-        )
-    return tuple((before | {column.name: column for column in columns}).values())
+
+def _description(source: str, runs: tuple[Manifest, ...], alike: int) -> str:
+    text = f"Captures of the source's table {source}, as Parquet files"
+    if alike < len(runs):
+        text += f", since run {runs[alike - 1].sequence}: a column had another type before"
+    if others := _left_out(runs, source):
+        text += f". Without {', '.join(others)}: Athena does not distinguish upper from lower case"
+    return text[:_LONGEST_DESCRIPTION]

@@ -28,7 +28,9 @@ alter table payment
     add column _sequence bigint default 7,
     add column "_METADATA" text default 'm',
     add column is_deleted boolean default true,
-    add column run_id text default 'r'""")
+    add column run_id text default 'r',
+    add column "PAID" boolean,
+    add column "Payment_Date" text default 'never'""")
     business.execute("alter table department add column floor integer")
     business.execute("update payment set paid = not paid, small = null where payment_id = 1")
     business.execute("update payment set payment_date = 'soon' where payment_id = 2")

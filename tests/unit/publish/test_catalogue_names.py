@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.publish.catalogue_names import in_catalogue, in_files
+from lambdas.publish.catalogue_names import in_catalogue
 
 NAMES = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=4)
@@ -32,11 +32,3 @@ def test_a_name_that_the_catalogue_takes_stays_as_it_is(names: list[str]) -> Non
 
 def test_a_name_is_never_one_that_is_taken() -> None:
     assert in_catalogue(["a", "b"], taken=["a"]) == {"a": "a_1", "b": "b"}
-
-
-def test_files_have_the_columns_names_as_they_are() -> None:
-    assert in_files(["createdAt", "Ä", "ä"]) == {"createdAt": "createdAt", "Ä": "Ä", "ä": "ä"}
-
-
-def test_files_number_names_that_differ_by_the_case_of_latin_letters_alone() -> None:
-    assert in_files(["a", "A", "A_1"]) == {"a": "a", "A": "A_1", "A_1": "A_1_1"}
