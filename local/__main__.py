@@ -18,6 +18,7 @@ from local.report import Report
 from local.source.activity import run_activity
 from local.spark_jars import SparkJarsMissing
 from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
+from pipeline import warehouse_schema
 
 _NEXT = """
 What to try next:
@@ -139,6 +140,7 @@ def _status(options: argparse.Namespace, local: LocalStack, report: Report) -> i
     for name, value in stack.items():
         report.line(f"{name.replace('_', ' '):24} {value}")
     with psycopg.connect(stack["warehouse_dsn"]) as connection:
+        warehouse_schema.enter(connection.cursor())
         last = connection.execute(
             "select sequence, run_id, loaded_at::timestamptz(0)::text from pipeline_run "
             "order by sequence desc limit 1"

@@ -17,6 +17,7 @@ from rich.table import Table
 from lambdas.load.lake import glue_catalog
 from local.execution import EndedState, EnteredState, Execution
 from local.stack import Stack
+from pipeline import warehouse_schema
 from pipeline.reports import Reports
 from star_schema.tables import star_tables
 
@@ -24,8 +25,8 @@ _SHOWN = ("Task", "Parallel")
 _STAR_TABLES: LiteralString = """
 select relname::text
 from pg_class
-where relkind = 'r'
-    and relnamespace = 'public'::regnamespace
+where relkind in ('r', 'p')
+    and relnamespace = (select oid from pg_namespace where nspname = current_schema())
     and relname = any (%s)
 order by relname
 """
@@ -107,6 +108,7 @@ def _star_rows(stack: Stack, output: dict[str, Any]) -> list[_StarRows]:
     catalog = glue_catalog(boto3.client("s3"))
     declared = {star.name: star for star in star_tables()}
     with psycopg.connect(stack.warehouse_dsn) as warehouse:
+        warehouse_schema.enter(warehouse.cursor())
         before = _count(warehouse, _LOADED_BEFORE, [output.get("sequence", 0)])
         found: list[_StarRows] = []
         for (name,) in warehouse.execute(_STAR_TABLES, [[*declared]]).fetchall():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pg8000
 from scramp import ScramException
 
+from pipeline import warehouse_schema
 from pipeline.errors import DatabaseRefused, InvalidSettings, PipelineError, WarehouseUnavailable
 from pipeline.secret import Login, read_login
 from pipeline.settings import DatabaseSettings
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10
 _UNAVAILABLE = ("08", "53", "57")
 """Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
+_SETTINGS = {
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+"""What an extract depends on: how values are printed, that no policy hides rows, and no limit."""
 _KNOWN = frozenset(
     {"application_name", "connect_timeout", "dbname", "host", "hostaddr", "options", "port"}
     | {"sslcert", "sslkey", "sslmode", "sslrootcert", "user"}
@@ -37,7 +46,7 @@ def connect(
     Raises:
         WarehouseUnavailable: The warehouse cannot be reached, or dropped the connection.
         DatabaseRefused: It refuses the credentials or a statement.
-        InvalidSettings: The secret is missing or malformed.
+        InvalidSettings: The secret is missing or malformed, or several schemas have a warehouse.
     """
     login = read_login("warehouse", settings, client)
     if unknown := sorted(login.keywords.keys() - _KNOWN):
@@ -47,9 +56,7 @@ def connect(
         )
     try:
         with _open(login) as connection:
-            connection.cursor().execute(
-                "set transaction isolation level repeatable read, read only"
-            )
+            _begin(connection)
             yield connection
     except pg8000.Error as error:
         raise _translated(error) from error
@@ -65,6 +72,15 @@ def connect(
         ) from error
     except OSError as error:
         raise WarehouseUnavailable(f"the warehouse database cannot be reached: {error}") from error
+
+
+def _begin(connection: pg8000.Connection) -> None:
+    """Begins the transaction: of one instant, whatever the settings of the role are."""
+    cursor = connection.cursor()
+    cursor.execute("set transaction isolation level repeatable read, read only")
+    for name, value in _SETTINGS.items():
+        cursor.execute("select set_config(%s, %s, true)", (name, value))
+    warehouse_schema.enter(cursor)
 
 
 def _open(login: Login) -> pg8000.Connection:

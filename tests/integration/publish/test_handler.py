@@ -10,6 +10,7 @@ import boto3
 import psycopg
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from lambdas.load.migrations import migrate, migrations
@@ -131,9 +132,16 @@ def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
     assert handler(event, Context())["previews"] == 11
 
 
-def test_extracts_keep_digits_microseconds_nulls_and_empty_text(
-    deployed: RawZone, lake_bucket: str, s3: "S3Client"
+def test_extracts_keep_digits_microseconds_nulls_and_empty_text_in_any_schema(
+    deployed: RawZone, warehouse_dsn: str, lake_bucket: str, s3: "S3Client"
 ) -> None:
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute('alter schema public rename to "The Warehouse"; create schema public')
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(
+            sql.SQL("alter database {} set datestyle = 'German, DMY'").format(database)
+        )
+
     handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
 
     staff = extract_of(s3, lake_bucket, "dim_staff").splitlines()
@@ -146,6 +154,7 @@ def test_extracts_keep_digits_microseconds_nulls_and_empty_text(
         "3.1",
     ]
     assert payments[0]["created_time"] == "23:59:59.999999"
+    assert payments[0]["created_date"] == "2026-01-31"
 
 
 @pytest.mark.parametrize("start", "=+-@\t\r")
