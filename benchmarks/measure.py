@@ -43,6 +43,11 @@ class Usage:
     peak_mb: float
 
 
+OWN_USAGE_VARIABLE = "BENCHMARK_OWN_USAGE"
+"""The variable with the path of a file: a command that measures only a part of itself writes there
+that part's `wall_s` and `cpu_s`, as JSON."""
+
+
 @dataclass(frozen=True)
 class Contender:
     """A way to do the work: a command.
@@ -124,11 +129,11 @@ def run(
     Raises:
         CommandFailed: The command failed, exceeded the time limit, or exhausted the memory.
     """
-    report, log = folder / "report.json", folder / "log"
+    report, log, own = folder / "report.json", folder / "log", folder / "own.json"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-I", "-S", str(_LAUNCHER), str(report), *command],
-            env=os.environ | dict(environment),
+            env=os.environ | dict(environment) | {OWN_USAGE_VARIABLE: str(own)},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -144,7 +149,8 @@ def run(
         process.wait()
     if process.returncode:
         raise CommandFailed(f"exit code {process.returncode}: {last_lines(log)}")
-    return Usage(**json.loads(report.read_text()))
+    measured = json.loads(report.read_text())
+    return Usage(**measured | (json.loads(own.read_text()) if own.exists() else {}))
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> None:

@@ -35,6 +35,8 @@ from local.postgres import PostgresServer
 from local.stack import JARS
 
 _CHANGED_ROWS = 20_000
+_INCREMENT = 10
+"""How many times the facts of a large increment all facts are."""
 _TIMES_AS_MANY = 5
 """How many times the first facts all of them are. The peers load the first ones only."""
 # The time-out as a multiple of the limit, in addition to the start of a JVM.
@@ -107,7 +109,7 @@ def _benchmark(rows: int, folder: Path) -> None:
                 _run(track, _race_of_all(folder / "all", f"first {rows:,}", rows)),
             ]
             _fill(track)
-            races += [_run(track, race) for race in _races_of_changes(folder / "changed", rows)]
+            races += [_run(track, race) for race in _races_of_changes(folder, rows)]
             postgresql = version(warehouses.dsn())
         finally:
             cloud.stop()
@@ -120,6 +122,7 @@ def _benchmark(rows: int, folder: Path) -> None:
             rows=rows,
             first_rows=rows // _TIMES_AS_MANY,
             changed_rows=_CHANGED_ROWS,
+            increment_rows=_CHANGED_ROWS + rows // _INCREMENT,
             versions={
                 "postgresql": postgresql,
                 "pipeline": measure.versions(OUR_PACKAGES, Path(sys.prefix)),
@@ -135,17 +138,36 @@ def _first_race(facts: Path, what: str, rows: int) -> _Race:
 
 
 def _race_of_all(facts: Path, what: str, rows: int) -> _Race:
-    others = (ours(what, prepare.ALL), ours(what, prepare.ALL, in_steps=True))
+    others = (ours(what, prepare.ALL), ours(what, prepare.ALL, "in-steps"))
     return _Race(what, _EMPTY, facts, 1, rows, others)
 
 
-def _races_of_changes(facts: Path, rows: int) -> tuple[_Race, _Race]:
-    """Returns two races with the same changes: to a table with all facts, and to an empty one."""
+def _races_of_changes(folder: Path, rows: int) -> tuple[_Race, ...]:
+    """Returns races of a few changes, to a table with all facts and to none; and of many."""
     into, alone = f"{_CHANGED_ROWS:,} into {rows:,}", f"{_CHANGED_ROWS:,} into none"
-    mine = ours(into, prepare.CHANGED), ours(alone, prepare.CHANGED)
+    few, large = folder / "changed", _CHANGED_ROWS + rows // _INCREMENT
+    many = f"{large:,} into {rows:,}"
     return (
-        _Race(into, _FILLED, facts, rows + 1, _CHANGED_ROWS, (mine[0], *peers(facts, into))),
-        _Race(alone, _AWAITING, facts, rows + 1, _CHANGED_ROWS, (mine[1],)),
+        _Race(
+            into,
+            _FILLED,
+            few,
+            rows + 1,
+            _CHANGED_ROWS,
+            (
+                *(ours(into, prepare.CHANGED, *how) for how in ((), ("warm",), ("row-by-row",))),
+                *peers(few, into),
+            ),
+        ),
+        _Race(alone, _AWAITING, few, rows + 1, _CHANGED_ROWS, (ours(alone, prepare.CHANGED),)),
+        _Race(
+            many,
+            _FILLED,
+            folder / "many",
+            rows + 1,
+            large,
+            (ours(many, prepare.MANY), ours(many, prepare.MANY, "row-by-row")),
+        ),
     )
 
 
@@ -153,7 +175,7 @@ def _prepare(track: _Track, rows: int) -> None:
     """Creates the lake, the files, and a warehouse with the dimensions."""
     url = track.server.create_database(_EMPTY)
     command = (sys.executable, "-m", "benchmarks.load.prepare")
-    numbers = (rows // _TIMES_AS_MANY, rows, _CHANGED_ROWS)
+    numbers = (rows // _TIMES_AS_MANY, rows, _CHANGED_ROWS, rows // _INCREMENT)
     arguments = (*(str(number) for number in numbers), str(track.folder))
     track.course(url, track.folder).run(Contender("preparing", (*command, *arguments)))
     settle(url)

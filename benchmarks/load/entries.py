@@ -28,18 +28,17 @@ def limit(facts: Path, what: str) -> Contender:
     return _psql(f"limit: psql \\copy of CSV ({what})", facts.with_suffix(".csv"), "csv")
 
 
-def ours(what: str, sequence: int, *, in_steps: bool = False) -> Contender:
+def ours(what: str, sequence: int, *how: str) -> Contender:
     """Returns ours.
 
     Args:
         what: The name of what is loaded.
         sequence: The run to load.
-        in_steps: Whether to load in steps, as if one invocation did not suffice.
+        how: The ways to do it (contenders/ours.py).
     """
-    arguments = (str(sequence), "in-steps") if in_steps else (str(sequence),)
     return Contender(
-        f"ours{', in steps' if in_steps else ''} ({what})",
-        _script("load.contenders.as_deployed", *arguments, python=sys.executable),
+        f"{', '.join(('ours', *how))} ({what})",
+        _script("load.contenders.as_deployed", str(sequence), *how, python=sys.executable),
     )
 
 

@@ -1,7 +1,7 @@
 """Creates the input: Iceberg tables in the local cloud, files for the peers, a warehouse.
 
 It runs in its own process, with the local cloud's environment. The arguments are the numbers of the
-first facts, of all facts and of changed facts, and the folder of the files.
+first facts, of all facts, of changed facts and of more facts, and the folder of the files.
 """
 
 import sys
@@ -35,11 +35,13 @@ ALL: Final = 3
 """The run that brings all others."""
 CHANGED: Final = 4
 """The run that brings new versions of some of them."""
+MANY: Final = 5
+"""The run that brings new versions of many more."""
 _BUCKET = "star"
 _ROWS_A_LAKE_FILE = 2_000_000
 
 
-def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> None:
+def main(first_rows: int, all_rows: int, changed_rows: int, more_rows: int, folder: Path) -> None:
     """Creates the input and loads the dimensions."""
     session = boto3.Session()
     session.client("s3").create_bucket(
@@ -58,6 +60,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
         (FIRST, 1, first_rows),
         (ALL, first_rows + 1, all_rows - first_rows),
         (CHANGED, all_rows + 1, changed_rows),
+        (MANY, all_rows + changed_rows + 1, more_rows),
     ):
         for part in _parts(first, rows, all_rows, _ROWS_A_LAKE_FILE):
             in_lake.append(star.as_in_the_lake(part, facts, sequence), _applied(sequence))
@@ -65,6 +68,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, folder: Path) -> Non
         ("first", 1, first_rows),
         ("all", 1, all_rows),
         ("changed", all_rows + 1, changed_rows),
+        ("many", all_rows + 1, changed_rows + more_rows),
     ):
         _write_files(folder / name, facts, star.sales_orders(first, rows, all_rows))
     ours.main(DIMENSIONS)
@@ -107,4 +111,5 @@ def _write_files(path: Path, facts: WarehouseTable, parts: Iterator[pa.Table]) -
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    first, every, changed, more = map(int, sys.argv[1:5])
+    main(first, every, changed, more, Path(sys.argv[5]))

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.load.contenders.task import KEY, TABLE
+from lambdas.load.position import move, positions
 from local.postgres import PostgresServer
 
 _DIGEST: LiteralString = """
@@ -58,10 +59,7 @@ def settle(url: str) -> None:
 def await_run(url: str, sequence: int) -> None:
     """Records in a warehouse that it shows all runs before one."""
     with psycopg.connect(url) as connection:
-        connection.execute(
-            "insert into pipeline_run (sequence, run_id, tables) values (%s, 'benchmark', '{}')",
-            [sequence - 1],
-        )
+        move(connection, dict.fromkeys(positions(connection), sequence - 1))
 
 
 def take_digest(url: str, first: int) -> Digest:

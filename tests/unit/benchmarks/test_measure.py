@@ -51,6 +51,19 @@ def result(name: str, ratio: float, *, exact: bool | None = True, note: str = ""
     return Result(name, 3, 2.0, 1_000_000, 500_000, 4.0, 120, ratio, exact, note)
 
 
+def test_a_command_may_measure_a_part_of_itself(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib; "
+        f"path = pathlib.Path(os.environ['{measure.OWN_USAGE_VARIABLE}']); "
+        """path.write_text('{"wall_s": 0.25, "cpu_s": 0.125}')"""
+    )
+
+    usage = run_python(code, tmp_path)
+
+    assert (usage.wall_s, usage.cpu_s) == (0.25, 0.125)
+    assert usage.peak_mb > 0
+
+
 def test_the_work_of_a_command_and_of_its_children_is_counted(tmp_path: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {busy!r}])"
