@@ -133,7 +133,8 @@ class LoadAnswer(_Answer):
         rows_quarantined: Source rows that the builds of the loaded runs put into the quarantine.
         broken_rules: The rules that quarantined and waiting rows break, with their numbers.
         tables_verified: How many star tables were proved equal; None if that was not asked for.
-        failure: Set if a star table is loaded through an earlier run than that.
+        failure: Set if a star table could not be loaded, or is loaded through an earlier run than
+            that, or if the proof that was asked for failed.
         report: The key of the report in the raw bucket; empty until the load is complete.
     """
 

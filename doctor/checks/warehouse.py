@@ -10,9 +10,9 @@ from psycopg import sql
 from doctor.checks.server import checks_of, put_secret
 from doctor.finding import CannotLook, Check, Finding, fault, judged, ok
 from doctor.place import Place
-from lambdas.load import installation
 from lambdas.load.catalog import loaded_columns, read_star_tables
 from lambdas.load.migrations import migrations
+from pipeline import warehouse_schema
 from pipeline.database import Role
 from pipeline.errors import InvalidSettings
 
@@ -95,7 +95,7 @@ def installed(place: Place) -> Iterator[psycopg.Connection]:
     """
     with place.connection(Role.WAREHOUSE) as connection:
         try:
-            installation.enter(connection)
+            warehouse_schema.enter(connection.cursor())
         except InvalidSettings as error:
             raise CannotLook("the warehouse has no schema: see warehouse.schema") from error
         if connection.execute("select to_regclass('schema_migration') is null").fetchone() == (
@@ -143,7 +143,7 @@ def _primary(place: Place) -> Finding:
 def _schema(place: Place) -> Finding:
     with place.connection(Role.WAREHOUSE) as connection:
         try:
-            installation.enter(connection)
+            warehouse_schema.enter(connection.cursor())
         except InvalidSettings as error:
             return fault(str(error), f"alter role {_user(connection)} set search_path = public;")
         return ok(f"the warehouse's schema is {_schema_name(connection)}")
@@ -166,7 +166,7 @@ def _database_rights(place: Place) -> Finding:
 def _schema_rights(place: Place) -> Finding:
     with place.connection(Role.WAREHOUSE) as connection:
         try:
-            installation.enter(connection)
+            warehouse_schema.enter(connection.cursor())
         except InvalidSettings as error:
             raise CannotLook("the warehouse has no schema: see warehouse.schema") from error
         missing = [name for (name,) in connection.execute(_SCHEMA_RIGHTS)]

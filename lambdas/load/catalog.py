@@ -13,6 +13,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from lambdas.load.attached import attached
 from star_schema.tables import ADDED_COLUMNS, StarTable
 
 _NOT_LOADED = frozenset({"_sequence"})
@@ -28,7 +29,8 @@ select
         when type.typtype = 'd' then format_type(type.typbasetype, type.typtypmod)
         else format_type(attribute.atttypid, attribute.atttypmod)
     end,
-    attribute.attnotnull
+    attribute.attnotnull,
+    class.relpersistence = 'u'
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 join pg_attribute as attribute on attribute.attrelid = class.oid
@@ -46,7 +48,8 @@ select
     referencing.relname::text,
     own.attname::text,
     referenced.relname::text,
-    other.attname::text
+    other.attname::text,
+    referenced.relkind = 'p'
 from pg_constraint as constraints
 join pg_class as referencing on referencing.oid = constraints.conrelid
 join pg_class as referenced on referenced.oid = constraints.confrelid
@@ -82,6 +85,12 @@ class Reference:
     column: str
     table: str
     key: str
+    is_partitioned: bool = False
+
+    @property
+    def rows(self) -> sql.Composed:
+        """The referenced table in a FROM clause, as PostgreSQL checks the foreign key."""
+        return _rows(self.table, self.is_partitioned)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class WarehouseTable:
         natural_key: The column that identifies a row of the source.
         is_fact: Whether rows are only ever added.
         is_partitioned: Whether the rows are in partitions.
+        attached: The triggers and rules of others, each as its kind and name.
+        is_unlogged: Whether a crash of the server empties the table.
     """
 
     name: str
@@ -105,12 +116,17 @@ class WarehouseTable:
     natural_key: str
     is_fact: bool
     is_partitioned: bool = False
+    attached: tuple[str, ...] = ()
+    is_unlogged: bool = False
 
     @property
     def rows(self) -> sql.Composed:
         """The table in a FROM clause: without the tables that inherit from it."""
-        only = sql.SQL("{}" if self.is_partitioned else "only {}")
-        return only.format(sql.Identifier(self.name))
+        return _rows(self.name, self.is_partitioned)
+
+
+def _rows(table: str, is_partitioned: bool) -> sql.Composed:
+    return sql.SQL("{}" if is_partitioned else "only {}").format(sql.Identifier(table))
 
 
 def read_star_tables(
@@ -124,16 +140,22 @@ def read_star_tables(
     names = {"tables": list(stars)}
     columns: dict[str, list[WarehouseColumn]] = {}
     partitioned: set[str] = set()
-    for table, is_partitioned, name, kind, required in connection.execute(_COLUMNS, names):
+    unlogged: set[str] = set()
+    for table, is_partitioned, name, kind, required, is_unlogged in connection.execute(
+        _COLUMNS, names
+    ):
         held = columns.setdefault(table, [])
         if name in loaded_columns(stars[table]):
             held.append(WarehouseColumn(name, kind, required))
         if is_partitioned:
             partitioned.add(table)
+        if is_unlogged:
+            unlogged.add(table)
     references: dict[str, list[Reference]] = {table: [] for table in columns}
-    for table, column, referenced, key in connection.execute(_FOREIGN_KEYS, names):
-        if column in loaded_columns(stars[table]):
-            references[table].append(Reference(column, referenced, key))
+    for table, *reference in connection.execute(_FOREIGN_KEYS, names):
+        if reference[0] in loaded_columns(stars[table]):
+            references[table].append(Reference(*reference))
+    others = attached(connection, columns)
     order = TopologicalSorter(
         {table: {reference.table for reference in references[table]} for table in sorted(columns)}
     ).static_order()
@@ -146,6 +168,8 @@ def read_star_tables(
             natural_key=stars[name].natural_key,
             is_fact=stars[name].is_fact,
             is_partitioned=name in partitioned,
+            attached=others.get(name, ()),
+            is_unlogged=name in unlogged,
         )
         for name in order
     )

@@ -88,6 +88,11 @@ def staged_type(table: str, column: WarehouseColumn, lake: IcebergType | None) -
     )
 
 
+def is_text(kind: str) -> bool:
+    """Returns whether values of a PostgreSQL type are compared by a collation."""
+    return _Type.of(kind).name in _TEXTS
+
+
 def misfit(column: WarehouseColumn, staged: str) -> sql.Composed | None:
     """Returns the condition that a staged value does not fit its column; None if every one fits."""
     value = sql.Identifier("stage", column.name)

@@ -55,14 +55,16 @@ where indrelid = %s::regclass
 order by 1
 """
 # What SQL cannot put back: comments, an index that is invalid, clustered on, the replica identity,
-# in a tablespace or with statistics targets; and tables of which another one inherits. Rows that a
-# BEFORE trigger skips are found by an ordinary load alone.
+# in a tablespace or with statistics targets; and tables of which another one inherits. From a table
+# that a publication has, rows can be deleted only with their primary key. A table that has lost its
+# primary key is left to an ordinary load, which names it.
 _HAS_MORE: LiteralString = """
 select
-    exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
+    not exists (select from pg_constraint where conrelid = %(table)s::regclass and contype = 'p')
+    or exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
     or exists (
-        select from pg_trigger
-        where tgrelid = %(table)s::regclass and not tgisinternal and tgtype & 3 = 3
+        select from pg_publication_tables
+        where format('%%I.%%I', schemaname, tablename)::regclass = %(table)s::regclass
     )
     or exists (
         select
@@ -125,8 +127,9 @@ def lay_bare(tables: Mapping[WarehouseTable, int], deadline: Deadline) -> dict[s
 
     Returns:
         The rules to restore, by the fact's name. A fact stays as it is if something depends on its
-        constraints (a foreign key, a view that groups by the primary key) or if a rule has a
-        property that SQL does not restore. All facts do if somebody uses the tables for too long.
+        constraints (a foreign key, a view that groups by the primary key), if a rule has a property
+        that SQL does not restore, or if it belongs to another role. All facts do if somebody uses
+        the tables for too long.
     """
     connection = deadline.connection
     saved = sum(tables.values()) * _SECONDS_A_ROW
@@ -154,6 +157,8 @@ def _lock(
             with connection.transaction():
                 connection.execute(lock)
                 return True
+        except psycopg.errors.InsufficientPrivilege:
+            return False
         except psycopg.errors.LockNotAvailable:
             if time.monotonic() >= deadline:
                 return False
@@ -171,7 +176,7 @@ def _stripped(connection: psycopg.Connection, table: WarehouseTable) -> Rules | 
     try:
         with connection.transaction():
             return _strip(connection, table)
-    except psycopg.errors.DependentObjectsStillExist:
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.InsufficientPrivilege):
         return None
 
 
@@ -232,17 +237,22 @@ def _required_again(
 
 
 def fill(
-    table: WarehouseTable, rules: Rules, staging: Staging, deadline: Deadline
+    table: WarehouseTable,
+    rules: Rules,
+    staging: Staging,
+    gone: Mapping[str, sql.Identifier],
+    deadline: Deadline,
 ) -> tuple[int, int]:
     """Copies the rows into a bare fact, and restores its constraints and indexes.
 
     Rows that violate one go to waiting_row. They are looked for only if a constraint, checked over
-    the whole table, fails.
+    the whole table, fails; or in a rebuild, which deletes dimension rows later.
 
     Args:
         table: The fact.
         rules: The rules that it was stripped of.
         staging: The rows.
+        gone: For dimensions, the tables with the keys that are about to be deleted.
         deadline: When to give up.
 
     Returns:
@@ -252,14 +262,18 @@ def fill(
     name = sql.Identifier(table.name)
     filled = staging.fill(table)
     check = sql.SQL("alter table {} {}").format(name, rules.of_content)
-    held_back = 0
+
+    def hold_back() -> int:
+        deadline.limit()
+        return waiting.hold_back(connection, table, name, staged=table, gone=gone)
+
+    held_back = hold_back() if gone else 0
     deadline.limit()
     try:
         with connection.transaction():
             connection.execute(check)
     except (psycopg.errors.NotNullViolation, psycopg.errors.ForeignKeyViolation):
-        deadline.limit()
-        held_back = waiting.hold_back(connection, table, name, staged=table)
+        held_back += hold_back()
         deadline.limit()
         connection.execute(check)
     _restore_keys(table, rules, deadline)

@@ -17,11 +17,13 @@ from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from pipeline.answers import Failure, LoadAnswer, Names
 from pipeline.database import Database, Role, translated_errors
+from pipeline.errors import PermanentError, StarSchemaMismatch, StarTablesBehind
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
 from pipeline.settings import LoadSettings
+from star_schema.tables import star_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,14 +49,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     request = LoadRequest.from_json(event)
     settings = LoadSettings.read()
     warehouse = Database(Role.WAREHOUSE, settings.warehouse)
-    session = boto3.Session()
-    s3 = session.client("s3")
+    s3 = boto3.client("s3")
     bucket = settings.raw_bucket
-    lake = Lake(glue_catalog(s3, session.get_credentials()), settings.glue_database)
+    lake = Lake(glue_catalog(s3, boto3.Session().get_credentials()), settings.glue_database)
     with (
         translated_errors(Role.WAREHOUSE),
         connect(
-            warehouse, settings.administrator_secret_arn, session.client("secretsmanager")
+            warehouse, settings.administrator_secret_arn, boto3.client("secretsmanager")
         ) as connection,
     ):
         connection.autocommit = True
@@ -62,18 +63,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         result = load(connection, lake, request, changed, seconds_left=seconds_left)
         if not result.complete:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
-        found = quality(connection, lake, request.sequence)
-        verified = (
-            verify(
-                connection,
-                lake,
-                _source(request, bucket, s3),
-                sequence=request.sequence,
-                seconds_left=seconds_left,
-            )
-            if request.verify
-            else None
-        )
+        found = quality(connection, lake, request)
+        verified, failure = None, failure_of(result)
+        if request.verify and not result.problems:
+            try:
+                verified = verify(
+                    connection,
+                    lake,
+                    _source(request, bucket, s3),
+                    sequence=request.sequence,
+                    seconds_left=seconds_left,
+                )
+            except PermanentError as error:
+                failure = Failure(type(error).__name__, str(error))
     put_metrics(found, result, settings.metrics_namespace)
     report = {
         **dataclasses.asdict(result),
@@ -81,11 +83,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         "verified": verified and [dataclasses.asdict(table) for table in verified],
     }
     key = Reports(bucket, s3).write(request.run_id, "load", report)
-    return _answered(answer_of(result, found, verified, key))
+    return _answered(answer_of(result, found, verified, failure, key))
 
 
 def answer_of(
-    result: LoadResult, found: Quality, verified: Sequence[VerifiedTable] | None, report: str
+    result: LoadResult,
+    found: Quality,
+    verified: Sequence[VerifiedTable] | None,
+    failure: Failure | None,
+    report: str,
 ) -> LoadAnswer:
     """Returns the answer for a complete load whose report has a key."""
     return LoadAnswer(
@@ -100,21 +106,27 @@ def answer_of(
             f"{broken.table}: {broken.rule} ({broken.rows})" for broken in found.broken_rules
         ),
         tables_verified=None if verified is None else len(verified),
-        failure=_behind(result),
+        failure=failure,
         report=report,
     )
 
 
-def _behind(result: LoadResult) -> Failure | None:
-    """Returns a failure if a star table is loaded through an earlier run than the one asked for."""
-    if result.through >= result.sequence:
-        return None
-    return Failure(
-        "StarTablesBehind",
-        f"run {result.sequence} is loaded but for star tables that were not built, or that wait "
-        "for a table that was not captured. Every star table is loaded through run "
-        f"{result.through}, where the next execution continues",
-    )
+def failure_of(result: LoadResult) -> Failure | None:
+    """Returns a failure if star tables were not loaded, or not through the run asked for."""
+    if result.problems:
+        return Failure(
+            StarSchemaMismatch.__name__,
+            f"{len(result.problems)} of {len(star_tables())} star tables were not loaded, and the "
+            f"others were: {'; '.join(result.problems)}",
+        )
+    if result.through < result.sequence:
+        return Failure(
+            StarTablesBehind.__name__,
+            f"run {result.sequence} is loaded but for star tables that were not built, or that "
+            "wait for a table that was not captured. Every star table is loaded through run "
+            f"{result.through}, where the next execution continues",
+        )
+    return None
 
 
 def _answered(answer: LoadAnswer) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.catalog import Catalog, load_catalog
+from botocore.config import Config
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.expressions.parser import parse
@@ -22,6 +25,7 @@ from pipeline.aws_errors import translated_aws_errors
 from pipeline.errors import AccessRefused, ObjectStoreUnavailable, StarSchemaMismatch
 
 if TYPE_CHECKING:
+    from botocore.config import _RetryDict
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
 
@@ -31,6 +35,7 @@ _RULES = ("broken_rules", "reason")
 """The columns with the rules: rows of builds before `broken_rules` have a text."""
 _SEQUENCE = "_sequence"
 _FIELD_ID = b"PARQUET:field_id"
+_RETRIES: "_RetryDict" = {"max_attempts": 10, "mode": "standard"}
 _ROWS_AT_A_TIME = 8_192
 _READ_BYTES = 512 * 1024
 """How much of a column a request to Amazon S3 brings: each column holds as much in memory."""
@@ -40,7 +45,6 @@ def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -
     """Returns the Glue Data Catalog, whose files are read with the S3 client's settings.
 
     pyiceberg reads files with Arrow's S3 client, which does not read the AWS SDK's settings.
-    pyiceberg's Glue client does.
 
     Args:
         client: Amazon S3.
@@ -48,9 +52,10 @@ def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -
             once for each table, which takes 20 ms.
     """
     held = credentials.get_frozen_credentials() if credentials else None
-    return load_catalog(
+    # boto3's own session has read the description of AWS Glue if the process has loaded before.
+    return GlueCatalog(
         "glue",
-        type="glue",
+        boto3.client("glue", config=Config(retries=_RETRIES)),
         **{
             "s3.endpoint": client.meta.endpoint_url,
             "s3.region": client.meta.region_name,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import psycopg
 
-from lambdas.load import installation
 from lambdas.load.deadline import Deadline
 from lambdas.load.lake import Lake
 from lambdas.load.migrations import migrate, migrations
@@ -20,7 +19,8 @@ from lambdas.load.plan import Plan, SourceChanged, make_plan
 from lambdas.load.resumable import ResumableStaging
 from lambdas.load.show import LoadedTable, Show
 from lambdas.load.staging import TemporaryStaging
-from pipeline.errors import StarSchemaMismatch, WarehouseBusy
+from pipeline import warehouse_schema
+from pipeline.errors import InvalidSettings, WarehouseBusy
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
 
@@ -44,6 +44,7 @@ class LoadResult:
         tables: What the load did to each table.
         facts_waiting: Fact rows that wait in waiting_row after the load.
         dimension_rows_waiting: Dimension rows that wait there.
+        problems: Why star tables were not loaded, each as a sentence; the others are loaded.
     """
 
     complete: bool
@@ -54,6 +55,7 @@ class LoadResult:
     tables: tuple[LoadedTable, ...] = ()
     facts_waiting: int = 0
     dimension_rows_waiting: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def load(
@@ -80,7 +82,8 @@ def load(
     Raises:
         InvalidSettings: The database cannot be a warehouse; nothing was written.
         MigrationFailed: The schema could not be brought up to date.
-        StarSchemaMismatch: A table could not be loaded; the others are.
+        StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger of somebody
+            else undoes what a load writes; nothing was changed.
         ObjectStoreUnavailable: The lake could not be read.
         WarehouseBusy: The time would not suffice; nothing was changed.
         psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
@@ -88,7 +91,8 @@ def load(
     """
     began = time.monotonic()
     deadline = Deadline(connection, seconds_left, lock_seconds)
-    installation.enter(connection)
+    _check_encoding(connection)
+    warehouse_schema.enter(connection.cursor())
     deadline.limit()
     with _alone(connection):
         migrate(connection, migrations())
@@ -103,7 +107,6 @@ def load(
             loaded = Show(staging, plan, request, deadline, pace).run()
         else:
             loaded = _show_at_once(plan, staging, request, deadline, pace)
-    _raise_problems(plan)
     return _result(plan, loaded, request, round(time.monotonic() - began, 3))
 
 
@@ -119,6 +122,16 @@ def _show_at_once(
         raise
 
 
+def _check_encoding(connection: psycopg.Connection) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise InvalidSettings(
+            f"the warehouse's database has the encoding {encoding}, which does not have every "
+            "character of the source: create a database with encoding 'UTF8', and name it in the "
+            "warehouse's secret"
+        )
+
+
 @contextmanager
 def _alone(connection: psycopg.Connection) -> Iterator[None]:
     """Keeps other loads away, over any number of transactions."""
@@ -129,19 +142,6 @@ def _alone(connection: psycopg.Connection) -> Iterator[None]:
         # A connection that was lost holds no lock.
         if not connection.broken:
             connection.execute("select pg_advisory_unlock(%s)", [_ONE_LOAD_AT_A_TIME])
-
-
-def _raise_problems(plan: Plan) -> None:
-    """Says which tables were not loaded, now that the others are.
-
-    Raises:
-        StarSchemaMismatch: There is such a table.
-    """
-    if plan.problems:
-        raise StarSchemaMismatch(
-            f"{len(plan.problems)} of {len(plan.positions)} star tables were not loaded, and the "
-            "others were: " + "; ".join(plan.problems[name] for name in sorted(plan.problems))
-        )
 
 
 def _result(
@@ -157,4 +157,5 @@ def _result(
         tables=loaded,
         facts_waiting=sum(one.waiting for one in loaded if one.table in facts),
         dimension_rows_waiting=sum(one.waiting for one in loaded if one.table not in facts),
+        problems=tuple(plan.problems[name] for name in sorted(plan.problems)),
     )

@@ -1,15 +1,15 @@
 """Writes staged rows into their tables: new rows are inserted, rows that differ are updated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
-from lambdas.load import waiting
+from lambdas.load import foreign_keys, waiting
 from lambdas.load.catalog import WarehouseTable
-from lambdas.load.staging import names_of
+from lambdas.load.staging import are_equal, names_of
 from pipeline.errors import StarSchemaMismatch
 
 REFUSED: Final = (
@@ -26,11 +26,19 @@ _NAMED: Final = 3
 
 @dataclass(frozen=True)
 class Written:
-    """The outcome of a write: the numbers of rows inserted, updated, and refused."""
+    """The outcome of a write.
+
+    Attributes:
+        inserted: Rows that were added.
+        updated: Rows whose content was changed.
+        refused: Rows that went to waiting_row.
+        skipped: Rows among those inserted and updated that a trigger kept from being written.
+    """
 
     inserted: int = 0
     updated: int = 0
     refused: int = 0
+    skipped: int = 0
 
     def __add__(self, other: "Written") -> "Written":
         """Returns the sums."""
@@ -38,18 +46,55 @@ class Written:
             self.inserted + other.inserted,
             self.updated + other.updated,
             self.refused + other.refused,
+            self.skipped + other.skipped,
         )
 
 
-def write(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> Written:
-    """Writes the staged rows; a row that PostgreSQL refuses goes to waiting_row.
+def write(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    stage: sql.Identifier,
+    *,
+    is_checked: bool = False,
+) -> Written:
+    """Writes the staged rows; a row that PostgreSQL or a trigger keeps out goes to waiting_row.
+
+    Args:
+        connection: The warehouse.
+        table: The table.
+        stage: The table of the staged rows.
+        is_checked: Whether their foreign keys have been checked.
 
     Raises:
-        StarSchemaMismatch: A key is staged twice, or more than 1,000 rows are refused.
+        StarSchemaMismatch: A key is staged twice, more than 1,000 rows are refused, or a trigger
+            changed what was written.
     """
+    written = _written(connection, table, stage, is_checked)
+    if not table.attached:
+        return written
+    new, old = waiting.hold_skipped(connection, table, stage)
+    if new + old != written.skipped:
+        raise StarSchemaMismatch(
+            f"{', '.join(table.attached)} of {table.name} changes or removes rows that a load "
+            f"writes: drop what does, or have it leave the columns of {table.name} as they are"
+        )
+    return written + Written(-new, -old, refused=new + old, skipped=-new - old)
+
+
+def _written(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    stage: sql.Identifier,
+    is_checked: bool,
+) -> Written:
     try:
         with connection.transaction():
-            return _write(connection, table, stage)
+            if is_checked:
+                foreign_keys.switch_off(connection)
+            written = _write(connection, table, stage)
+            if is_checked:
+                foreign_keys.switch_on(connection)
+            return written
     except psycopg.errors.CardinalityViolation as error:
         raise _staged_twice(connection, table, stage) from error
     except REFUSED as error:
@@ -65,17 +110,16 @@ def _write(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Comp
     row that `on conflict` finds, whether or not it changes.
     """
     upsert = _upsert(table, rows)
-    if table.is_partitioned:
+    if table.is_partitioned or table.attached:
         # A partitioned table returns no system columns, by which new rows are told from others.
-        row = connection.execute(_counts(table, rows)).fetchone()
-        connection.execute(upsert)
-    else:
-        counted = (
-            "with written as ({upsert} returning {table}.xmax = 0 as is_new) select count(*) "
-            "filter (where is_new), count(*) filter (where not is_new) from written"
-        )
-        name = sql.Identifier(table.name)
-        row = connection.execute(sql.SQL(counted).format(upsert=upsert, table=name)).fetchone()
+        new, old = connection.execute(_counts(table, rows)).fetchone() or (0, 0)
+        return Written(new, old, skipped=new + old - connection.execute(upsert).rowcount)
+    counted = (
+        "with written as ({upsert} returning {table}.xmax = 0 as is_new) select count(*) "
+        "filter (where is_new), count(*) filter (where not is_new) from written"
+    )
+    name = sql.Identifier(table.name)
+    row = connection.execute(sql.SQL(counted).format(upsert=upsert, table=name)).fetchone()
     return Written(*row) if row else Written()
 
 
@@ -88,7 +132,7 @@ def _upsert(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
     return sql.SQL(
         "insert into {table} ({names}) select {stage_names} from {rows} as stage "
         "where not exists (select from {held} as held where held.{key} = stage.{key} "
-        "and ({held_names}) is not distinct from ({stage_names})) "
+        "and {are_equal}) "
         "on conflict ({key}) do update set {changes}"
     ).format(
         table=sql.Identifier(table.name),
@@ -96,7 +140,7 @@ def _upsert(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
         names=names_of(table),
         rows=rows,
         key=sql.Identifier(table.key),
-        held_names=names_of(table, "held"),
+        are_equal=are_equal(table),
         stage_names=names_of(table, "stage"),
         changes=changes,
     )
@@ -106,14 +150,13 @@ def _counts(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
     """Returns the query for how many rows an upsert inserts and updates."""
     return sql.SQL(
         "select count(*) filter (where held.{key} is null), count(*) filter (where "
-        "held.{key} is not null and ({held_names}) is distinct from ({stage_names})) "
+        "held.{key} is not null and not {are_equal}) "
         "from {rows} as stage left join {held} as held on held.{key} = stage.{key}"
     ).format(
         held=table.rows,
         rows=rows,
         key=sql.Identifier(table.key),
-        held_names=names_of(table, "held"),
-        stage_names=names_of(table, "stage"),
+        are_equal=are_equal(table),
     )
 
 
@@ -193,20 +236,19 @@ def check_unchanged(
     """
     query = sql.SQL(
         "select stage.{key} from {stage} as stage join {held} as held on held.{key} = stage.{key} "
-        "where ({held_names}) is distinct from ({stage_names}) "
+        "where not {are_equal} "
         "union all "
         "select stage.{key} from {stage} as stage "
         "join waiting_row as waiting on waiting.key = stage.{key}::text "
         "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as held "
-        "where waiting.table_name = {name} and ({held_names}) is distinct from ({stage_names}) "
+        "where waiting.table_name = {name} and not {are_equal} "
         "limit {most}"
     ).format(
         stage=stage,
         held=table.rows,
         key=sql.Identifier(table.key),
         name=sql.Literal(table.name),
-        held_names=names_of(table, "held"),
-        stage_names=names_of(table, "stage"),
+        are_equal=are_equal(table),
         most=_NAMED,
     )
     if differing := [str(row[0]) for row in connection.execute(query)]:
@@ -214,6 +256,33 @@ def check_unchanged(
             f"{table.name} has other content in the lake than in the warehouse for {table.key} "
             f"{', '.join(differing)}: the lake table was rolled back or written by somebody else. "
             'Start the state machine with {"rebuild": true}'
+        )
+
+
+def check_shown(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    stage: sql.Identifier,
+    others: Iterable[str],
+) -> None:
+    """Checks that a table shows every staged row.
+
+    Args:
+        connection: The warehouse.
+        table: The table.
+        stage: The table of the staged rows; rows that wait are not among them.
+        others: What may have changed the table, for the message.
+
+    Raises:
+        StarSchemaMismatch: It does not show one.
+    """
+    query = sql.SQL("select stage.{} from {} as stage where {} limit {}").format(
+        sql.Identifier(table.key), stage, waiting.is_not_shown(table), _NAMED
+    )
+    if changed := [str(row[0]) for row in connection.execute(query)]:
+        raise StarSchemaMismatch(
+            f"{', '.join(others)} changes or removes rows that a load wrote to {table.name} "
+            f"({table.key} {', '.join(changed)}): drop what does; nothing was loaded"
         )
 
 
@@ -226,7 +295,7 @@ def delete_unknown(
     """Deletes the rows of a fact that are not staged.
 
     Raises:
-        StarSchemaMismatch: Somebody else's table refers to such a row.
+        StarSchemaMismatch: Somebody else's table refers to such a row, or a trigger keeps it.
     """
     unknown = sql.SQL(
         "{held} as held where not exists "
@@ -241,6 +310,12 @@ def delete_unknown(
             "refers to it: delete that reference, then rebuild"
         )
     connection.execute(sql.SQL("delete from {}").format(unknown))
+    kept_by_others = sql.SQL("select exists (select from {})").format(unknown)
+    if table.attached and connection.execute(kept_by_others).fetchone() == (True,):
+        raise StarSchemaMismatch(
+            f"{', '.join(table.attached)} of {table.name} keeps rows that a rebuild deletes: drop "
+            "what does, then rebuild"
+        )
 
 
 def _duplicates(

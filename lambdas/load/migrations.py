@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -11,6 +12,13 @@ from pipeline.errors import MigrationFailed
 
 _LOCK = 7_065_636_001
 """The advisory lock of the migrations: a number that nothing else uses."""
+_IS_INSTALLED: LiteralString = """
+select exists (
+    select
+    from pg_tables
+    where schemaname = current_schema() and tablename = 'schema_migration'
+)
+"""
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,13 @@ def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tup
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-        connection.execute(
-            "create table if not exists schema_migration ("
-            "name varchar primary key, checksum varchar not null, "
-            "applied_at timestamptz not null default clock_timestamp())"
-        )
+        # `if not exists` would need the right to create tables also where there is the table.
+        if connection.execute(_IS_INSTALLED).fetchone() != (True,):
+            connection.execute(
+                "create table schema_migration ("
+                "name varchar primary key, checksum varchar not null, "
+                "applied_at timestamptz not null default clock_timestamp())"
+            )
         applied: dict[str, str] = dict(
             connection.execute("select name, checksum from schema_migration").fetchall()
         )

@@ -1,6 +1,7 @@
 """What a load brings to each star table: the rows after the table's position, as far as built."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import psycopg
@@ -15,6 +16,9 @@ from star_schema.tables import StarTable
 
 SourceChanged = Callable[[StarTable, int, int], bool]
 """Whether a run after the first one and up to the second one changed a source of a star table."""
+
+_SIDE_BY_SIDE = 8
+"""How many tables' metadata is read at a time: each takes a few requests, one after the other."""
 
 
 @dataclass
@@ -88,11 +92,18 @@ def make_plan(
             'with {"rebuild": true} to make the warehouse equal to it'
         )
     tables = read_star_tables(connection, stars.values())
+
+    def read(table: WarehouseTable) -> tuple[int, Versions]:
+        _check_columns(table, stars[table.name])
+        _check_logged(table)
+        after = 0 if request.rebuild else plan.positions[table.name]
+        return after, lake.versions(table, after=after, through=request.sequence)
+
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        found = {table.name: pool.submit(read, table) for table in tables}
     for table in tables:
         try:
-            _check_columns(table, stars[table.name])
-            after = 0 if request.rebuild else plan.positions[table.name]
-            versions = lake.versions(table, after=after, through=request.sequence)
+            after, versions = found[table.name].result()
             built = _built(versions, table.name)
             if not request.rebuild:
                 _check_history(stars[table.name], built, after, changed)
@@ -115,6 +126,16 @@ def _check_columns(table: WarehouseTable, star: StarTable) -> None:
     if missing := sorted(loaded_columns(star) - names):
         raise StarSchemaMismatch(
             f"{table.name} has no {', '.join(missing)} in the warehouse: add it by a migration"
+        )
+
+
+def _check_logged(table: WarehouseTable) -> None:
+    """Checks that a crash of the server does not empty a table whose position stays."""
+    if table.is_unlogged:
+        raise StarSchemaMismatch(
+            f"{table.name} is unlogged, so that a crash of the server empties it: run `alter table "
+            f"{table.name} set logged`. If it has lost rows, start the state machine with "
+            '{"rebuild": true}'
         )
 
 

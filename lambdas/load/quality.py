@@ -9,12 +9,13 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from lambdas.load.lake import Lake
 from lambdas.load.load import LoadResult
+from pipeline.requests import LoadRequest
 
 _RUNS: LiteralString = """
 select key, (value ->> 'after')::bigint, (value ->> 'through')::bigint
 from pipeline_run
 cross join lateral jsonb_each(tables)
-where sequence = %s and value ? 'through'
+where sequence = %s and value ->> 'run_id' = %s
 """
 
 _WAITING: LiteralString = """
@@ -53,19 +54,20 @@ class Quality:
     broken_rules: tuple[BrokenRule, ...]
 
 
-def quality(connection: psycopg.Connection, lake: Lake, sequence: int) -> Quality:
+def quality(connection: psycopg.Connection, lake: Lake, request: LoadRequest) -> Quality:
     """Counts the rows that the warehouse does not show, after a load.
 
     Args:
         connection: The warehouse.
         lake: The star schema.
-        sequence: The run that was loaded. A quarantined row counts in the load that brought its
-            star table through the row's run.
+        request: The load. A quarantined row counts in the execution whose load brought its star
+            table through the row's run, and in no other one that loads the same run again.
 
     Raises:
         ObjectStoreUnavailable: The lake could not be read.
     """
-    runs = {name: (after, last) for name, after, last in connection.execute(_RUNS, [sequence])}
+    brought = connection.execute(_RUNS, [request.sequence, request.run_id])
+    runs = {name: (after, last) for name, after, last in brought}
     broken = list(lake.broken_rules(runs))
     rows: Counter[tuple[str, str]] = Counter(
         (table, rule) for table, them in broken for rule in them

@@ -1,13 +1,15 @@
 """The transaction that shows a load: all rows in their tables, the positions and the run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from lambdas.load import first_load, merge, rebuild, resumable, waiting
+from lambdas.load import first_load, foreign_keys, merge, rebuild, resumable, waiting
+from lambdas.load.attached import named
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
@@ -23,6 +25,7 @@ _OF_ONE_TABLE = (
     psycopg.ProgrammingError,
     psycopg.NotSupportedError,
     psycopg.InternalError,
+    psycopg.errors.ObjectNotInPrerequisiteState,
 )
 """PostgreSQL's errors that one table causes: the others can be loaded all the same."""
 
@@ -67,16 +70,18 @@ class Show:
         self._pace = pace
         self._gone: dict[str, sql.Identifier] = {}
         self._loaded: dict[str, LoadedTable] = {}
+        self._may_switch_off: bool | None = None
 
     def run(self) -> tuple[LoadedTable, ...]:
         """Shows the rows of every table, and returns what that did."""
-        dimensions = [table for table in self._plan.tables if not table.is_fact]
-        facts = [table for table in self._plan.tables if table.is_fact]
         with self._connection.transaction():
             # A constraint that is checked at the commit would refuse the whole load for one row.
             self._connection.execute("set constraints all immediate")
+            tables = self._with_rows()
+            dimensions = [table for table in tables if not table.is_fact]
+            facts = [table for table in tables if table.is_fact]
             bare = first_load.lay_bare(self._large_first_loads(facts), self._deadline)
-            for table in self._plan.tables:
+            for table in tables:
                 if table.name not in bare:
                     self._attempt(table, self._staging.prepare)
             for table in dimensions:
@@ -91,9 +96,27 @@ class Show:
             for table in dimensions:
                 if table.name in self._gone:
                     self._attempt(table, self._remove_gone)
+            self._check_shown([table for table in tables if table.name not in bare])
             self._record()
             resumable.discard(self._connection)
         return tuple(self._loaded.values())
+
+    def _with_rows(self) -> list[WarehouseTable]:
+        """Returns the tables that have rows to write or to delete; the others are done."""
+        query = "select distinct table_name from waiting_row"
+        waiting = {row[0] for row in self._connection.execute(query)}
+        found: list[WarehouseTable] = []
+        for table in self._plan.tables:
+            versions = self._staging.versions[table.name]
+            if self._request.rebuild or versions.files or table.name in waiting:
+                found.append(table)
+                continue
+            try:
+                self._staging.shape(table)
+                self._loaded[table.name] = LoadedTable(table.name)
+            except StarSchemaMismatch as error:
+                self._plan.problems.setdefault(table.name, str(error))
+        return found
 
     def _attempt(self, table: WarehouseTable, act: Callable[[WarehouseTable], None]) -> bool:
         """Does something to a table that has no problem; returns whether it has none now."""
@@ -106,8 +129,10 @@ class Show:
         except StarSchemaMismatch as error:
             self._plan.problems[table.name] = str(error)
         except _OF_ONE_TABLE as error:
+            others = f"; it has {', '.join(table.attached)}" if table.attached else ""
             self._plan.problems[table.name] = (
                 f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}"
+                + others
             )
         return table.name not in self._plan.problems
 
@@ -118,7 +143,7 @@ class Show:
             table: count
             for table, count in rows.items()
             if count >= self._pace.rows_worth_locks
-            and table.name not in self._plan.problems
+            and not (table.attached or table.name in self._plan.problems)
             and first_load.is_due(self._connection, table)
             and self._staging.is_exact(table)
         }
@@ -127,7 +152,7 @@ class Show:
         """Fills a bare fact, or else restores it and prepares its rows."""
 
         def fill(table: WarehouseTable) -> None:
-            counts = first_load.fill(table, rules, self._staging, self._deadline)
+            counts = first_load.fill(table, rules, self._staging, self._gone, self._deadline)
             self._loaded[table.name] = LoadedTable(table.name, counts[0], waiting=counts[1])
 
         if self._attempt(table, fill):
@@ -152,12 +177,23 @@ class Show:
         if self._request.rebuild and table.is_fact:
             referred = is_referred_to(self._connection, table)
             merge.delete_unknown(self._connection, table, stage, referred)
-        written = merge.write(self._connection, table, stage)
-        held_back += written.refused + waiting.hold_skipped(self._connection, table, stage)
+        is_checked = self._is_worth_checks(table) and foreign_keys.lock_referenced(
+            self._connection, table, stage
+        )
+        written = merge.write(self._connection, table, stage, is_checked=is_checked)
         waiting.release(self._connection, table, stage)
         self._loaded[table.name] = LoadedTable(
-            table.name, written.inserted, written.updated, held_back
+            table.name, written.inserted, written.updated, held_back + written.refused
         )
+
+    def _is_worth_checks(self, table: WarehouseTable) -> bool:
+        """Returns whether to check the foreign keys of the staged rows at once."""
+        rows = self._staging.versions[table.name].most_rows
+        if not table.references or rows < self._pace.rows_worth_checks:
+            return False
+        if self._may_switch_off is None:
+            self._may_switch_off = foreign_keys.may_switch_off(self._connection)
+        return self._may_switch_off
 
     def _note_gone(self, table: WarehouseTable) -> None:
         stage = self._staging.of(table.name)
@@ -172,6 +208,17 @@ class Show:
             table.name, done.inserted, done.updated + marked, done.waiting
         )
 
+    def _check_shown(self, tables: Iterable[WarehouseTable]) -> None:
+        """Checks that no trigger changed rows of another table after they had been written.
+
+        Raises:
+            StarSchemaMismatch: One did. The transaction has to be rolled back.
+        """
+        others = [f"{one} of {table.name}" for table in self._plan.tables for one in table.attached]
+        for table in tables if others else ():
+            if table.name not in self._plan.problems:
+                merge.check_shown(self._connection, table, self._staging.of(table.name), others)
+
     def _record(self) -> None:
         """Moves the positions, and adds the run to pipeline_run or to its row there.
 
@@ -185,7 +232,7 @@ class Show:
         elif not self._is_news(reached):
             return
         move(self._connection, reached)
-        self._connection.execute(
+        recorded = self._connection.execute(
             "insert into pipeline_run (sequence, run_id, tables) values (%s, %s, %s) "
             "on conflict (sequence) do update "
             "set run_id = case when %s then excluded.run_id else pipeline_run.run_id end, "
@@ -197,24 +244,37 @@ class Show:
                 self._request.rebuild,
             ],
         )
+        if recorded.rowcount != 1:
+            raise StarSchemaMismatch(
+                f"{named(self._connection, 'pipeline_run')} of pipeline_run keeps the run out of "
+                "it: drop what does; nothing was loaded"
+            )
 
     def _is_news(self, reached: dict[str, int]) -> bool:
         query = "select exists (select from pipeline_run where sequence = %s)"
         known = self._connection.execute(query, [self._request.sequence]).fetchone() == (True,)
         return not known or reached != self._plan.positions
 
-    def _tables(self, reached: dict[str, int]) -> dict[str, dict[str, int]]:
-        """Returns what the loads of the run did to each table, and which runs they brought."""
+    def _tables(self, reached: dict[str, int]) -> dict[str, dict[str, Any]]:
+        """Returns what the loads of the run did to each table, and which runs they brought.
+
+        `after`, `through` and `run_id` are those of the last execution that moved the table.
+        """
         query = "select tables from pipeline_run where sequence = %s"
         row = self._connection.execute(query, [self._request.sequence]).fetchone()
-        before: dict[str, dict[str, int]] = row[0] if row else {}
+        before: dict[str, dict[str, Any]] = row[0] if row else {}
         tables = dict(before)
         for name, done in self._loaded.items():
             known = before.get(name, {})
+            position = self._plan.positions[name]
+            own = {"after": position, "through": reached[name], "run_id": self._request.run_id}
+            if known.get("run_id") == self._request.run_id:
+                own["after"] = known["after"]
+            elif known and reached[name] == position:
+                own = {part: known[part] for part in own if part in known}
             tables[name] = {
                 "inserted": known.get("inserted", 0) + done.inserted,
                 "updated": known.get("updated", 0) + done.updated,
-                "after": known.get("after", self._plan.positions[name]),
-                "through": reached[name],
+                **own,
             }
         return tables

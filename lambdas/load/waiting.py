@@ -11,27 +11,28 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from lambdas.load.attached import named
 from lambdas.load.catalog import Reference, WarehouseTable
 from lambdas.load.column_types import misfit
-from lambdas.load.staging import names_of
+from lambdas.load.staging import are_equal, names_of
+from pipeline.errors import StarSchemaMismatch
 
 _Reason = tuple[sql.Composed, sql.Composed]
 """The condition that a staged row meets, and the reason as jsonb."""
 
-_HOLD = (
-    "insert into waiting_row (table_name, key, content, reasons) {rows} "
-    "on conflict (table_name, key) do update set "
-    "content = excluded.content, reasons = excluded.reasons, "
-    "last_attempt = excluded.last_attempt, attempts = waiting_row.attempts + 1"
+_HOLD: LiteralString = """
+with refused as ({refused}),
+held as (
+    insert into waiting_row (table_name, key, content, reasons)
+    select {table}, key, content, reasons from refused
+    on conflict (table_name, key) do update
+    set content = excluded.content,
+        reasons = excluded.reasons,
+        last_attempt = excluded.last_attempt,
+        attempts = waiting_row.attempts + 1
+    returning 1
 )
-
-# The bits of tgtype: 1 for each row, 2 before.
-_MAY_SKIP: LiteralString = """
-select exists (
-    select
-    from pg_trigger
-    where tgrelid = to_regclass(%s) and not tgisinternal and tgtype & 3 = 3
-)
+select (select count(*) from refused), (select count(*) from held)
 """
 
 
@@ -83,21 +84,12 @@ def hold_back(
     reasons = [*_nulls(table), *_misfits(table, staged), *_missing(table, gone or {})]
     if not reasons:
         return 0
-    refused = sql.SQL(
-        "with refused as ("
-        "delete from {rows} as stage where {is_refused} "
-        "returning stage.{key}::text as key, to_jsonb(stage.*) as content, "
-        "to_jsonb(array_remove(array[{reasons}], null)) as reasons) "
-    ).format(
-        rows=rows,
-        key=sql.Identifier(table.key),
-        is_refused=sql.SQL(" or ").join(condition for condition, _ in reasons),
-        reasons=sql.SQL(", ").join(
-            sql.SQL("case when {} then {} end").format(*reason) for reason in reasons
-        ),
+    is_refused = sql.SQL(" or ").join(condition for condition, _ in reasons)
+    those = sql.SQL(", ").join(
+        sql.SQL("case when {} then {} end").format(*reason) for reason in reasons
     )
-    held = sql.SQL("select {}, key, content, reasons from refused").format(table.name)
-    return connection.execute(refused + sql.SQL(_HOLD).format(rows=held)).rowcount
+    why = sql.SQL("to_jsonb(array_remove(array[{}], null))").format(those)
+    return _hold(connection, table, rows, is_refused, why)
 
 
 def hold_refused(
@@ -121,32 +113,69 @@ def hold_refused(
         "rule": f"constraint {constraint}" if constraint else f"SQLSTATE {error.sqlstate}",
         "value": error.diag.message_primary,
     }
-    refused = sql.SQL(
-        "with refused as (delete from {stage} as stage where ctid = {row}::tid "
-        "returning stage.{key}::text as key, to_jsonb(stage.*) as content) "
-    ).format(stage=stage, row=sql.Literal(row), key=sql.Identifier(table.key))
-    held = sql.SQL("select {}, key, content, {} from refused").format(table.name, Jsonb([reason]))
-    connection.execute(refused + sql.SQL(_HOLD).format(rows=held))
+    is_row = sql.SQL("ctid = {}::tid").format(row)
+    _hold(connection, table, stage, is_row, sql.Literal(Jsonb([reason])))
 
 
 def hold_skipped(
     connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
-) -> int:
-    """Moves the staged rows that a trigger kept out of the table, and returns their number.
+) -> tuple[int, int]:
+    """Moves the staged rows that the table does not show, because of a trigger, to waiting_row.
 
     A BEFORE trigger that returns null skips the row without an error.
+
+    Returns:
+        The numbers of rows of which the table has no state, and of which it has another state.
     """
-    name = sql.Identifier(table.name).as_string(connection)
-    if not table.is_partitioned and connection.execute(_MAY_SKIP, [name]).fetchone() != (True,):
-        return 0
-    skipped = sql.SQL(
-        "with refused as (delete from {stage} as stage "
-        "where not exists (select from {held} as held where held.{key} = stage.{key}) "
-        "returning stage.{key}::text as key, to_jsonb(stage.*) as content) "
-    ).format(stage=stage, held=table.rows, key=sql.Identifier(table.key))
-    reasons = Jsonb([{"rule": "a trigger skipped the row"}])
-    held = sql.SQL("select {}, key, content, {} from refused").format(table.name, reasons)
-    return connection.execute(skipped + sql.SQL(_HOLD).format(rows=held)).rowcount
+    why = sql.Literal(Jsonb([{"rule": f"{', '.join(table.attached)} skips the row"}]))
+    is_new = sql.SQL("not exists ({})").format(_state(table))
+    new = _hold(connection, table, stage, is_new, why)
+    return new, _hold(connection, table, stage, is_not_shown(table), why)
+
+
+def is_not_shown(table: WarehouseTable) -> sql.Composed:
+    """Returns the condition that a table does not have a row, which SQL calls `stage`."""
+    return sql.SQL("not exists ({} and {})").format(_state(table), are_equal(table))
+
+
+def _state(table: WarehouseTable) -> sql.Composed:
+    """Returns the query for the state that a table has of a staged row."""
+    return sql.SQL("select from {held} as held where held.{key} = stage.{key}").format(
+        held=table.rows, key=sql.Identifier(table.key)
+    )
+
+
+def _hold(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    rows: sql.Composable,
+    is_refused: sql.Composable,
+    reasons: sql.Composable,
+) -> int:
+    """Moves rows to waiting_row, and returns their number.
+
+    Args:
+        connection: The warehouse.
+        table: The star table.
+        rows: The table that has the rows, which the condition and the reasons call `stage`.
+        is_refused: Which rows to move.
+        reasons: Their reasons, as jsonb.
+
+    Raises:
+        StarSchemaMismatch: A trigger kept them out of waiting_row.
+    """
+    refused = sql.SQL(
+        "delete from {rows} as stage where {is_refused} "
+        "returning stage.{key}::text as key, to_jsonb(stage.*) as content, {reasons} as reasons"
+    ).format(rows=rows, is_refused=is_refused, key=sql.Identifier(table.key), reasons=reasons)
+    hold = sql.SQL(_HOLD).format(refused=refused, table=table.name)
+    removed, held = connection.execute(hold).fetchone() or (0, 0)
+    if removed != held:
+        raise StarSchemaMismatch(
+            f"{named(connection, 'waiting_row')} of waiting_row keeps rows of {table.name} out of "
+            "it: drop what does"
+        )
+    return int(removed)
 
 
 def release(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> None:
@@ -204,7 +233,7 @@ def _is_missing(
         is_missing = f"({is_missing} or exists (select from {{gone}} as known where {{is_key}}))"  # nosec B608
     key = sql.SQL("known.{} = {}").format(sql.Identifier(reference.key), value)
     return sql.SQL(f"({is_missing})").format(
-        value=value, other=sql.Identifier(reference.table), is_key=key, gone=gone
+        value=value, other=reference.rows, is_key=key, gone=gone
     )
 
 

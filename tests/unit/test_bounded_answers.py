@@ -77,10 +77,21 @@ def test_a_load_beside_a_hundred_thousand_refused_rows_has_a_bounded_answer():
     found = Quality(100_000, tuple(BrokenRule(name, "is given", 10) for name in TABLES))
     verified = [VerifiedTable(name, 10**9, 10**9, 0, 0) for name in TABLES]
 
-    answer = load.answer_of(result, found, verified, "reports/run/load.json")
+    answer = load.answer_of(result, found, verified, None, "reports/run/load.json")
 
     assert (answer.rows_quarantined, answer.facts_waiting) == (100_000, 100_000)
     assert (answer.tables_verified, answer.broken_rules.count) == (10_000, 10_000)
+    assert len(json.dumps(answer.to_json())) <= BOUND
+
+
+def test_a_load_with_problems_in_every_table_has_a_bounded_failure():
+    problems = tuple(f"{name}: {'é' * 1000}" for name in TABLES)
+    result = LoadResult(complete=True, sequence=1, problems=problems)
+
+    failure = load.failure_of(result)
+    answer = load.answer_of(result, Quality(0, ()), None, failure, "reports/run/load.json")
+
+    assert (failure and failure.error) == "StarSchemaMismatch"
     assert len(json.dumps(answer.to_json())) <= BOUND
 
 
@@ -88,7 +99,6 @@ def test_a_load_beside_a_hundred_thousand_refused_rows_has_a_bounded_answer():
 def test_a_load_that_leaves_a_star_table_behind_has_a_failure(through, error):
     result = LoadResult(complete=True, sequence=7, through=through)
 
-    answer = load.answer_of(result, Quality(0, ()), None, "reports/run/load.json")
+    failure = load.failure_of(result)
 
-    assert (answer.failure and answer.failure.error) == error
-    assert (answer.sequence, answer.through) == (7, through)
+    assert (failure and failure.error) == error

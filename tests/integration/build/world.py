@@ -185,13 +185,15 @@ class Warehouse:
         """Loads the star schema through the newest run."""
         runs = self._business.runs
         with psycopg.connect(self.dsn, autocommit=True, options="-c timezone=UTC") as connection:
-            return load(
+            result = load(
                 connection,
                 self._lake,
                 LoadRequest(f"run-{runs}", runs, is_rebuild),
                 source_changed(self._business.store),
                 seconds_left=seconds_left,
             )
+        assert result.problems == ()
+        return result
 
     def rows(self) -> dict[str, list[Any]]:
         """Returns the rows of every star table that has some."""

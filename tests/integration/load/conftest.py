@@ -11,6 +11,7 @@ from lambdas.load.load import LoadResult, load
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
 from lambdas.load.plan import SourceChanged
+from pipeline.errors import StarSchemaMismatch
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
 from tests.fixtures.lake import StarLake
@@ -77,12 +78,16 @@ def warehouse(empty_warehouse: psycopg.Connection) -> psycopg.Connection:
 
 @pytest.fixture
 def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace) -> LoadThrough:
-    """Loads the lake into the warehouse through a run, in as many invocations as that takes."""
+    """Loads the lake into the warehouse through a run, in as many invocations as that takes.
+
+    It raises StarSchemaMismatch if a table could not be loaded, for which the handler answers it.
+    """
 
     def load_through(
         sequence: int,
         *,
         rebuild: bool = False,
+        run_id: str = "",
         lake: Lake = star_lake.lake,
         changed: SourceChanged = unchanged,
         seconds_left: float = 60.0,
@@ -92,7 +97,7 @@ def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace)
             result = load(
                 warehouse,
                 lake,
-                LoadRequest(f"run-{sequence}", sequence, rebuild),
+                LoadRequest(run_id or f"run-{sequence}", sequence, rebuild),
                 changed,
                 seconds_left=lambda: seconds_left,
                 lock_seconds=lock_seconds,
@@ -100,6 +105,8 @@ def load_through(warehouse: psycopg.Connection, star_lake: StarLake, pace: Pace)
             )
             if result.complete:
                 break
+        if result.problems:
+            raise StarSchemaMismatch("; ".join(result.problems))
         return result
 
     return load_through

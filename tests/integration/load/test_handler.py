@@ -12,7 +12,7 @@ import pytest
 from lambdas.load.handler import handler
 from lambdas.load.load import load
 from pipeline.answers import LoadAnswer, Names
-from pipeline.errors import VerificationFailed, WarehouseUnavailable
+from pipeline.errors import WarehouseUnavailable
 from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
@@ -177,7 +177,7 @@ def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None
     assert answer["tables_verified"] is None
 
 
-def test_a_difference_fails_the_invocation_after_the_load(
+def test_a_difference_is_a_failure_of_a_load_that_stands(
     deployed: StarLake,
     fingerprints: list[dict[str, Any]],
     verification: Verification,
@@ -188,19 +188,23 @@ def test_a_difference_fails_the_invocation_after_the_load(
     (columns,) = (one["columns"] for one in fingerprints if one["table"] == "fact_payment")
     event = verification([*others, {**none, "columns": columns}])
 
-    with pytest.raises(VerificationFailed, match="source/star fact_payment: payment_id 1 is extra"):
-        handler(event, Context())
+    failure = LoadAnswer.from_json(handler(event, Context())).failure
 
+    assert failure is not None
+    assert failure.error == "VerificationFailed"
+    assert "source/star fact_payment: payment_id 1 is extra" in failure.cause
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
 
 
-def test_a_run_that_cannot_be_verified_fails_the_invocation_after_the_load(
+def test_a_run_that_cannot_be_verified_is_a_failure_of_a_load_that_stands(
     deployed: StarLake, verification: Verification, warehouse_dsn: str
 ) -> None:
-    with pytest.raises(VerificationFailed, match="run 1 is loaded, but"):
-        handler(verification(None), Context())
+    answer = LoadAnswer.from_json(handler(verification(None), Context()))
 
+    assert (answer.through, answer.tables_verified) == (1, None)
+    assert answer.failure is not None
+    assert "run 1 is loaded, but" in answer.failure.cause
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
 
@@ -221,6 +225,21 @@ def test_nothing_is_verified_before_the_load_is_complete(
         (False, 0, None),
         (True, 11, 11),
     ]
+
+
+def test_a_table_that_cannot_be_loaded_is_a_failure_beside_the_others(
+    deployed: StarLake, verification: Verification, warehouse_dsn: str
+) -> None:
+    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+        handler({"run_id": "run-1", "sequence": 1}, Context())
+        connection.execute("alter table dim_currency drop column currency_name")
+
+    answer = LoadAnswer.from_json(handler(verification([]) | {"sequence": 2}, Context()))
+
+    assert (answer.complete, answer.through, answer.tables_verified) == (True, 1, None)
+    assert answer.failure is not None
+    assert answer.failure.error == "StarSchemaMismatch"
+    assert "1 of 11 star tables were not loaded" in answer.failure.cause
 
 
 def test_a_warehouse_that_cannot_be_reached_is_worth_a_retry(

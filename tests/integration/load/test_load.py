@@ -194,9 +194,10 @@ def test_each_load_is_recorded_with_what_it_did(
         "select sequence, run_id, loaded_at <= clock_timestamp(), tables['dim_currency'] "
         "from pipeline_run order by 1"
     ).fetchall()
+    zero = {"updated": 0, "after": 0}
     assert runs == [
-        (1, "run-1", True, {"inserted": 1, "updated": 0, "after": 0, "through": 1}),
-        (7, "run-7", True, {"inserted": 0, "updated": 0, "after": 1, "through": 7}),
+        (1, "run-1", True, {"inserted": 1, **zero, "through": 1, "run_id": "run-1"}),
+        (7, "run-7", True, {"inserted": 0, **zero, "after": 1, "through": 7, "run_id": "run-7"}),
     ]
 
 
@@ -313,7 +314,7 @@ def test_a_column_that_the_lake_lacks_is_named_and_the_other_tables_are_loaded(
     with star_lake.table("dim_staff").update_schema() as change:
         change.delete_column("location")
 
-    with pytest.raises(StarSchemaMismatch, match=r"1 of 11 .*dim_staff has no location"):
+    with pytest.raises(StarSchemaMismatch, match=r"dim_staff has no location"):
         load_through(1)
 
     assert rows(warehouse, "dim_currency", "currency_id") == [(1,)]

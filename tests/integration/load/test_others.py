@@ -301,3 +301,99 @@ def test_a_day_that_others_refer_to_stays(
     load_through(1, rebuild=True)
 
     assert all_rows(warehouse, "select day from holiday") == [(DAY.replace(day=2),)]
+
+
+def test_a_function_of_others_finds_what_it_names_by_the_search_path_of_the_role(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    warehouse.execute(
+        "create schema audit; create table audit.log (currency_id integer); "
+        "create function noted() returns trigger language plpgsql as "
+        "$$ begin insert into log values (new.currency_id); return new; end $$; "
+        "create trigger noted before insert on dim_currency for each row execute function noted(); "
+        "create function public.now() returns timestamptz language sql "
+        "as $$ select null::timestamptz $$; "
+        "set search_path = public, audit, pg_catalog"
+    )
+
+    assert load_through(1).rows == 7
+
+    assert all_rows(warehouse, "select currency_id from log order by 1") == [(1,), (2,)]
+    assert all_rows(warehouse, "select now() is null") == [(False,)]
+
+
+@AT_ONCE_AND_IN_STEPS
+def test_tables_of_another_owner_are_loaded_and_rebuilt(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    payments.add_star_rows("dim_transaction", *({"transaction_id": n} for n in range(2, 1200)))
+    warehouse.execute(
+        "create role owner; create role loader; grant owner to current_user; "
+        "grant create, usage on schema public to owner; grant usage on schema public to loader; "
+        f"grant create on database {warehouse.info.dbname} to loader; "
+        "do $$ declare one text; begin for one in select relname from pg_class "
+        "where relnamespace = 'public'::regnamespace and relkind = 'r' loop "
+        "execute format('alter table %I owner to owner', one); "
+        "execute format('grant select, insert, update, delete, references on %I to loader', one); "
+        "end loop; end $$".encode()
+    )
+    warehouse.execute("set session authorization loader")
+    try:
+        assert load_through(1).rows == 1205
+        payments.replace("dim_transaction", star_row("dim_transaction"))
+        load_through(1, rebuild=True)
+    finally:
+        warehouse.execute(
+            "reset session authorization; reassign owned by owner, loader to current_user; "
+            "drop owned by owner, loader; drop role owner, loader"
+        )
+
+    assert all_rows(warehouse, "select transaction_id from dim_transaction") == [(1,)]
+
+
+def test_a_table_that_a_crash_would_empty_is_named_and_the_others_are_loaded(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    load_through(1)
+    warehouse.execute("alter table fact_payment set unlogged")
+    payments.add_star_rows("dim_currency", {"currency_id": 3}, sequence=2)
+
+    with pytest.raises(StarSchemaMismatch, match="fact_payment is unlogged"):
+        load_through(2)
+
+    assert all_rows(warehouse, "select count(*) from dim_currency") == [(3,)]
+    warehouse.execute("alter table fact_payment set logged")
+    load_through(2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table fact_payment drop constraint fact_payment_pkey",
+        "alter table fact_payment drop constraint fact_payment_pkey; "
+        "alter table fact_payment add primary key (payment_record_id) deferrable",
+    ],
+)
+def test_a_table_without_a_key_to_upsert_by_is_named_and_the_others_are_loaded(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough, change: str
+) -> None:
+    load_through(1)
+    warehouse.execute(change.encode())
+    payments.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)
+    payments.add_star_rows("dim_currency", {"currency_id": 3}, sequence=2)
+
+    with pytest.raises(StarSchemaMismatch, match="refused fact_payment"):
+        load_through(2)
+
+    assert all_rows(warehouse, "select count(*) from dim_currency") == [(3,)]
+
+
+def test_an_empty_table_without_a_primary_key_is_named_and_the_others_are_loaded(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    warehouse.execute("alter table fact_payment drop constraint fact_payment_pkey")
+
+    with pytest.raises(StarSchemaMismatch, match="refused fact_payment"):
+        load_through(1)
+
+    assert all_rows(warehouse, "select count(*) from dim_currency") == [(2,)]

@@ -70,8 +70,8 @@ def test_a_table_that_is_built_late_catches_up_and_costs_no_other(
     ).fetchone()
     assert run == (
         "run-3",
-        {"inserted": 2, "updated": 0, "after": 1, "through": 3},
-        {"inserted": 1, "updated": 0, "after": 1, "through": 3},
+        {"inserted": 2, "updated": 0, "after": 1, "through": 3, "run_id": "run-3"},
+        {"inserted": 1, "updated": 0, "after": 1, "through": 3, "run_id": "run-3"},
     )
 
 
@@ -123,13 +123,17 @@ def test_a_quarantined_row_counts_in_the_load_that_brings_its_table_through_its_
         },
     )
 
-    def counted(sequence: int) -> int:
-        load_through(sequence, changed=sources.changed)
-        return quality(warehouse, star_lake.lake, sequence).rows_quarantined
+    def counted(sequence: int, run_id: str = "") -> int:
+        run_id = run_id or f"run-{sequence}"
+        load_through(sequence, changed=sources.changed, run_id=run_id)
+        request = LoadRequest(run_id, sequence)
+        return quality(warehouse, star_lake.lake, request).rows_quarantined
 
     assert [counted(2), counted(3)] == [0, 0]
     star_lake.add_star_rows(PAYMENT, {"payment_record_id": 2}, sequence=2)
-    assert [counted(4), counted(4), counted(5)] == [1, 1, 0]
+    # The second is the same execution, whose first answer was lost.
+    assert [counted(3, "later"), counted(3, "later")] == [1, 1]
+    assert [counted(3), counted(3, "latest"), counted(4)] == [0, 0, 0]
 
 
 def test_an_installed_warehouse_starts_every_table_at_its_newest_run(

@@ -154,3 +154,19 @@ def test_a_waiting_fact_that_the_lake_no_longer_has_is_forgotten(
 
     waiting = warehouse.execute("select key, attempts from waiting_row").fetchall()
     assert waiting == [("1", 2)]
+
+
+def test_an_empty_fact_is_filled_without_rows_of_dimension_rows_that_the_rebuild_deletes(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("dim_currency", {"currency_id": 2})
+    load_through(1)
+    star_lake.replace("dim_currency", star_row("dim_currency"))
+    star_lake.add_star_rows("fact_payment", {}, {"payment_record_id": 2, "currency_id": 2})
+
+    result = load_through(1, rebuild=True)
+
+    assert result.facts_waiting == 1
+    assert [row[0] for row in payments(warehouse)] == [1]
+    assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]

@@ -200,7 +200,7 @@ def test_a_row_that_a_trigger_skips_waits_until_the_trigger_lets_it_in(
 
     assert [load_through(run).facts_waiting for run in (1, 2)] == [1, 1]
 
-    assert reasons(warehouse) == [("fact_payment", "2", "a trigger skipped the row")]
+    assert reasons(warehouse) == [("fact_payment", "2", "trigger skip skips the row")]
     warehouse.execute("drop trigger skip on fact_payment")
     assert load_through(3).facts_waiting == 0
     rows = warehouse.execute("select payment_record_id from fact_payment order by 1").fetchall()
