@@ -37,12 +37,21 @@ def main() -> None:
         "IOT_MTLS_ENABLED": "0",
     }
     # MiniStack reads its settings at import.
-    from local.cloud import glue_catalog, glue_jobs, lambda_errors, step_functions  # noqa: PLC0415
+    from local.cloud import (  # noqa: PLC0415
+        glue_catalog,
+        glue_jobs,
+        lambda_errors,
+        recorder,
+        roles,
+        step_functions,
+    )
 
     glue_jobs.patch(f"http://127.0.0.1:{options.port}", options.jars.absolute(), state / "jobs")
     glue_catalog.patch()
     lambda_errors.patch()
     step_functions.patch()
+    roles.patch()
+    recorder.patch()
 
     from ministack.app import main as serve  # noqa: PLC0415
 

@@ -19,13 +19,17 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
 from ministack.services import glue
 
 from local.cloud.class_archive import ClassArchive
+from local.cloud.roles import role_credentials
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _NAMED_ERROR = re.compile(
     r"(?:\w+\.)*\w*(?:Error|Exception|Failed|Changed|Invalid\w*|Unavailable|Conflict): "
@@ -83,6 +87,7 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
                     Path(folder),
                     [script, "--JOB_NAME", job_name],
                     arguments,
+                    role=job["Role"],
                     log=log,
                     is_stopped=lambda: run["JobRunState"] == _STOPPED,
                     minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
@@ -165,6 +170,7 @@ def _run(
     script: list[str],
     arguments: dict[str, str],
     *,
+    role: str,
     log: Path,
     is_stopped: Callable[[], bool],
     minutes: int,
@@ -172,8 +178,15 @@ def _run(
     jars: Path,
 ) -> int | None:
     """Runs the script and returns its exit code; None if it was stopped or exceeded its timeout."""
+    credentials = role_credentials(role)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+    )
     packages = [
-        _download(uri, folder, endpoint)
+        _download(uri, folder, client)
         for uri in arguments.get("--extra-py-files", "").split(",")
         if uri
     ]
@@ -186,6 +199,7 @@ def _run(
         "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
     )
     environment = os.environ | {
+        **credentials,
         "AWS_ENDPOINT_URL": endpoint,
         # Not by SPARK_CONF_DIR, which would be on the class path: an archive is for one class path.
         "PYSPARK_SUBMIT_ARGS": shlex.join(["--properties-file", str(defaults), "pyspark-shell"]),
@@ -235,12 +249,10 @@ def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:
         )
 
 
-def _download(uri: str, folder: Path, endpoint: str) -> str:
+def _download(uri: str, folder: Path, client: "S3Client") -> str:
     place = urllib.parse.urlsplit(uri.strip())
     target = folder / Path(place.path).name
-    boto3.client("s3", endpoint_url=endpoint).download_file(
-        place.netloc, place.path.lstrip("/"), str(target)
-    )
+    client.download_file(place.netloc, place.path.lstrip("/"), str(target))
     return str(target)
 
 

@@ -7,13 +7,22 @@ import boto3
 import psycopg
 import pytest
 
-from local.deployment import put_secret
+from local.deployment import STACK, put_secret
 from local.execution import Execution, execute
 from local.stack import Stack
 from tests.end_to_end.notifications import Notifications
 from tests.oracle.history import HistoryOracle
 
 Run = Callable[..., Execution]
+
+
+_LAST = {"test_commands.py": 1, "test_rights.py": 2}
+"""Maintenance has more to do after the other tests, and the rights are judged by all calls."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders the files; the tests of a file keep their order."""
+    items.sort(key=lambda item: _LAST.get(item.path.name, 0))
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +75,19 @@ def warehouse_secret(stack: Stack) -> Iterator[Callable[[str], str]]:
     """Points the pipeline to another warehouse, until the test's end."""
     yield lambda dsn: put_secret("warehouse", dsn)
     put_secret("warehouse", stack.warehouse_dsn)
+
+
+@pytest.fixture
+def maintenance_arguments(stack: Stack) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Changes arguments of the job that maintains the tables, until the test's end."""
+    client, name = boto3.client("glue"), f"{STACK}-maintain-tables"
+    deployed = client.get_job(JobName=name)["Job"]["DefaultArguments"]
+
+    def change(arguments: dict[str, str]) -> None:
+        client.update_job(JobName=name, JobUpdate={"DefaultArguments": deployed | arguments})
+
+    yield change
+    change({})
 
 
 @pytest.fixture

@@ -68,8 +68,12 @@ def test_execute_of_a_failing_execution_says_why_and_fails(
 
 
 def test_activity_and_maintain_say_what_they_did_and_the_next_run_goes_on_from_there(
-    command: Command, run: Run, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    run: Run,
+    maintenance_arguments: Callable[[dict[str, str]], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    maintenance_arguments({"--snapshot_days": "0", "--snapshots_kept": "1"})
     assert command("activity") == 0
     assert "payments turned paid" in capsys.readouterr().out
 

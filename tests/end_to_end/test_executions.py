@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from local.execution import execute
 from local.source.activity import run_activity
 from local.stack import Stack
 from pipeline.reports import Reports
@@ -150,6 +151,23 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     assert (failed.status, failed.error) == ("FAILED", "DatabaseRefused")
     assert failed.cause.startswith("Load failed with DatabaseRefused: ")
     assert "guessed" not in failed.cause
+    assert notifications.heard() == [failed.cause]
+    assert "lock_owner" not in lock()
+
+
+def test_a_failing_maintenance_ends_failed_notifies_and_releases_the_lock(
+    stack: Stack,
+    notifications: Notifications,
+    lock: Callable[[], dict[str, object]],
+    maintenance_arguments: Callable[[dict[str, str]], None],
+    history: HistoryOracle,
+) -> None:
+    maintenance_arguments({"--snapshot_days": "a week"})
+
+    failed = execute(stack.maintenance_state_machine_arn, "{}")
+
+    assert (failed.status, failed.error) == ("FAILED", "InvalidInput")
+    assert "--snapshot_days is 'a week'" in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
 

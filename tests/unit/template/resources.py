@@ -30,9 +30,8 @@ def statements(policies: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def role_statements() -> dict[str, list[dict[str, Any]]]:
-    """Returns what each role, the state machine's too, is allowed, by the template's names."""
-    holders = of_type(ROLE) | of_type(STATE_MACHINE)
-    return {name: list(statements(holder["Policies"])) for name, holder in holders.items()}
+    """Returns what each role is allowed, by the template's names."""
+    return {name: list(statements(role["Policies"])) for name, role in of_type(ROLE).items()}
 
 
 def as_list(value: Any) -> list[Any]:

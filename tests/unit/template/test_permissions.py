@@ -8,6 +8,7 @@ from tests.unit.template.resources import (
     JOB,
     RESOURCES,
     ROLE,
+    STATE_MACHINE,
     as_list,
     of_type,
     role_statements,
@@ -17,6 +18,8 @@ WITHOUT_RESOURCES = {
     # X-Ray (Service Authorization Reference, "AWS X-Ray")
     "xray:PutTraceSegments",
     "xray:PutTelemetryRecords",
+    "xray:GetSamplingRules",
+    "xray:GetSamplingTargets",
     # What Lambda does to enter a VPC (Lambda Developer Guide, "Required IAM permissions")
     "ec2:CreateNetworkInterface",
     "ec2:DescribeNetworkInterfaces",
@@ -39,10 +42,19 @@ WITHOUT_RESOURCES = {
 """Actions that AWS lets nobody restrict to resources, or that AWS's own guides grant on all."""
 
 
-def test_every_function_and_job_has_a_role_of_its_own():
+USERS = {
+    "lambda.amazonaws.com": of_type(FUNCTION),
+    "glue.amazonaws.com": of_type(JOB),
+    "states.amazonaws.com": of_type(STATE_MACHINE),
+}
+"""Whose roles a service assumes."""
+
+
+def test_every_function_job_and_state_machine_has_a_role_of_its_own():
     roles = [
         properties["Role"]["Fn::GetAtt"][0]
-        for properties in (of_type(FUNCTION) | of_type(JOB)).values()
+        for users in USERS.values()
+        for properties in users.values()
     ]
     assert sorted(roles) == sorted(of_type(ROLE))
 
@@ -76,9 +88,8 @@ def test_metrics_are_written_into_glue_s_namespace_alone():
 @pytest.mark.parametrize("name", of_type(ROLE))
 def test_a_role_is_assumed_by_one_service_alone(name):
     (statement,) = RESOURCES[name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    users = of_type(FUNCTION) if "glue" not in str(statement["Principal"]) else of_type(JOB)
-    assert statement["Principal"]["Service"] in ("lambda.amazonaws.com", "glue.amazonaws.com")
-    assert {"Fn::GetAtt": [name, "Arn"]} in [user["Role"] for user in users.values()]
+    users = USERS[statement["Principal"]["Service"]].values()
+    assert {"Fn::GetAtt": [name, "Arn"]} in [user["Role"] for user in users]
 
 
 def test_each_job_writes_its_own_tables_alone():

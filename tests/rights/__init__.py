@@ -1,0 +1,1 @@
+"""The calls of the stack's roles, judged by the policies of the deployed template."""
