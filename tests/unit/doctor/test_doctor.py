@@ -26,15 +26,6 @@ from tests.unit.doctor import answers
 _ROW = re.compile(r"^\| ([a-z]+\.[a-z_]+) \| ([^|]+) \|", re.MULTILINE)
 
 
-@pytest.fixture(autouse=True)
-def without_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of no account, and no address of another cloud."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-
-
 @pytest.fixture
 def clone(tmp_path: Path) -> Place:
     """A fresh clone, where nothing is running."""
