@@ -15,7 +15,7 @@ from tests.oracle.history import HistoryOracle
 
 
 def delete_stack() -> dict[str, str]:
-    """Deletes the stack, and returns the parameters that it had."""
+    """Deletes the stack, and returns the parameters that it had been given."""
     client = boto3.client("cloudformation")
     (stack,) = client.describe_stacks(StackName=STACK)["Stacks"]
     client.delete_stack(StackName=STACK)
@@ -25,7 +25,7 @@ def delete_stack() -> dict[str, str]:
     return {
         one["ParameterKey"]: one["ParameterValue"]
         for one in stack["Parameters"]
-        if one["ParameterKey"].endswith(("SecretArn", "SslMode"))
+        if one["ParameterKey"].endswith(("SecretArn", "SslMode")) and one["ParameterValue"]
     }
 
 
