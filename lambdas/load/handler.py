@@ -8,6 +8,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from lambdas.load.captured_runs import record_runs
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadResult, load
 from lambdas.load.loader_role import connect
@@ -59,10 +60,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         ) as connection,
     ):
         connection.autocommit = True
-        changed = source_changed(ManifestStore(bucket, s3))
-        result = load(connection, lake, request, changed, seconds_left=seconds_left)
+        store = ManifestStore(bucket, s3)
+        result = load(connection, lake, request, source_changed(store), seconds_left=seconds_left)
         if not result.complete:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
+        record_runs(connection, store, request.sequence, anew=request.rebuild)
         found = quality(connection, lake, request)
         verified, failure = None, failure_of(result)
         if request.verify and not result.problems:

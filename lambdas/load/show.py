@@ -17,6 +17,7 @@ from lambdas.load.pace import Pace
 from lambdas.load.plan import Plan
 from lambdas.load.position import move
 from lambdas.load.staging import Staging
+from lambdas.load.superseded import mark_superseded
 from pipeline.errors import StarSchemaMismatch, first_line
 from pipeline.requests import LoadRequest
 
@@ -153,6 +154,7 @@ class Show:
 
         def fill(table: WarehouseTable) -> None:
             counts = first_load.fill(table, rules, self._staging, self._gone, self._deadline)
+            mark_superseded(self._connection, table)
             self._loaded[table.name] = LoadedTable(table.name, counts[0], waiting=counts[1])
 
         if self._attempt(table, fill):
@@ -182,6 +184,8 @@ class Show:
         )
         written = merge.write(self._connection, table, stage, is_checked=is_checked)
         waiting.release(self._connection, table, stage)
+        if table.is_fact:
+            mark_superseded(self._connection, table, None if self._request.rebuild else stage)
         self._loaded[table.name] = LoadedTable(
             table.name, written.inserted, written.updated, held_back + written.refused
         )

@@ -171,6 +171,16 @@ def metrics(printed: str) -> dict[tuple[str, ...], float]:
     return found
 
 
+def test_runs_that_are_loaded_together_are_recorded_with_their_instants(
+    deployed: StarLake, warehouse_dsn: str
+) -> None:
+    handler({"run_id": "run-2", "sequence": 2}, Context())
+
+    with psycopg.connect(warehouse_dsn) as connection:
+        runs = connection.execute("select sequence, run_id from captured_run order by 1")
+        assert runs.fetchall() == [(1, "run-1"), (2, "run-2")]
+
+
 def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:
     answer = handler({"run_id": "run-1", "sequence": 1}, Context())
 

@@ -12,7 +12,13 @@ from tests.integration.load.conftest import Connect
 
 ROLE = "totesys_reporting"
 LOADER = "loader_without_createrole"
-RUNS = {"pipeline_run", "load_position"}
+RUNS = {
+    "captured_run",
+    "load_position",
+    "pipeline_run",
+    "superseded_version",
+    "waiting_rule",
+}
 SHOWN = {*STAR, *(f"current_{name[5:]}" for name in STAR if name.startswith("fact_"))}
 
 

@@ -1,0 +1,51 @@
+"""The table captured_run: every run up to the one that is loaded, with its snapshot's instant."""
+
+from typing import LiteralString
+
+import psycopg
+
+from pipeline.errors import ManifestInvalid
+from pipeline.manifest import Manifest, ManifestStore
+
+_MOST = 200
+"""How many manifests a load reads at most: a warehouse of an earlier version has no runs yet."""
+_MISSING: LiteralString = """
+select sequence
+from generate_series(%s::bigint, 1, -1) as sequence
+where sequence not in (select captured_run.sequence from captured_run)
+limit %s
+"""
+
+
+def record_runs(
+    connection: psycopg.Connection, store: ManifestStore, through: int, *, anew: bool = False
+) -> None:
+    """Adds the runs that the table lacks, the newest first and at most 200.
+
+    A run without a readable manifest is left out: history does not show its rows.
+
+    Args:
+        connection: The warehouse, in autocommit mode.
+        store: The manifests.
+        through: The run that is loaded.
+        anew: Whether the warehouse was made equal to a raw zone that may be another one.
+
+    Raises:
+        ObjectStoreUnavailable: A manifest could not be read.
+    """
+    with connection.transaction():
+        connection.execute("delete from captured_run where %s or sequence > %s", [anew, through])
+        missing = connection.execute(_MISSING, [through, _MOST]).fetchall()
+        runs = [run for (sequence,) in missing if (run := _read(store, sequence)) is not None]
+        connection.cursor().executemany(
+            "insert into captured_run (sequence, run_id, snapshot_at) values (%s, %s, %s) "
+            "on conflict do nothing",
+            [(run.sequence, run.run_id, run.snapshot_at) for run in runs],
+        )
+
+
+def _read(store: ManifestStore, sequence: int) -> Manifest | None:
+    try:
+        return store.read(sequence)
+    except ManifestInvalid:
+        return None
