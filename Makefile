@@ -80,6 +80,14 @@ doctor: setup ## Say what has to be mended, and how (ENV=dev: on AWS; JSON=1; ON
 psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 	@$(BIN)/python -m local psql $(or $(DB),warehouse)
 
+.PHONY: dashboard
+dashboard: setup ## Open the dashboard (DSN= or SECRET=: of another warehouse; PORT=)
+	@$(BIN)/python -m dashboard --dsn '$(DSN)' --secret '$(SECRET)' $(if $(PORT),--port $(PORT))
+
+.PHONY: notebook
+notebook: setup ## Open the notebook on the history in warehouse and lake
+	@$(BIN)/marimo edit notebooks/history.py --host 127.0.0.1 --skip-update-check
+
 .PHONY: logs
 logs: setup ## Print the newest log lines of each part
 	@$(BIN)/python -m local logs
@@ -138,7 +146,7 @@ check: setup .venv-checkov/.installed .venv-guard/.installed ## Check format, li
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml deployment doctor glue_jobs lambdas lineage local pipeline star_schema state_machine
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml dashboard deployment doctor glue_jobs lambdas lineage local pipeline star_schema state_machine
 	$(BIN)/cfn-lint $(TEMPLATES)
 	SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam validate --lint --config-env local
 	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation $(TEMPLATES:%=--file %)
@@ -163,6 +171,10 @@ bench-build: setup ## Measure Build beside its limit and plain Spark (ROWS=)
 .PHONY: bench-load
 bench-load: setup .venv-bench/.installed ## Measure Load beside its limit and its peers (ROWS=)
 	@$(BIN)/python -m benchmarks.load $(if $(ROWS),--rows $(ROWS))
+
+.PHONY: bench-dashboard
+bench-dashboard: setup ## Measure the dashboard's pages in a browser (ROWS=)
+	@$(BIN)/python -m benchmarks.dashboard $(if $(ROWS),--rows $(ROWS))
 
 .PHONY: format
 format: setup ## Format the code

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final
 
-from local import spark_jars
+from local import browser, spark_jars
 from local.cloud.calls import RECORDED_CALLS
 from local.deployment import ROOT
 from local.stack import JARS
@@ -33,6 +33,7 @@ _NO_TESTS: Final = 5
 def main(arguments: list[str]) -> int:
     """Runs the lanes, and returns 0 if all tests pass and coverage is above the floor."""
     spark_jars.fetch(JARS)
+    browser.install()
     with (
         tempfile.NamedTemporaryFile(suffix=".jsonl") as calls,
         tempfile.TemporaryFile("w+", encoding="utf-8") as output,

@@ -1,6 +1,7 @@
 """Fixtures, by topic."""
 
 pytest_plugins = [
+    "tests.fixtures.browser",
     "tests.fixtures.cloud",
     "tests.fixtures.installed",
     "tests.fixtures.lake",

@@ -34,6 +34,7 @@ def test_the_suite_fails_where_a_lane_or_the_coverage_or_a_recorded_call_fails(
     monkeypatch.setattr(lanes, "_is_covered", lambda: is_covered)
     monkeypatch.setattr(lanes, "_are_made", lambda _calls: are_made)
     monkeypatch.setattr("local.spark_jars.fetch", lambda _folder: None)
+    monkeypatch.setattr("local.browser.install", lambda: None)
 
     assert lanes.main([]) == result
 

@@ -1,0 +1,1 @@
+"""A page on the warehouse: `make dashboard`."""

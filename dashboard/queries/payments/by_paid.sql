@@ -1,0 +1,10 @@
+select
+    paid as id,
+    case when paid then 'paid' else 'unpaid' end as label,
+    currency_code as currency,
+    sum(counted)::bigint as counted,
+    sum(amount) as amount
+from cells
+join dim_currency using (currency_id)
+group by 1, 2, 3
+order by label, currency

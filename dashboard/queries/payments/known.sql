@@ -1,0 +1,9 @@
+select payment_record_id as record_id
+from fact_payment
+where run_id in (
+    select run_id
+    from captured_run
+    where snapshot_at < %(until)s::timestamptz
+)
+order by payment_record_id desc
+limit 1

@@ -1,0 +1,11 @@
+select
+    currency_code as currency,
+    currency_name,
+    sum(counted)::bigint as counted,
+    (coalesce(sum(counted) filter (where not paid), 0))::bigint as unpaid,
+    coalesce(sum(amount) filter (where not paid), 0) as unpaid_amount,
+    sum(amount) as amount
+from cells
+join dim_currency using (currency_id)
+group by 1, 2
+order by currency

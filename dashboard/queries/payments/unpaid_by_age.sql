@@ -1,0 +1,20 @@
+select
+    age as id,
+    (
+        array[
+            'not yet due',
+            '1 to 30 days',
+            '31 to 90 days',
+            '91 to 180 days',
+            '181 to 365 days',
+            '1 to 2 years',
+            'over 2 years'
+        ]
+    )[age + 1] as label,
+    currency_code as currency,
+    sum(counted)::bigint as counted,
+    sum(amount) as amount
+from ages
+join dim_currency using (currency_id)
+group by 1, 2, 3
+order by id, currency

@@ -1,0 +1,11 @@
+select
+    counterparty_id as id,
+    counterparty_legal_name as label,
+    currency_code as currency,
+    sum(counted)::bigint as counted,
+    sum(amount) as amount
+from cells
+join dim_counterparty using (counterparty_id)
+join dim_currency using (currency_id)
+group by 1, 2, 3
+order by label, id, currency

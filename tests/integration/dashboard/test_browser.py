@@ -1,0 +1,204 @@
+"""The pages in a real browser: filters, links, history, screens, accessibility, hostile text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dashboard.queries import PAGES
+from dashboard.warehouse import connecting
+from local.deployment import ROOT
+from local.postgres import PostgresServer
+from tests.integration.dashboard.conftest import login, served
+from tests.integration.dashboard.world import BEFORE, HOSTILE, SALES, latest, totals
+
+OpenPage = Callable[..., Page]
+SCREENS = {
+    "desktop-light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "desktop-dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone-dark": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
+}
+ADDRESSES = {
+    **{name: f"/{name}" for name in PAGES},
+    "filtered": "/sales?currency=1&counterparty=1&as_of=2026-03-01",
+    "nothing": "/purchases?start=1999-01-01&end=1999-01-02",
+    "problem": "/sales?currency=pounds",
+}
+
+
+@pytest.fixture(scope="module")
+def screenshots() -> Path:
+    """Where the screenshots go: continuous integration keeps them."""
+    folder = ROOT / ".local" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def shown_totals(page: Page) -> dict[str, str]:
+    cards = page.locator("ul.totals > li").all()
+    return {card.locator("h3").inner_text(): card.inner_text() for card in cards}
+
+
+def test_filters_chosen_by_keyboard_hold_together_and_are_in_the_address(
+    open_page: OpenPage, browser: Browser
+) -> None:
+    page = open_page("/sales")
+    page.locator("form summary", has_text="Currency").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.locator("form summary", has_text="Staff").press("Enter")
+    page.get_by_label("Zoë Marsh 2").press("Space")
+    page.get_by_role("button", name="Apply").press("Enter")
+
+    expect(page.get_by_role("list", name="Chosen filters")).to_contain_text("Staff: Zoë Marsh 2")
+    assert "currency=3" in page.url
+    assert "staff=2" in page.url
+    chosen = [
+        fact
+        for fact in latest(SALES)
+        if fact.values["currency_id"] == 3 and fact.values["sales_staff_id"] == 2
+    ]
+    (count, amount) = totals(chosen, "unit_price", "units_sold")["EUR"]
+    cards = shown_totals(page)
+    assert list(cards) == ["EUR"]
+    assert f"{amount:,.2f}" in cards["EUR"]
+    assert f"{count} orders" in cards["EUR"]
+    again = open_page(page.url.removeprefix(page.evaluate("location.origin")))
+    assert shown_totals(again) == cards
+
+
+def test_a_category_is_a_link_that_adds_and_removes_its_filter(open_page: OpenPage) -> None:
+    page = open_page("/sales?currency=1")
+
+    page.locator("#by_country").get_by_role("link", name="Japan").click()
+    assert "currency=1" in page.url
+    assert "country=Japan" in page.url
+    page.locator("#by_country").get_by_role("link", name="Japan").click()
+
+    assert "country=" not in page.url
+    page.go_back()
+    assert "country=Japan" in page.url
+
+
+def test_a_month_is_a_link_to_its_days(open_page: OpenPage) -> None:
+    page = open_page("/sales")
+    page.get_by_text("Table of value by month").click()
+    page.locator("#by_month").get_by_role("link", name="2026-02").click()
+
+    assert "start=2026-02-01&end=2026-02-28" in page.url
+
+
+def test_the_other_pages_keep_the_filters_and_say_which_they_do_not_apply(
+    open_page: OpenPage,
+) -> None:
+    page = open_page("/sales?currency=2&staff=1")
+    page.get_by_role("link", name="Payments").click()
+
+    assert page.url.endswith("/payments?currency=2&staff=1")
+    expect(page.get_by_text("Not applied on this page: staff.")).to_be_visible()
+    assert list(shown_totals(page)) == ["USD"]
+
+
+def test_history_is_a_day_and_says_what_it_shows(open_page: OpenPage) -> None:
+    page = open_page("/sales")
+    page.get_by_label("As of the end of").fill(BEFORE.isoformat())
+    page.get_by_role("button", name="Apply").click()
+
+    assert f"as_of={BEFORE}" in page.url
+    note = page.get_by_role("note")
+    expect(note).to_contain_text("Dimensions show their latest state")
+    expected = totals(latest(SALES, run=1), "unit_price", "units_sold")
+    for currency, text in shown_totals(page).items():
+        assert f"{expected[currency][1]:,.2f}" in text
+    note.get_by_role("link", name="Show now").click()
+    assert "as_of" not in page.url
+
+
+def test_freshness_and_what_waits_are_at_the_top_of_each_page(open_page: OpenPage) -> None:
+    page = open_page("/payments")
+
+    top = page.get_by_role("banner")
+    expect(top).to_contain_text("Data as of 2026-03-02 12:00 UTC")
+    top.get_by_role("link", name="1 row waits").click()
+    expect(page.get_by_role("main")).to_contain_text("dim_currency has no currency_id")
+
+
+def test_text_of_the_data_is_shown_as_text(open_page: OpenPage) -> None:
+    page = open_page("/sales")
+
+    links = page.locator("#by_counterparty").get_by_role("link", name=HOSTILE, exact=True)
+    assert [link.inner_text() for link in links.all()] == [HOSTILE, HOSTILE]
+    assert page.locator("img").count() == 0
+    assert page.locator("main script").count() == 0
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_every_page_is_accessible_and_fits_every_screen(
+    open_page: OpenPage, axe: str, screenshots: Path, name: str, screen: str
+) -> None:
+    page = open_page(ADDRESSES[name], **SCREENS[screen])
+    page.screenshot(path=screenshots / f"{name}-{screen}.png", full_page=True)
+
+    page.evaluate("document.querySelectorAll('.card > details').forEach(one => one.open = true)")
+    page.evaluate(axe)
+    violations = page.evaluate(
+        "axe.run({resultTypes: ['violations']}).then(found => found.violations.map("
+        "one => `${one.id}: ${one.nodes[0].html} ${one.nodes[0].failureSummary}`))"
+    )
+    assert violations == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    red, green, blue = page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+    )
+    assert (red + green + blue < 128 * 3) == screen.endswith("dark")
+
+
+def test_a_page_without_rows_says_so(open_page: OpenPage) -> None:
+    page = open_page(ADDRESSES["nothing"])
+
+    expect(page.get_by_role("heading", name="No purchases match")).to_be_visible()
+
+
+def test_a_warehouse_that_is_away_or_has_no_tables_is_named(
+    browser: Browser, server: PostgresServer, warehouse_url: str
+) -> None:
+    server.create_database("empty")
+    for database, title in (
+        ("empty", "This database has no warehouse"),
+        ("absent", "The warehouse cannot be reached"),
+    ):
+        with served(connecting(login(server, database))) as url:
+            page = browser.new_page()
+            answer = page.goto(f"{url}/sales")
+            assert answer is not None
+            assert answer.status == 503
+            expect(page.get_by_role("alert")).to_contain_text(title)
+            page.close()
+
+
+def test_a_query_that_takes_too_long_is_told_below_the_filters(
+    open_page: OpenPage, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.warehouse._MILLISECONDS_A_QUERY", 300)
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("lock table fact_sales_order in access exclusive mode")
+        page = open_page("/sales")
+        expect(page.get_by_role("alert")).to_contain_text("took too long")
+        expect(page.get_by_role("button", name="Apply")).to_be_visible()
+
+
+def test_the_head_is_painted_before_the_charts_are_counted(
+    open_page: OpenPage, browser: Browser, address: str, warehouse_url: str
+) -> None:
+    page = browser.new_page()
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("lock table fact_sales_order in access exclusive mode")
+        page.goto(f"{address}/sales", wait_until="commit")
+        expect(page.get_by_role("status")).to_contain_text("counting")
+    expect(page.locator("ul.totals > li")).to_have_count(3)
+    expect(page.get_by_role("status")).not_to_be_visible()
+    page.close()
