@@ -2,18 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
+from pipeline.execution_history import FAILED_ATTEMPTS, read_history
 
 _POLL_SECONDS = 0.2
 _FINAL = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
-_FAILED_ATTEMPTS = ("TaskFailed", "TaskTimedOut", "TaskStartFailed", "TaskSubmitFailed")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def execute(
     reported = 0
     while True:
         described = client.describe_execution(executionArn=arn)
-        events = list(_history(client, arn))
+        events = read_history(client, arn)
         inside, ended = states_of(events)
         if on_progress:
             on_progress(inside, ended[reported:])
@@ -109,12 +107,6 @@ def execute(
         states=tuple(ended),
         seconds=(described["stopDate"] - described["startDate"]).total_seconds(),
     )
-
-
-def _history(client: "SFNClient", arn: str) -> Iterator[Any]:
-    paginator = client.get_paginator("get_execution_history")
-    for page in paginator.paginate(executionArn=arn, PaginationConfig={"PageSize": 1000}):
-        yield from page["events"]
 
 
 def states_of(events: list[Any]) -> tuple[list[EnteredState], list[EndedState]]:
@@ -137,11 +129,11 @@ def states_of(events: list[Any]) -> tuple[list[EnteredState], list[EndedState]]:
             entry = by_id[event["previousEventId"]]
             while entry.get("stateEnteredEventDetails", {}).get("name") != name:
                 if kind == "Task":  # what lies behind a Parallel's end is its branches'
-                    failures += entry["type"] in _FAILED_ATTEMPTS
+                    failures += entry["type"] in FAILED_ATTEMPTS
                     resource = entry.get("taskScheduledEventDetails", {}).get("resource", resource)
                 entry = by_id[entry["previousEventId"]]
             state = inside.pop(entry["id"])
-            caught = failures and by_id[event["previousEventId"]]["type"] in _FAILED_ATTEMPTS
+            caught = failures and by_id[event["previousEventId"]]["type"] in FAILED_ATTEMPTS
             ended.append(
                 EndedState(name, kind, moment - state.entered_at, failures - bool(caught), resource)
             )

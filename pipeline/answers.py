@@ -100,6 +100,7 @@ class IngestAnswer(_Answer):
         unbuilt: The star tables that have runs to apply.
         build_jobs: How many jobs build them: 0 if there are none, 1 for a small build, 2 otherwise.
         warnings: What somebody should know of.
+        snapshot_at: The instant that the run shows of the source, whether it was committed or not.
         report: The key of the report in the raw bucket; empty until the run is complete.
     """
 
@@ -116,6 +117,7 @@ class IngestAnswer(_Answer):
     unbuilt: Names = Names()
     build_jobs: int = 0
     warnings: Names = Names()
+    snapshot_at: str = ""
     report: str = ""
 
 
@@ -160,6 +162,10 @@ class PublishAnswer(_Answer):
         tables_catalogued: How many raw tables have new entries in the Glue Data Catalog.
         extracts: The addresses of the extracts that were written.
         previews: How many star tables' first rows were logged.
+        data_as_of: The instant through which the warehouse is complete; empty before a load.
+        freshness_seconds: How long ago that was.
+        cost_usd: The estimated cost of the execution so far; None if it is not known.
+        message: What the execution did, in a sentence.
         report: The key of the report in the raw bucket.
     """
 
@@ -167,7 +173,15 @@ class PublishAnswer(_Answer):
     tables_catalogued: int = 0
     extracts: Names = Names()
     previews: int = 0
+    data_as_of: str = ""
+    freshness_seconds: float | None = None
+    cost_usd: float | None = None
+    message: str = ""
     report: str = ""
+
+    def __post_init__(self) -> None:
+        """Bounds the message."""
+        object.__setattr__(self, "message", _cut(self.message, _ROOM))
 
 
 def _cut(text: str, room: int) -> str:

@@ -69,6 +69,6 @@ def lambda_gb_seconds(memory_mb: int, seconds: float) -> float:
     return memory_mb / _MB_A_GB * seconds
 
 
-def glue_dpu_hours(dpus: int, seconds: float) -> float:
+def glue_dpu_hours(dpus: float, seconds: float) -> float:
     """Returns the DPU-hours of one job run. AWS bills a minute at least."""
     return dpus * max(seconds, _GLUE_MINIMUM_SECONDS) / _SECONDS_AN_HOUR

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pipeline.answers import IngestAnswer, LoadAnswer
 from pipeline.errors import InvalidInput
 
 
@@ -86,10 +87,34 @@ class PublishRequest(_Request):
 
     Attributes:
         run_id: The execution's name.
-        sequence: The run to publish.
+        execution: The execution's ARN.
+        ingested: What Ingest answered; None if it failed.
+        loaded: What Load answered; None if it failed, or had nothing to do.
+        through: The run through which every star table is loaded.
+        publishes: Whether there is a run to publish.
         extracts: Whether to write extracts, and to log previews.
+        failure: Why the execution failed; empty if it did not.
     """
 
     run_id: str
-    sequence: int
+    execution: str
+    ingested: IngestAnswer | None = None
+    loaded: LoadAnswer | None = None
+    through: int = 0
+    publishes: bool = False
     extracts: bool = False
+    failure: str = ""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Reads a request.
+
+        Raises:
+            InvalidInput: The document lacks a required field, or has an unknown one.
+        """
+        ingested, loaded = document.get("ingested"), document.get("loaded")
+        answers = {
+            "ingested": IngestAnswer.from_json(ingested) if ingested else None,
+            "loaded": LoadAnswer.from_json(loaded) if loaded else None,
+        }
+        return super().from_json({**document, **answers})

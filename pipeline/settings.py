@@ -13,6 +13,7 @@ from pipeline.errors import InvalidSettings
 PORTS = range(1, 65536)
 _READERS = range(1, 9)
 _BYTES = _ROWS = range(2**63)
+_MEMORY = range(128, 10_241)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """The values of libpq's sslmode, from the weakest to the strongest."""
 
@@ -188,13 +189,25 @@ class LoadSettings(_Settings):
 
 @dataclass(frozen=True)
 class PublishSettings(_Settings):
-    """Settings of Publish: the warehouse, the buckets, the raw zone's Glue database, the log."""
+    """Settings of Publish.
+
+    Attributes:
+        warehouse: The warehouse.
+        raw_bucket: The raw bucket.
+        lake_bucket: The lake bucket.
+        raw_glue_database: The raw zone's Glue database.
+        preview_log_group: The log group of the previews.
+        metrics_namespace: The namespace of the metrics.
+        memory: The memory of the function that each state invokes, in MB.
+    """
 
     warehouse: DatabaseSettings
     raw_bucket: str
     lake_bucket: str
     raw_glue_database: str
     preview_log_group: str
+    metrics_namespace: str
+    memory: Mapping[str, int]
 
     @classmethod
     def _of(cls, environment: Environment) -> Self:
@@ -204,6 +217,11 @@ class PublishSettings(_Settings):
             lake_bucket=environment.text("LAKE_BUCKET"),
             raw_glue_database=environment.text("RAW_GLUE_DATABASE"),
             preview_log_group=environment.text("PREVIEW_LOG_GROUP"),
+            metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),
+            memory={
+                stage: environment.number(f"{stage.upper()}_MEMORY", _MEMORY, 1024)
+                for stage in ("Ingest", "Load", "Publish")
+            },
         )
 
 

@@ -98,6 +98,7 @@ def answer_of(
         unbuilt=Names.of(to_build.tables),
         build_jobs=to_build.jobs,
         warnings=Names.of([*not_taken, *result.warnings]),
+        snapshot_at=result.snapshot_at,
         report=report,
     )
 

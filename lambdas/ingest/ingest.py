@@ -78,6 +78,7 @@ class IngestResult:
         fingerprints: What the source makes of each star table, if asked for. None also if the
             run has several snapshots, or if the time did not suffice.
         warnings: New, dropped and retyped tables and columns; values in the raw quarantine.
+        snapshot_at: The instant that the run shows of the source, ISO 8601.
     """
 
     complete: bool
@@ -90,6 +91,7 @@ class IngestResult:
     tables: tuple[IngestedTable, ...]
     fingerprints: tuple[StarFingerprints, ...] | None
     warnings: tuple[str, ...]
+    snapshot_at: str = ""
 
 
 def ingest(
@@ -205,6 +207,7 @@ def ingest(
             *uncaptured_warnings(captures),
             *not_held_warnings(captures, bucket),
         ),
+        snapshot_at=plan.snapshot.taken_at,
     )
 
 

@@ -1,4 +1,4 @@
-"""The Publish function: catalogues the raw zone, logs previews, writes extracts if asked."""
+"""The Publish function: catalogues the raw zone, writes extracts, tells of the execution."""
 
 import time
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
 
 from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.glue_tables import GlueTables
+from lambdas.publish.message import message_of
+from lambdas.publish.observing import as_report, figures_of, observe, put_metrics
 from lambdas.publish.preview_log import log_previews
 from lambdas.publish.raw_catalogue import RawCatalogue
 from lambdas.publish.warehouse import connect
@@ -19,11 +22,13 @@ from pipeline.requests import PublishRequest
 from pipeline.settings import PublishSettings
 
 _LOGGER = Logger(service="publish")
+_SOON = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
+"""A network without a way to AWS Step Functions costs a run its cost and timeline, not its time."""
 
 
 @_LOGGER.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001
-    """Publishes a loaded run.
+    """Publishes a loaded run, and tells how fresh the warehouse is and what the execution costs.
 
     Args:
         event: A PublishRequest as JSON.
@@ -35,24 +40,36 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     began = time.monotonic()
     request = PublishRequest.from_json(event)
     settings = PublishSettings.read()
-    bucket = settings.raw_bucket
-    client = boto3.client("s3")
+    bucket, client = settings.raw_bucket, boto3.client("s3")
+    secrets = boto3.client("secretsmanager")
     store = ManifestStore(bucket, client)
-    tables = GlueTables(settings.raw_glue_database, boto3.client("glue"))
-    catalogued = RawCatalogue(store, bucket, tables).catalogue(request.sequence)
+    catalogued: list[str] = []
     extracts: list[str] = []
     shown: dict[str, list[str]] = {}
+    if request.publishes and request.ingested:
+        tables = GlueTables(settings.raw_glue_database, boto3.client("glue"))
+        catalogued = RawCatalogue(store, bucket, tables).catalogue(request.ingested.sequence)
     if request.extracts:
-        with connect(settings.warehouse, boto3.client("secretsmanager")) as connection:
+        with connect(settings.warehouse, secrets) as connection:
             shown = previews(connection)
             log_previews(shown, settings.preview_log_group, request.run_id, boto3.client("logs"))
             extracts = write_extracts(connection, settings.lake_bucket, client)
-    report = {"catalogued": catalogued, "extracts": extracts, "previews": list(shown)}
+    states = boto3.client("stepfunctions", config=_SOON)
+    observed = observe(request, settings, store, states, secrets)
+    put_metrics(observed, settings.metrics_namespace)
+    report = {
+        "catalogued": catalogued,
+        "extracts": extracts,
+        "previews": list(shown),
+        **as_report(observed),
+    }
     answer = PublishAnswer(
         seconds=round(time.monotonic() - began, 3),
         tables_catalogued=len(catalogued),
         extracts=Names.of(extracts),
         previews=len(shown),
+        **figures_of(observed),
+        message=message_of(request, observed),
         report=Reports(bucket, client).write(request.run_id, "publish", report),
     ).to_json()
     _LOGGER.info("published", extra={"result": answer})

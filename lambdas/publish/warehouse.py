@@ -37,11 +37,17 @@ _KNOWN = frozenset(
 
 @contextmanager
 def connect(
-    settings: DatabaseSettings, client: "SecretsManagerClient"
+    settings: DatabaseSettings, client: "SecretsManagerClient", *, writes: bool = False
 ) -> Iterator[pg8000.Connection]:
-    """Opens a connection to the warehouse.
+    """Opens a connection to the warehouse, in a transaction.
 
-    All that it reads is of one instant, whatever is loaded meanwhile.
+    All that it reads is of one instant, whatever is loaded meanwhile. Nothing is written unless the
+    caller commits.
+
+    Args:
+        settings: The warehouse.
+        client: AWS Secrets Manager.
+        writes: Whether the transaction may write.
 
     Raises:
         WarehouseUnavailable: The warehouse cannot be reached, or dropped the connection.
@@ -56,7 +62,7 @@ def connect(
         )
     try:
         with _open(login) as connection:
-            _begin(connection)
+            _begin(connection, writes=writes)
             yield connection
     except pg8000.Error as error:
         raise _translated(error) from error
@@ -74,10 +80,11 @@ def connect(
         raise WarehouseUnavailable(f"the warehouse database cannot be reached: {error}") from error
 
 
-def _begin(connection: pg8000.Connection) -> None:
+def _begin(connection: pg8000.Connection, *, writes: bool) -> None:
     """Begins the transaction: of one instant, whatever the settings of the role are."""
     cursor = connection.cursor()
-    cursor.execute("set transaction isolation level repeatable read, read only")
+    mode = "read write" if writes else "read only"
+    cursor.execute(f"set transaction isolation level repeatable read, {mode}")
     for name, value in _SETTINGS.items():
         cursor.execute("select set_config(%s, %s, true)", (name, value))
     warehouse_schema.enter(cursor)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import boto3
 import psycopg
@@ -73,6 +74,13 @@ def test_an_execution_with_nothing_new_starts_no_job_and_adds_nothing(
 
     assert nothing.output["status"] == "nothing new"
     assert nothing.output["message"].startswith("Nothing new since run ")
+    assert nothing.output["published"]["freshness_seconds"] < 60
+    assert 0 < nothing.output["published"]["cost_usd"] < 0.01
+    with psycopg.connect(stack.warehouse_dsn) as warehouse:
+        kept = warehouse.execute("select complete_as_of::text from warehouse_freshness").fetchone()
+    assert kept is not None
+    as_of = nothing.output["ingested"]["snapshot_at"]
+    assert datetime.fromisoformat(kept[0]) == datetime.fromisoformat(as_of)
     assert job_runs(stack) == runs
     assert facts(stack) == before
 
@@ -81,6 +89,7 @@ def test_verify_proves_that_the_warehouse_equals_the_source(stack: Stack, succee
     output = succeed(verify=True).output
 
     assert "the warehouse equals the source" in output["message"]
+    assert "; data as of " in output["message"]
     assert output["loaded"]["tables_verified"] == 11
     report = Reports(stack.raw_bucket, boto3.client("s3")).read(output["loaded"]["report"])
     assert {table["table"] for table in report["verified"]} >= {"fact_payment", "dim_transaction"}

@@ -137,7 +137,8 @@ def test_nothing_that_is_trimmed_is_in_a_package(arm_packages):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_handler_imports_and_answers_from_its_package_alone(local_packages, tmp_path, function):
     name = FUNCTIONS[function]
-    request = {"run_id": "r"} if name == "ingest" else {"run_id": "r", "sequence": 1}
+    asked: dict[str, dict[str, object]] = {"load": {"sequence": 1}, "publish": {"execution": "e"}}
+    request = {"run_id": "r", **asked.get(name, {})}
     path = [local_packages / function, _linked(tmp_path / "runtime", RUNTIME)]
     code = (
         f"from lambdas.{name}.handler import handler\n"

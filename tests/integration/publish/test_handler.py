@@ -1,6 +1,7 @@
 """The Publish function, called as AWS Lambda calls it."""
 
 import csv
+import dataclasses
 import io
 import json
 import tracemalloc
@@ -18,15 +19,28 @@ from lambdas.publish import s3_upload
 from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.handler import handler
 from lambdas.publish.warehouse import connect
+from pipeline.answers import IngestAnswer
 from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
 from pipeline.reports import Reports
 from pipeline.settings import PublishSettings
+from star_schema.tables import star_tables
 from tests.fixtures.lake import STAR
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+INGESTED = IngestAnswer(True, 1, True, 1, 0.1, 0, 0.0, 1, snapshot_at="2026-01-31T11:59:00Z")
+RUN = {
+    "run_id": "run-1",
+    "execution": "arn:aws:states:eu-west-2:000000000000:execution:totesys-pipeline:run-1",
+    "ingested": INGESTED.to_json(),
+    "through": 1,
+    "publishes": True,
+}
+EXTRACTS = RUN | {"extracts": True}
+SOURCES = {source: DESIGN for star in star_tables() for source in star.sources}
 
 
 @pytest.fixture
@@ -79,6 +93,7 @@ def deployed(
     monkeypatch.setenv("DATABASE_SSL_MODE", "disable")
     boto3.client("logs").create_log_group(logGroupName=lake_bucket)
     monkeypatch.setenv("PREVIEW_LOG_GROUP", lake_bucket)
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/a")
     return raw_zone
 
 
@@ -88,17 +103,12 @@ def extract_of(s3: "S3Client", bucket: str, table: str) -> str:
 
 
 def test_a_run_is_catalogued_and_nothing_is_extracted_unasked(deployed: RawZone) -> None:
-    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": False}, Context())
+    answer = handler(RUN, Context())
 
-    assert {**answer, "seconds": 0} == {
-        "seconds": 0,
-        "tables_catalogued": 1,
-        "extracts": {"count": 0, "first": []},
-        "previews": 0,
-        "report": "reports/run-1/publish.json",
-    }
+    assert answer["tables_catalogued"] == 1
+    assert (answer["extracts"], answer["previews"]) == ({"count": 0, "first": []}, 0)
     report = Reports(deployed.bucket, deployed.client).read(answer["report"])
-    assert report == {"catalogued": ["design"], "extracts": [], "previews": []}
+    assert (report["catalogued"], report["extracts"]) == (["design"], [])
     assert list(deployed.days("design")) == ["2026-01-31"]
 
 
@@ -108,7 +118,7 @@ def test_every_star_table_is_extracted_and_its_first_rows_are_logged(
     s3: "S3Client",
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    event = {"run_id": "run-1", "sequence": 1, "extracts": True}
+    event = EXTRACTS
     answer = handler(event, Context())
 
     assert answer["previews"] == 11
@@ -142,7 +152,7 @@ def test_extracts_keep_digits_microseconds_nulls_and_empty_text_in_any_schema(
             sql.SQL("alter database {} set datestyle = 'German, DMY'").format(database)
         )
 
-    handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+    handler(EXTRACTS, Context())
 
     staff = extract_of(s3, lake_bucket, "dim_staff").splitlines()
     assert len(staff) == 13
@@ -169,7 +179,7 @@ def test_text_that_a_spreadsheet_would_take_for_a_formula_is_extracted_as_it_is(
         connection.execute("update dim_location set phone = %s", [f"{start}44 20"])
         connection.execute("update fact_payment set payment_amount = -0.01")
 
-    handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+    handler(EXTRACTS, Context())
 
     (location,) = csv.DictReader(
         io.StringIO(extract_of(s3, lake_bucket, "dim_location"), newline="")
@@ -200,7 +210,7 @@ def test_a_table_of_any_size_is_extracted_in_the_memory_of_a_few_parts(
     monkeypatch.setattr(s3_upload, "PART_BYTES", 5 * 1024 * 1024)
     tracemalloc.start()
     try:
-        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+        handler(EXTRACTS, Context())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -264,7 +274,7 @@ def test_a_warehouse_is_reached_over_its_unix_socket_as_well(
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", put_secret(socket_dsn))
 
-    answer = handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+    answer = handler(EXTRACTS, Context())
 
     assert answer["previews"] == 11
 
@@ -276,7 +286,7 @@ def test_a_warehouse_that_cannot_be_reached_is_worth_a_retry(
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", secret_arn)
 
     with pytest.raises(WarehouseUnavailable, match="cannot be reached"):
-        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+        handler(EXTRACTS, Context())
 
 
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
@@ -286,7 +296,7 @@ def test_a_warehouse_without_tls_is_not_spoken_to_where_tls_is_required(
     monkeypatch.setenv("DATABASE_SSL_MODE", mode)
 
     with pytest.raises(WarehouseUnavailable, match="SSL"):
-        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+        handler(EXTRACTS, Context())
 
 
 def test_credentials_that_are_refused_are_for_somebody_to_correct(
@@ -296,7 +306,7 @@ def test_credentials_that_are_refused_are_for_somebody_to_correct(
     monkeypatch.setenv("WAREHOUSE_SECRET_ARN", secret_arn)
 
     with pytest.raises(DatabaseRefused, match="password authentication failed"):
-        handler({"run_id": "run-1", "sequence": 1, "extracts": True}, Context())
+        handler(EXTRACTS, Context())
 
 
 def test_extracts_are_of_one_instant_whatever_is_loaded_meanwhile(
@@ -340,3 +350,49 @@ def test_a_warehouse_that_has_too_many_connections_is_worth_a_retry(deployed: Ra
 
     with pytest.raises(WarehouseUnavailable, match="too many"):
         be_refused()
+
+
+def kept(dsn: str) -> tuple[object, ...] | None:
+    """Returns what the warehouse says of its freshness."""
+    with psycopg.connect(dsn, options="-c timezone=UTC") as connection:
+        return connection.execute(
+            "select to_char(complete_as_of, 'HH24:MI'), sequence from warehouse_freshness"
+        ).fetchone()
+
+
+def test_the_warehouse_keeps_through_which_instant_it_is_complete(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    assert handler(RUN, Context())["data_as_of"] == ""
+    deployed.commit(day="2026-02-01", tables=SOURCES)
+    ingested = dataclasses.replace(INGESTED, sequence=2, snapshot_at="2026-02-01T11:00:00Z")
+    nothing_new = dataclasses.replace(ingested, snapshot_at="2026-02-01T11:15:00Z")
+
+    loaded = handler(RUN | {"ingested": ingested.to_json(), "through": 2}, Context())
+    assert loaded["data_as_of"] == "2026-02-01T11:00:00+00:00"
+    assert kept(warehouse_dsn) == ("11:00", 2)
+
+    idle = {"ingested": nothing_new.to_json(), "through": 2, "publishes": False}
+    assert "data as of 2026-02-01 11:15:00 UTC" in handler(RUN | idle, Context())["message"]
+    assert kept(warehouse_dsn) == ("11:15", 2)
+
+    failed = {"ingested": None, "through": 2, "publishes": False, "failure": "Ingest failed. "}
+    assert handler(RUN | failed, Context())["data_as_of"] == "2026-02-01T11:15:00+00:00"
+    assert kept(warehouse_dsn) == ("11:15", 2)
+
+
+def test_figures_that_cannot_be_had_are_named_and_cost_nothing_else(
+    deployed: RawZone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed.commit(tables=SOURCES)
+    ingested = dataclasses.replace(INGESTED, sequence=2).to_json()
+    monkeypatch.setenv(
+        "WAREHOUSE_SECRET_ARN", put_secret("postgresql://user:password@127.0.0.1:1/warehouse")
+    )
+
+    answer = handler(RUN | {"ingested": ingested, "through": 2}, Context())
+
+    assert answer["tables_catalogued"] > 1
+    assert (answer["data_as_of"], answer["cost_usd"]) == ("", None)
+    assert "freshness is not known: the warehouse database cannot be reached" in answer["message"]
+    assert "cost is not known: " in answer["message"]

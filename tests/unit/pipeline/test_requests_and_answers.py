@@ -20,7 +20,10 @@ def test_a_request_is_read_from_the_payload_of_an_invocation():
     )
     assert IngestRequest.from_json({"run_id": "r", "full_refresh": True}).full_refresh is True
     assert LoadRequest.from_json({"run_id": "r", "sequence": 7}) == LoadRequest("r", 7)
-    assert PublishRequest.from_json({"run_id": "r", "sequence": 7}).extracts is False
+    assert PublishRequest.from_json({"run_id": "r", "execution": "e"}).extracts is False
+    answer = LoadAnswer(complete=True, sequence=7, through=7)
+    asked = {"run_id": "r", "execution": "e", "ingested": None, "loaded": answer.to_json()}
+    assert PublishRequest.from_json(asked) == PublishRequest("r", "e", loaded=answer)
 
 
 @pytest.mark.parametrize("request_type", [IngestRequest, LoadRequest, PublishRequest])

@@ -17,7 +17,13 @@ PATHS = {
 DEFINITIONS: dict[str, dict[str, Any]] = {
     name: json.loads(path.read_text()) for name, path in PATHS.items()
 }
-CONTEXT = {"Execution": {"Name": "run-7", "StartTime": "2026-11-21T07:00:00.000Z"}}
+CONTEXT = {
+    "Execution": {
+        "Id": "arn:aws:states:eu-west-2:123456789012:execution:totesys-pipeline:run-7",
+        "Name": "run-7",
+        "StartTime": "2026-11-21T07:00:00.000Z",
+    }
+}
 EXPRESSION_FAILED = (JException, AssertionError, ValueError)
 STATES: dict[str, Any] = DEFINITIONS["pipeline"]["States"]
 MAINTENANCE: dict[str, Any] = DEFINITIONS["maintenance"]["States"]

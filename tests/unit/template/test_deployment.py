@@ -37,6 +37,9 @@ LOCAL_TRACES = re.compile(
 
 
 SAMPLES = {
+    "INGEST_MEMORY": "2048",
+    "LOAD_MEMORY": "2048",
+    "PUBLISH_MEMORY": "1024",
     "SOURCE_PORT": "5432",
     "WAREHOUSE_PORT": "5432",
     "READERS": "2",
@@ -292,3 +295,12 @@ def test_what_is_beside_the_pipeline_is_deployed_under_its_environments_name(tmp
     assert warehouse.endswith(
         "$(.venv-sam/bin/python -m deployment.parameters --config-env dev) MultiAz=true"
     )
+
+
+def test_the_cost_of_a_run_is_estimated_by_the_functions_own_memory():
+    variables = of_type(FUNCTION)["PublishFunction"]["Environment"]["Variables"]
+    for stage in ("Ingest", "Load", "Publish"):
+        assert (
+            variables[f"{stage.upper()}_MEMORY"]
+            == (of_type(FUNCTION)[f"{stage}Function"]["MemorySize"])
+        )
