@@ -76,6 +76,14 @@ trace: setup ## Tell a row's whole life (TABLE=fact_payment KEY=123 JSON=1 ENV=)
 doctor: setup ## Say what has to be mended, and how (ENV=dev: on AWS; JSON=1; ONLY=source,runs)
 	@$(BIN)/python -m doctor --env '$(or $(ENV),local)' --only '$(ONLY)' $(if $(JSON),--json)
 
+.PHONY: certify
+certify: setup ## Check lake and warehouse against a certificate (FILE=, a path or s3://…; ENV=)
+	@$(BIN)/python -m lineage.certify '$(FILE)' --env '$(ENV)'
+
+.PHONY: report
+report: setup ## Open the page of the newest run (RUN=, the execution's name; ENV=)
+	@$(BIN)/python -m lineage.report --run '$(RUN)' --env '$(ENV)'
+
 .PHONY: psql
 psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 	@$(BIN)/python -m local psql $(or $(DB),warehouse)

@@ -163,6 +163,9 @@ class RawHistory:
             with self._opened(file) as parquet:
                 before = 0
                 for group in range(parquet.num_row_groups):
+                    if not self._may_have(parquet, group):
+                        before += parquet.metadata.row_group(group).num_rows
+                        continue
                     keys = parquet.read_row_group(group, columns=[self._name]).column(0)
                     place = pc.index(pc.cast(keys, pa.string()), self._key).as_py()
                     if place >= 0:
@@ -170,6 +173,16 @@ class RawHistory:
                         return RawRow(file, before + place + 1), rows
                     before += len(keys)
         return None
+
+    def _may_have(self, parquet: pq.ParquetFile, group: int) -> bool:
+        """Whether the key lies between the least and the greatest integer key of a row group."""
+        described = parquet.metadata.row_group(group)
+        columns = (described.column(number) for number in range(described.num_columns))
+        held = next((one for one in columns if one.path_in_schema == self._name), None)
+        bounds = held.statistics if held is not None else None
+        if bounds is None or not bounds.has_min_max or not isinstance(bounds.min, int):
+            return True
+        return bool(bounds.min <= int(self._key) <= bounds.max)
 
     def _all(self, capture: TableCapture, source: str) -> pa.Table:
         """Returns all rows of a capture. A table that is joined is captured whole."""

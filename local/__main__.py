@@ -24,6 +24,8 @@ _NEXT = """
 What to try next:
   make activity      change the source, then `make execute`
   make execute INPUT='{"verify": true}'     compare warehouse and source, row for row
+  make report        open the page of the run: what waits, took and cost
+  make trace TABLE=fact_payment KEY=1       tell a row's whole life
   make psql          query the warehouse: select * from current_sales_order limit 5;
   make down          stop everything; `make run` continues from the same state"""
 

@@ -166,6 +166,8 @@ class PublishAnswer(_Answer):
         freshness_seconds: How long ago that was.
         cost_usd: The estimated cost of the execution so far; None if it is not known.
         message: What the execution did, in a sentence.
+        page: The address of the page of the run.
+        certificate: The address of the certificate; empty if the run was not verified.
         report: The key of the report in the raw bucket.
     """
 
@@ -177,6 +179,8 @@ class PublishAnswer(_Answer):
     freshness_seconds: float | None = None
     cost_usd: float | None = None
     message: str = ""
+    page: str = ""
+    certificate: str = ""
     report: str = ""
 
     def __post_init__(self) -> None:

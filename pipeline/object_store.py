@@ -34,6 +34,7 @@ class StoredObject:
 
     key: str
     last_modified: datetime
+    size: int
 
 
 class ObjectStore:
@@ -127,7 +128,7 @@ class ObjectStore:
         with self._translated("list", prefix):
             for page in pages:
                 for entry in page.get("Contents", []):
-                    yield StoredObject(entry["Key"], entry["LastModified"])
+                    yield StoredObject(entry["Key"], entry["LastModified"], entry["Size"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """Deletes objects. A versioned bucket keeps their versions."""

@@ -195,6 +195,7 @@ class PublishSettings(_Settings):
         warehouse: The warehouse.
         raw_bucket: The raw bucket.
         lake_bucket: The lake bucket.
+        artifacts_bucket: The bucket of pages and certificates.
         raw_glue_database: The raw zone's Glue database.
         preview_log_group: The log group of the previews.
         metrics_namespace: The namespace of the metrics.
@@ -204,6 +205,7 @@ class PublishSettings(_Settings):
     warehouse: DatabaseSettings
     raw_bucket: str
     lake_bucket: str
+    artifacts_bucket: str
     raw_glue_database: str
     preview_log_group: str
     metrics_namespace: str
@@ -215,6 +217,7 @@ class PublishSettings(_Settings):
             warehouse=DatabaseSettings.read("WAREHOUSE", environment),
             raw_bucket=environment.text("RAW_BUCKET"),
             lake_bucket=environment.text("LAKE_BUCKET"),
+            artifacts_bucket=environment.text("ARTIFACTS_BUCKET"),
             raw_glue_database=environment.text("RAW_GLUE_DATABASE"),
             preview_log_group=environment.text("PREVIEW_LOG_GROUP"),
             metrics_namespace=environment.text("POWERTOOLS_METRICS_NAMESPACE"),

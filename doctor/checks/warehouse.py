@@ -17,8 +17,8 @@ from pipeline.database import Role
 from pipeline.errors import InvalidSettings
 
 REPORTING = "totesys_reporting"
-_CONTROL = ("schema_migration", "pipeline_run", "load_position", "waiting_row")
-_REPORTED = ("pipeline_run", "load_position")
+_REPORTED = ("pipeline_run", "load_position", "warehouse_freshness")
+_CONTROL = ("schema_migration", "waiting_row", *_REPORTED)
 
 _DATABASE_RIGHTS: LiteralString = """
 select privilege

@@ -77,8 +77,9 @@ class IngestResult:
         tables: Every table of the source.
         fingerprints: What the source makes of each star table, if asked for. None also if the
             run has several snapshots, or if the time did not suffice.
-        warnings: New, dropped and retyped tables and columns; values in the raw quarantine.
+        warnings: The changes of the schema; values in the raw quarantine; and the like.
         snapshot_at: The instant that the run shows of the source, ISO 8601.
+        schema_changes: New, dropped and retyped tables and columns.
     """
 
     complete: bool
@@ -92,6 +93,7 @@ class IngestResult:
     fingerprints: tuple[StarFingerprints, ...] | None
     warnings: tuple[str, ...]
     snapshot_at: str = ""
+    schema_changes: tuple[str, ...] = ()
 
 
 def ingest(
@@ -185,6 +187,13 @@ def ingest(
         else {}
     )
     committed = complete and _commit(store, request, plan, captures, previous)
+    schema_changes = drift(
+        previous,
+        (one.table for one in plan.tables),
+        failures.reasons.keys(),
+        scope,
+        bucket,
+    )
     return IngestResult(
         complete=complete,
         sequence=plan.sequence if committed else plan.sequence - 1,
@@ -197,17 +206,12 @@ def ingest(
         fingerprints=fingerprints,
         warnings=(
             *plan.warnings,
-            *drift(
-                previous,
-                (one.table for one in plan.tables),
-                failures.reasons.keys(),
-                scope,
-                bucket,
-            ),
+            *schema_changes,
             *uncaptured_warnings(captures),
             *not_held_warnings(captures, bucket),
         ),
         snapshot_at=plan.snapshot.taken_at,
+        schema_changes=schema_changes,
     )
 
 

@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from lambdas.load.captured_runs import record_runs
+from lambdas.load.certifying import certificate_of
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import LoadResult, load
 from lambdas.load.loader_role import connect
@@ -66,16 +67,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
         record_runs(connection, store, request.sequence, anew=request.rebuild)
         found = quality(connection, lake, request)
-        verified, failure = None, failure_of(result)
+        verified, certificate, failure = None, None, failure_of(result)
         if request.verify and not result.problems:
             try:
+                ingested = Reports(bucket, s3).read(request.ingest_report)
                 verified = verify(
                     connection,
                     lake,
-                    _source(request, bucket, s3),
+                    _source(ingested, bucket, s3),
                     sequence=request.sequence,
                     seconds_left=seconds_left,
                 )
+                at = ingested.get("snapshot_at", "")
+                certificate = certificate_of(connection, request, at, verified, found)
             except PermanentError as error:
                 failure = Failure(type(error).__name__, str(error))
     put_metrics(found, result, settings.metrics_namespace)
@@ -83,6 +87,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         **dataclasses.asdict(result),
         "quality": dataclasses.asdict(found),
         "verified": verified and [dataclasses.asdict(table) for table in verified],
+        "certificate": certificate and certificate.to_json(),
     }
     key = Reports(bucket, s3).write(request.run_id, "load", report)
     return _answered(answer_of(result, found, verified, failure, key))
@@ -137,10 +142,9 @@ def _answered(answer: LoadAnswer) -> dict[str, Any]:
     return document
 
 
-def _source(request: LoadRequest, bucket: str, client: "S3Client") -> SourceFingerprints | None:
+def _source(ingested: dict[str, Any], bucket: str, client: "S3Client") -> SourceFingerprints | None:
     """Returns the fingerprints that Ingest's report names; None if it made none."""
-    fingerprints = Reports(bucket, client).read(request.ingest_report)["fingerprints"]
-    if fingerprints is None:
+    if ingested["fingerprints"] is None:
         return None
-    tables = tuple(StarFingerprints.from_json(entry) for entry in fingerprints)
+    tables = tuple(StarFingerprints.from_json(entry) for entry in ingested["fingerprints"])
     return SourceFingerprints(bucket, client, tables)

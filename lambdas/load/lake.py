@@ -184,6 +184,25 @@ class Lake:
             StarSchemaMismatch: The lake's table lacks a column of the warehouse's.
             ObjectStoreUnavailable: The lake could not be read.
         """
+        return self._versions(table, after, through, None)
+
+    def versions_then(
+        self, table: WarehouseTable, *, through: int, snapshot: int
+    ) -> Versions | None:
+        """Returns the rows that a snapshot of a table had; None if the snapshot has expired.
+
+        Raises:
+            StarSchemaMismatch: The lake's table lacks a column of the warehouse's.
+            ObjectStoreUnavailable: The lake could not be read.
+        """
+        held = self._table(table.name)
+        if held is None or held.snapshot_by_id(snapshot) is None:
+            return None
+        return self._versions(table, 0, through, snapshot)
+
+    def _versions(
+        self, table: WarehouseTable, after: int, through: int, snapshot: int | None
+    ) -> Versions:
         names = tuple(column.name for column in table.columns)
         held = self._table(table.name)
         if held is None:
@@ -196,7 +215,7 @@ class Lake:
             )
         condition = f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}"
         with _translated_errors(table.name):
-            files = held.scan(row_filter=condition).plan_files()
+            files = held.scan(row_filter=condition, snapshot_id=snapshot).plan_files()
             in_order = sorted(files, key=lambda task: task.file.file_path)
         return Versions(held, tuple(in_order), names, after, through)
 

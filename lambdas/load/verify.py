@@ -5,9 +5,9 @@ server: the rows that the source gives with the current rows of the star schema,
 all rows of the star schema with the rows of the warehouse, by primary key.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import LiteralString
 
 import psycopg
@@ -32,6 +32,11 @@ _OF_THE_STAR = frozenset({"is_deleted", "run_id"})
 """Columns that the build adds."""
 _SOURCE = sql.Identifier("pg_temp", "source_fingerprints")
 
+# The sum of a part of the fingerprints: the same for the same rows in any order.
+_DIGEST: LiteralString = (
+    "sum(case when length(fingerprint) = 32 "
+    "then ('x' || left(fingerprint, 16))::bit(64)::bigint end)"
+)
 _COMPARISON: LiteralString = """
 with counted as (
     select
@@ -39,7 +44,9 @@ with counted as (
         bool_or(waits) as waits,
         count(*) filter (where is_wanted) as wanted,
         count(*) filter (where not is_wanted) as found,
-        min(fingerprint collate "C") <> max(fingerprint collate "C") as differs
+        min(fingerprint collate "C") <> max(fingerprint collate "C") as differs,
+        {digest} filter (where is_wanted) as wanted_digest,
+        {digest} filter (where not is_wanted) as found_digest
     from ({wanted} union all {found}) as rows (key, fingerprint, waits, is_wanted)
     group by key
 ),
@@ -48,6 +55,8 @@ judged as materialized (
         key,
         waits,
         wanted,
+        wanted_digest,
+        found_digest,
         case
             when wanted > 1 or found > 1 then 'is doubled'
             when wanted = 0 and not {is_cumulative} then 'is extra'
@@ -60,6 +69,8 @@ select
     count(*) filter (where difference is null and wanted = 1 and not waits),
     count(*) filter (where difference is null and waits),
     count(*) filter (where difference is not null),
+    coalesce(sum(wanted_digest) filter (where difference is null and wanted = 1), 0)::text,
+    coalesce(sum(found_digest) filter (where difference is null and wanted = 1), 0)::text,
     array(
         select concat_ws(' ', {key}, key, difference)
         from judged
@@ -118,6 +129,27 @@ where waiting.table_name = {name}
 
 
 @dataclass(frozen=True)
+class Digests:
+    """Digests of a table's rows, which do not depend on their order.
+
+    Attributes:
+        source: Of the rows that the source gives and the star schema shows.
+        star: Of the star schema's current rows that are those.
+        lake: Of all rows of the star schema, history included.
+        warehouse: Of the rows of the warehouse, those in waiting_row included.
+        snapshot: The id of the lake table's snapshot; None for a table that no build has made.
+        last_key: The greatest record id of a fact; None for a dimension, and without rows.
+    """
+
+    source: str
+    star: str
+    lake: str
+    warehouse: str
+    snapshot: int | None
+    last_key: int | None
+
+
+@dataclass(frozen=True)
 class VerifiedTable:
     """A star table of which source, star schema and warehouse have the same rows.
 
@@ -127,6 +159,7 @@ class VerifiedTable:
         versions: Rows of the star schema that the warehouse shows, history included.
         rows_quarantined: Source rows that wait in a quarantine of the raw zone or the lake.
         waiting: Rows of the star schema that wait in the warehouse's waiting_row.
+        digests: The digests of the rows.
     """
 
     table: str
@@ -134,6 +167,7 @@ class VerifiedTable:
     versions: int
     rows_quarantined: int
     waiting: int
+    digests: Digests | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -143,6 +177,8 @@ class _Compared:
     equal: int
     waiting: int
     different: int
+    wanted_digest: str
+    found_digest: str
     named: tuple[str, ...]
 
 
@@ -235,31 +271,28 @@ class _Proof:
             self._note("star/warehouse", table, held)
             shown = self._compare_source(table, staging)
             self._note("source/star", table, shown)
+            last_key = greatest_key(self._connection, table, staging)
         return VerifiedTable(
             table.name,
             shown.equal,
             held.equal,
             rows_quarantined=shown.waiting,
             waiting=held.waiting,
+            digests=Digests(
+                source=shown.wanted_digest,
+                star=shown.found_digest,
+                lake=held.wanted_digest,
+                warehouse=held.found_digest,
+                snapshot=versions.snapshot,
+                last_key=last_key,
+            ),
         )
 
     def _compare_warehouse(self, table: WarehouseTable, staging: Staging) -> _Compared:
-        columns = [(column.name, column.type) for column in table.columns]
-        parts = {
-            "held": table.rows,
-            "stage": staging.of(table.name),
-            "name": sql.Literal(table.name),
-            "key": sql.Identifier(table.key),
-            "is_fact": sql.Literal(table.is_fact),
-            "is_referred_to": is_referred_to(self._connection, table, self._stars),
-        }
-        shown = _rows(table.key, columns, sql.SQL(_SHOWN).format(**parts))
-        waiting = _rows(table.key, columns, sql.SQL(_WAITING).format(**parts), waits=True)
-        staged = sql.SQL("select * from {}").format(staging.of(table.name))
         return self._compare(
             table.key,
-            _rows(table.key, columns, staged, is_wanted=True),
-            sql.SQL(" union all ").join([shown, waiting]),
+            lake_rows(table, staging),
+            warehouse_rows(self._connection, table, staging, self._stars),
         )
 
     def _compare_source(self, table: WarehouseTable, staging: Staging) -> _Compared:
@@ -267,7 +300,7 @@ class _Proof:
         types = {column.name: column.type for column in table.columns}
         problem = _problem(table, types, fingerprints)
         if fingerprints is None or problem:
-            return _Compared(0, 0, 1, (problem,))
+            return _Compared(0, 0, 1, "", "", (problem,))
         key = table.natural_key
         self._stage_fingerprints(table, types[key], fingerprints)
         malformed = self._lake.malformed(table, key) if table.is_fact else frozenset()
@@ -326,11 +359,12 @@ class _Proof:
                 is_cumulative=sql.Literal(is_cumulative),
                 key=sql.Literal(key),
                 named=sql.Literal(_NAMED),
+                digest=sql.SQL(_DIGEST),
             )
         ).fetchone()
         assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
-        equal, waiting, different, named = row
-        return _Compared(equal, waiting, different, tuple(named))
+        equal, waiting, different, wanted_digest, found_digest, named = row
+        return _Compared(equal, waiting, different, wanted_digest, found_digest, tuple(named))
 
     def _note(self, pair: str, table: WarehouseTable, compared: _Compared) -> None:
         if compared.different:
@@ -352,6 +386,78 @@ class _Proof:
                 "raise the function's MemorySize, or see what keeps the warehouse busy"
                 + "".join(f"; {difference}" for difference in self.differences)
             ) from error
+
+
+def lake_rows(table: WarehouseTable, staging: Staging) -> sql.Composed:
+    """Returns a SELECT of the fingerprints of all staged rows of a star table."""
+    staged = sql.SQL("select * from {}").format(staging.of(table.name))
+    return _rows(table.key, _columns(table), staged, is_wanted=True)
+
+
+def warehouse_rows(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    staging: Staging,
+    stars: Collection[str],
+    through_key: int | None = None,
+) -> sql.Composed:
+    """Returns a SELECT of the fingerprints of the warehouse's rows of a star table.
+
+    Args:
+        connection: The warehouse.
+        table: The star table.
+        staging: The rows of the star schema.
+        stars: The names of the star tables.
+        through_key: The greatest key of the rows; None for all.
+    """
+    parts = {
+        "held": table.rows,
+        "stage": staging.of(table.name),
+        "name": sql.Literal(table.name),
+        "key": sql.Identifier(table.key),
+        "is_fact": sql.Literal(table.is_fact),
+        "is_referred_to": is_referred_to(connection, table, stars),
+    }
+    selects = [sql.SQL(text).format(**parts) for text in (_SHOWN, _WAITING)]
+    if through_key is not None:
+        limited = "select * from ({}) as every where {} <= {}"
+        key, last = sql.Identifier(table.key), sql.Literal(through_key)
+        selects = [sql.SQL(limited).format(select, key, last) for select in selects]
+    shown, waiting = selects
+    return sql.SQL(" union all ").join(
+        [
+            _rows(table.key, _columns(table), shown),
+            _rows(table.key, _columns(table), waiting, waits=True),
+        ]
+    )
+
+
+def digest_of(connection: psycopg.Connection, rows: sql.Composed) -> str:
+    """Returns the digest of rows, as `lake_rows` and `warehouse_rows` select them."""
+    row = connection.execute(
+        sql.SQL(
+            "select coalesce({}, 0)::text from ({}) as rows (key, fingerprint, waits, is_wanted)"
+        ).format(sql.SQL(_DIGEST), rows)
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+    return str(row[0])
+
+
+def greatest_key(
+    connection: psycopg.Connection, table: WarehouseTable, staging: Staging
+) -> int | None:
+    """Returns the greatest record id among a fact's staged rows."""
+    if not table.is_fact:
+        return None
+    query = sql.SQL("select max({}) from {}").format(
+        sql.Identifier(table.key), staging.of(table.name)
+    )
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def _columns(table: WarehouseTable) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in table.columns]
 
 
 def _problem(

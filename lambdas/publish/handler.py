@@ -10,6 +10,7 @@ from botocore.config import Config
 
 from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.glue_tables import GlueTables
+from lambdas.publish.keeping import keep
 from lambdas.publish.message import message_of
 from lambdas.publish.observing import as_report, figures_of, observe, put_metrics
 from lambdas.publish.preview_log import log_previews
@@ -55,8 +56,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
             log_previews(shown, settings.preview_log_group, request.run_id, boto3.client("logs"))
             extracts = write_extracts(connection, settings.lake_bucket, client)
     states = boto3.client("stepfunctions", config=_SOON)
-    observed = observe(request, settings, store, states, secrets)
+    observed = observe(request, settings, store, states, secrets, seconds=time.monotonic() - began)
     put_metrics(observed, settings.metrics_namespace)
+    kept = keep(request, observed, settings, client)
     report = {
         "catalogued": catalogued,
         "extracts": extracts,
@@ -70,6 +72,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         previews=len(shown),
         **figures_of(observed),
         message=message_of(request, observed),
+        page=kept.page,
+        certificate=kept.certificate,
         report=Reports(bucket, client).write(request.run_id, "publish", report),
     ).to_json()
     _LOGGER.info("published", extra={"result": answer})

@@ -1,7 +1,7 @@
 """How fresh the warehouse is after an execution, and what the execution costs."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lambdas.publish.warehouse import connect
 from pipeline.costs import Cost, cost_of
 from pipeline.errors import PipelineError, first_line
-from pipeline.execution_history import Event, attempts_of, read_history, transitions_of
+from pipeline.execution_history import Attempt, Event, attempts_of, read_history, transitions_of
 from pipeline.freshness import Freshness, complete_as_of
 from pipeline.manifest import ManifestStore
 from pipeline.prices import prices
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_stepfunctions import SFNClient
 
-_STATES_AHEAD = 4
-"""The transitions after Publish: HasAnythingFailed, Summarize, Succeed, and Publish's own end."""
+_STATES_AHEAD = 3
+"""The transitions after Publish: HasAnythingFailed, Summarize, Succeed."""
 _KEPT = (
     "insert into warehouse_freshness (complete_as_of, sequence) values (%s, %s) "
     "on conflict (is_only_row) do update set complete_as_of = excluded.complete_as_of, "
@@ -67,6 +67,8 @@ def observe(
     store: ManifestStore,
     states: "SFNClient",
     secrets: "SecretsManagerClient",
+    *,
+    seconds: float,
 ) -> Observation:
     """Returns what is known of an execution. What cannot be reached is a problem, not an error.
 
@@ -76,6 +78,7 @@ def observe(
         store: The manifests.
         states: AWS Step Functions.
         secrets: AWS Secrets Manager.
+        seconds: How long Publish has worked so far: its attempt is not in the history yet.
     """
     found = Observation()
     try:
@@ -84,8 +87,9 @@ def observe(
         found.problems.append(f"freshness is not known: {first_line(error)}")
     try:
         found.history = read_history(states, request.execution)
+        own = Attempt("Publish", "lambda", datetime.now(UTC), seconds)
         found.cost = cost_of(
-            attempts_of(found.history),
+            [*attempts_of(found.history), own],
             transitions_of(found.history) + _STATES_AHEAD,
             settings.memory,
             prices(),
@@ -112,6 +116,9 @@ def _freshness(
         return None
     with connect(settings.warehouse, secrets, writes=True) as connection:
         cursor = connection.cursor()
+        cursor.execute("select to_regclass('warehouse_freshness') is null")
+        if cursor.fetchone()[0]:
+            return Freshness.at(instant)  # the next load migrates the warehouse
         cursor.execute("select complete_as_of, sequence from warehouse_freshness")
         known = cursor.fetchone()
         if known and known[1] == request.through and request.failure:

@@ -3,6 +3,7 @@
 The tests share one stack and go on from where the one before left it; each can run alone.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from lineage.certify import read_certificate
 from local.execution import execute
 from local.source.activity import run_activity
 from local.stack import Stack
@@ -32,6 +34,12 @@ def facts(stack: Stack) -> dict[str, list[tuple[object, ...]]]:
             fact: connection.execute(f"select * from {fact} order by 1".encode()).fetchall()
             for fact in FACTS
         }
+
+
+def artifact(address: str) -> str:
+    """Returns an object of the artifacts bucket."""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
 
 def job_runs(stack: Stack) -> int:
@@ -91,6 +99,11 @@ def test_verify_proves_that_the_warehouse_equals_the_source(stack: Stack, succee
     assert "the warehouse equals the source" in output["message"]
     assert "; data as of " in output["message"]
     assert output["loaded"]["tables_verified"] == 11
+    published = output["published"]
+    certificate = read_certificate(published["certificate"])
+    page = artifact(published["page"])
+    assert certificate.snapshot_at == output["ingested"]["snapshot_at"]
+    assert all(table.source in page for table in certificate.tables)
     report = Reports(stack.raw_bucket, boto3.client("s3")).read(output["loaded"]["report"])
     assert {table["table"] for table in report["verified"]} >= {"fact_payment", "dim_transaction"}
 
@@ -144,6 +157,8 @@ def test_a_failing_ingest_ends_failed_notifies_and_releases_the_lock(
     assert "guessed" not in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
+    (named,) = re.findall(r"page: (s3://\S+\.html)", failed.cause)
+    assert "Ingest failed with DatabaseRefused" in artifact(named)
 
 
 def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from lambdas.load.handler import handler
 from lambdas.load.load import load
+from lambdas.load.migrations import migrations
 from pipeline.answers import LoadAnswer, Names
+from pipeline.certificate import Certificate
 from pipeline.errors import WarehouseUnavailable
 from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
@@ -69,7 +72,9 @@ def verification(reports: Reports) -> Verification:
     """Gives the event of a verified load, after an ingest that made the fingerprints."""
 
     def event(fingerprints: list[dict[str, Any]] | None) -> dict[str, Any]:
-        key = reports.write("run-1", "ingest", {"fingerprints": fingerprints})
+        key = reports.write(
+            "run-1", "ingest", {"fingerprints": fingerprints, "snapshot_at": "2026-01-31T09:30:00Z"}
+        )
         return {"run_id": "run-1", "sequence": 1, "verify": True, "ingest_report": key}
 
     return event
@@ -96,7 +101,13 @@ def test_a_run_is_loaded_and_verified_and_reported(
     report = reports.read(answer.report)
     assert {table["table"] for table in report["tables"]} == set(STAR)
     proved = {"rows": 1, "versions": 1, "rows_quarantined": 0, "waiting": 0}
-    assert {"table": "fact_payment", **proved} in report["verified"]
+    (payment,) = (one for one in report["verified"] if one["table"] == "fact_payment")
+    assert payment.items() >= proved.items()
+    certificate = Certificate.from_json(json.dumps(report["certificate"]))
+    assert (certificate.sequence, certificate.snapshot_at) == (1, "2026-01-31T09:30:00Z")
+    assert {table.table for table in certificate.tables} == set(STAR)
+    assert list(certificate.schema) == [step.name for step in migrations()]
+    assert re.fullmatch("[0-9a-f]{64}", certificate.code["sha256"])
     with psycopg.connect(warehouse_dsn) as connection:
         assert connection.execute("select count(*) from fact_payment").fetchone() == (1,)
 

@@ -18,6 +18,7 @@ RUNS = {
     "pipeline_run",
     "superseded_version",
     "waiting_rule",
+    "warehouse_freshness",
 }
 SHOWN = {*STAR, *(f"current_{name[5:]}" for name in STAR if name.startswith("fact_"))}
 

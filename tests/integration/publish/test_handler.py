@@ -19,7 +19,7 @@ from lambdas.publish import s3_upload
 from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.handler import handler
 from lambdas.publish.warehouse import connect
-from pipeline.answers import IngestAnswer
+from pipeline.answers import IngestAnswer, LoadAnswer
 from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
 from pipeline.reports import Reports
 from pipeline.settings import PublishSettings
@@ -94,6 +94,7 @@ def deployed(
     boto3.client("logs").create_log_group(logGroupName=lake_bucket)
     monkeypatch.setenv("PREVIEW_LOG_GROUP", lake_bucket)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ToteSys/a")
+    monkeypatch.setenv("ARTIFACTS_BUCKET", lake_bucket)
     return raw_zone
 
 
@@ -396,3 +397,36 @@ def test_figures_that_cannot_be_had_are_named_and_cost_nothing_else(
     assert (answer["data_as_of"], answer["cost_usd"]) == ("", None)
     assert "freshness is not known: the warehouse database cannot be reached" in answer["message"]
     assert "cost is not known: " in answer["message"]
+
+
+def test_a_run_leaves_its_page_and_a_verified_one_its_certificate(
+    deployed: RawZone, lake_bucket: str, s3: "S3Client"
+) -> None:
+    def kept(address: str) -> str:
+        key = address.removeprefix(f"s3://{lake_bucket}/")
+        return s3.get_object(Bucket=lake_bucket, Key=key)["Body"].read().decode()
+
+    s3.put_object(Bucket=lake_bucket, Key="star/dim_date/data/a.parquet", Body=b"x" * 2048)
+    answer = handler(RUN, Context())
+    assert answer["page"] == f"s3://{lake_bucket}/runs/run-1.html"
+    assert answer["certificate"] == ""
+    assert "2.0 KiB" in kept(answer["page"])
+
+    certificate = {
+        "verified_at": "then",
+        "snapshot_at": "before",
+        "tables": [],
+        "code": {"sha256": "ab", "function_version": ""},
+        "schema": {},
+        "exceptions": [],
+    }
+    load = {"tables": [], "quality": {"broken_rules": []}, "certificate": certificate}
+    report = Reports(deployed.bucket, deployed.client).write("run-1", "load", load)
+    loaded = LoadAnswer(True, 1, 1, report=report).to_json()
+    answer = handler(RUN | {"loaded": loaded}, Context())
+    assert answer["certificate"] == f"s3://{lake_bucket}/certificates/run-1.json"
+    assert json.loads(kept(answer["certificate"])) == certificate
+    assert "Proved at then for the source of before" in kept(answer["page"])
+
+    failed = RUN | {"ingested": None, "publishes": False, "failure": "Ingest failed with <b>. "}
+    assert "Ingest failed with &lt;b&gt;" in kept(handler(failed, Context())["page"])

@@ -30,6 +30,7 @@ VARIABLES = {
     "WAREHOUSE_SECRET_ARN": ARN.format("warehouse"),
     "RAW_BUCKET": "raw",
     "LAKE_BUCKET": "lake",
+    "ARTIFACTS_BUCKET": "artifacts",
     "GLUE_DATABASE": "totesys_dev_star",
     "RAW_GLUE_DATABASE": "totesys_dev_raw",
     "PREVIEW_LOG_GROUP": "previews",

@@ -300,7 +300,13 @@ def test_what_is_beside_the_pipeline_is_deployed_under_its_environments_name(tmp
 def test_the_cost_of_a_run_is_estimated_by_the_functions_own_memory():
     variables = of_type(FUNCTION)["PublishFunction"]["Environment"]["Variables"]
     for stage in ("Ingest", "Load", "Publish"):
-        assert (
-            variables[f"{stage.upper()}_MEMORY"]
-            == (of_type(FUNCTION)[f"{stage}Function"]["MemorySize"])
-        )
+        memory = of_type(FUNCTION)[f"{stage}Function"]["MemorySize"]
+        text = {"Fn::Sub": ["${memory}", {"memory": memory}]}
+        assert variables[f"{stage.upper()}_MEMORY"] == text
+
+
+@pytest.mark.parametrize("name", of_type(FUNCTION))
+def test_a_variable_of_a_function_is_text_or_a_reference(name):
+    # Lambda takes text alone: nothing but CloudFormation itself makes text of a number.
+    variables = of_type(FUNCTION)[name]["Environment"]["Variables"]
+    assert all(isinstance(value, str | dict) for value in variables.values())

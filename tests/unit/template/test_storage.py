@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from pipeline.artifacts import PAGES
 from tests.template import TEMPLATE
 from tests.unit.template.resources import BUCKET, RESOURCES, of_type
 
@@ -59,8 +60,11 @@ def test_a_bucket_forgets_old_versions_and_what_only_a_run_needs_and_nothing_els
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] >= 7
     assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] >= 1
     assert not [key for key in rule if key.startswith(("Expiration", "Transition"))]
-    of_a_run = ["progress/", "fingerprints/", "reports/"] if name == "RawBucket" else []
-    assert [other["Prefix"] for other in others] == of_a_run
+    of_a_run = {
+        "RawBucket": ["progress/", "fingerprints/", "reports/"],
+        "ArtifactsBucket": [PAGES],
+    }
+    assert [other["Prefix"] for other in others] == of_a_run.get(name, [])
 
 
 @pytest.mark.parametrize("name", of_type(TABLE))
