@@ -63,12 +63,12 @@ STANDING: Final[Usage] = {
 """Assumed: a lake and a raw zone of 20 GB."""
 
 BESIDE: Final[Mapping[str, Usage]] = {
-    "network.template.yaml (three interface endpoints in two zones)": {
-        "interface_endpoint_hour": 3 * 2 * HOURS_A_MONTH,
+    "network.template.yaml (four interface endpoints in two zones)": {
+        "interface_endpoint_hour": 4 * 2 * HOURS_A_MONTH,
         "interface_endpoint_gb": 5,
     },
-    "network.template.yaml with `PreviewLogs=false` (two)": {
-        "interface_endpoint_hour": 2 * 2 * HOURS_A_MONTH,
+    "network.template.yaml with `PreviewLogs=false` (three)": {
+        "interface_endpoint_hour": 3 * 2 * HOURS_A_MONTH,
         "interface_endpoint_gb": 5,
     },
     "warehouse.template.yaml (db.t4g.small, 20 GB)": {
