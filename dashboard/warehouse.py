@@ -15,7 +15,7 @@ from psycopg.rows import dict_row, scalar_row
 from psycopg.types.json import set_json_loads
 
 from dashboard.queries import Page, query
-from lambdas.load import installation
+from pipeline import warehouse_schema
 from pipeline.database import open_connection
 from pipeline.secret import Login
 
@@ -88,7 +88,7 @@ def reading(connect: Connect) -> Iterator[Reading]:
     with connect() as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        installation.enter(connection)
+        warehouse_schema.enter(connection.cursor())
         set_json_loads(partial(json.loads, parse_float=Decimal), connection)
         for name, value in (
             ("statement_timeout", str(_MILLISECONDS_A_QUERY)),

@@ -26,7 +26,15 @@ ROLES = {
     "pipeline": {"IngestRole", "LoadRole", "PublishRole", "GlueCodeRole", "BuildFactsRole"},
 }
 """Whose code a folder has."""
-SERVICES = ("s3", "glue", "logs", "secretsmanager", "lambda")
+SERVICES = {
+    "s3": "s3",
+    "glue": "glue",
+    "logs": "logs",
+    "secretsmanager": "secretsmanager",
+    "lambda": "lambda",
+    "stepfunctions": "states",
+}
+"""The services that the code has clients of, with the prefix of their actions."""
 S3_ACTIONS = {
     "HeadObject": "GetObject",
     "ListObjectsV2": "ListBucket",
@@ -48,10 +56,10 @@ WITHOUT_A_ROLE = {
 def actions() -> dict[str, set[str]]:
     """Returns the actions of each client method; services may share a method's name."""
     found: dict[str, set[str]] = {}
-    for service in SERVICES:
+    for service, prefix in SERVICES.items():
         for operation in get_session().get_service_model(service).operation_names:
             action = S3_ACTIONS.get(operation, operation) if service == "s3" else operation
-            found.setdefault(xform_name(operation), set()).add(f"{service}:{action}")
+            found.setdefault(xform_name(operation), set()).add(f"{prefix}:{action}")
     return found
 
 
@@ -97,7 +105,7 @@ def test_every_service_that_the_code_has_clients_of_is_known() -> None:
     files = [path for folder in ROLES for path in (ROOT / folder).rglob("*.py")]
     code = "".join(path.read_text() for path in files)
 
-    assert set(re.findall(r'\bclient\("([\w-]+)"', code)) == set(SERVICES)
+    assert set(re.findall(r'\bclient\("([\w-]+)"', code)) == SERVICES.keys()
 
 
 def test_operations_of_every_service_are_found() -> None:
@@ -105,4 +113,4 @@ def test_operations_of_every_service_are_found() -> None:
         action for folder in ROLES for named in methods_of(folder).values() for action in named
     ]
 
-    assert {action.partition(":")[0] for action in found} == set(SERVICES)
+    assert {action.partition(":")[0] for action in found} == set(SERVICES.values())
