@@ -44,7 +44,10 @@ class Context:
 def invoke(
     ingestion: Ingestion, local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> Invoke:
-    """Invokes the function with a secret and an event."""
+    """Invokes the function with a secret and an event, beside a lake without tables."""
+    database = f"star_{uuid.uuid4().hex}"
+    boto3.client("glue").create_database(DatabaseInput={"Name": database})
+    monkeypatch.setenv("GLUE_DATABASE", database)
 
     def call(secret: str | dict[str, Any], **event: object) -> dict[str, Any]:
         text = secret if isinstance(secret, str) else json.dumps(secret)
