@@ -148,10 +148,11 @@ class _TableBuild:
         return self._apply(todo, todo.head, is_first=after == 0)
 
     def _apply(self, todo: Pending, head: Manifest, *, is_first: bool) -> int:
-        self._spark.conf.set("spark.sql.shuffle.partitions", _shuffle_partitions(todo.rows))
         few = todo.rows <= ROWS_OF_A_PARTITION
         is_tiny = todo.rows <= TINY_ROWS and self._table.is_small
         plan_for(self._spark, few_rows=is_tiny)
+        partitions = 1 if is_tiny else _shuffle_partitions(todo.rows)
+        self._spark.conf.set("spark.sql.shuffle.partitions", partitions)
         captured = self._captured(todo, head, is_first=is_first)
         key = self._star.natural_key
         self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
@@ -216,5 +217,5 @@ class _TableBuild:
 
 
 def _shuffle_partitions(rows: int) -> int:
-    """Returns the number of partitions to shuffle rows into: few for a few rows."""
+    """Returns how many partitions rows are shuffled into; adaptive planning merges small ones."""
     return min(max(rows // ROWS_OF_A_PARTITION, 2), MOST_PARTITIONS)
