@@ -130,7 +130,8 @@ def _names() -> list[tuple[str, str]]:
             if resource["ResourceType"] in _NAMED
         ]
         parameters = stack["_resolved_params"].items()
-        found += [(one["Value"], name) for name, one in parameters if name.endswith("SecretArn")]
+        secrets = [(one["Value"], name) for name, one in parameters if name.endswith("SecretArn")]
+        found += [(arn, name) for arn, name in secrets if arn]
     return sorted(found, key=lambda pair: -len(pair[0]))
 
 

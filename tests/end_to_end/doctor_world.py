@@ -100,7 +100,9 @@ def doctor_world(stack: Stack, state: Path) -> Iterator[World]:
         (stack.source_dsn, SOURCE, READER),
         (stack.warehouse_dsn, WAREHOUSE, LOADER),
     ):
-        world.execute(dsn, f"drop database {copy} with (force)", f"drop role {role}")
+        world.execute(
+            dsn, f"drop database {copy} with (force)", f"drop owned by {role}", f"drop role {role}"
+        )
 
 
 def _rights() -> tuple[list[str], list[str]]:

@@ -42,7 +42,7 @@ def test_run_on_a_stack_that_is_up_shows_every_star_table_and_what_to_try_next(
     with psycopg.connect(stack.warehouse_dsn) as warehouse:
         rows = warehouse.execute("select count(*) from fact_payment").fetchone()
     assert rows is not None
-    (line,) = (line for line in shown.splitlines() if "fact_payment" in line)
+    (line,) = (line for line in shown.splitlines() if line.startswith("│ fact_payment "))
     assert line.count(f" {rows[0]:,} ") == 2, "rows in the lake and in the warehouse"
     assert "deploying" not in shown
     assert "Nothing new since run" in shown

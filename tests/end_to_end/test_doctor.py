@@ -727,7 +727,7 @@ FAULTS = (
         "the template was changed",
         "stack.template",
         "make run",
-        another_clone("template.yaml", "MemorySize: 2048", "MemorySize: 2049"),
+        another_clone("template.yaml", "&load-memory 2048", "&load-memory 2049"),
     ),
     Fault(
         "a state machine was changed",
