@@ -161,7 +161,7 @@ def test_a_call_has_the_names_of_the_template_in_place_of_physical_ones(monkeypa
             name: {"ResourceType": kind, "PhysicalResourceId": physical}
             for name, (kind, physical) in resources.items()
         },
-        "_resolved_params": {},
+        "_resolved_params": {"WarehouseAdminSecretArn": {"Value": ""}},
     }
     monkeypatch.setattr(cloudformation, "_stacks", {"totesys": stack})
     recorder = Recorder(tmp_path / "calls.jsonl")
