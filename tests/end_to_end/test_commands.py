@@ -67,6 +67,18 @@ def test_execute_of_a_failing_execution_says_why_and_fails(
     assert "FAILED: InvalidInput: " in capsys.readouterr().err
 
 
+def test_a_trace_of_a_row_of_the_running_stack_reaches_every_part(
+    stack: Stack, command: Command, monkeypatch: pytest.MonkeyPatch, state_folder: Path
+) -> None:
+    monkeypatch.setattr("lineage.places.LocalStack", lambda: LocalStack(state_folder))
+
+    found = trace("fact_payment", "1", places(""))
+
+    assert found.not_reached == {}
+    assert found.equals_source
+    assert all(step.raw and step.snapshot and step.load for step in found.steps if step.is_version)
+
+
 def test_activity_and_maintain_say_what_they_did_and_the_next_run_goes_on_from_there(
     command: Command,
     run: Run,
@@ -115,15 +127,3 @@ def test_logs_are_those_of_the_functions_and_the_jobs(
     assert "/aws/lambda/totesys-ingest" in shown
     assert "/aws-glue/totesys/output" in shown
     assert '"message":"loaded"' in shown
-
-
-def test_a_trace_of_a_row_of_the_running_stack_reaches_every_part(
-    stack: Stack, command: Command, monkeypatch: pytest.MonkeyPatch, state_folder: Path
-) -> None:
-    monkeypatch.setattr("lineage.places.LocalStack", lambda: LocalStack(state_folder))
-
-    found = trace("fact_payment", "1", places(""))
-
-    assert found.not_reached == {}
-    assert found.equals_source
-    assert all(step.raw and step.snapshot and step.load for step in found.steps if step.is_version)
