@@ -87,8 +87,7 @@ class _View:
 
     def charts(self) -> list[Figure] | _Problem:
         """Reads the charts."""
-        today = self.freshness.snapshot_at or datetime.datetime.now(datetime.UTC)
-        parameters = self.filters.parameters(self.page.filters, today.date())
+        parameters = self.filters.parameters(self.page.filters, self.freshness.day)
         try:
             rows = self._read.charts(self.page, parameters)
         except psycopg.Error as error:

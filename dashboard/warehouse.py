@@ -32,18 +32,26 @@ class Freshness:
     Attributes:
         through: The run through which every star table is loaded; None if nothing is.
         tables_behind: The star tables that are not loaded through the newest run.
-        snapshot_at: The instant that the facts show; None if it is not known.
-        loaded_at: The time of the newest load.
+        complete_as_of: The instant of the newest snapshot through which the warehouse is complete;
+            None until Publish has written it for what is loaded.
+        snapshot_at: The instant of the newest snapshot that every star table is loaded through,
+            whether or not the run took every table; None if it is not known.
         known_from: The instant of the oldest run that history can show.
         waiting: The rows that wait, counted once for each reason.
     """
 
     through: int | None
     tables_behind: int
+    complete_as_of: datetime.datetime | None
     snapshot_at: datetime.datetime | None
-    loaded_at: datetime.datetime | None
     known_from: datetime.datetime | None
     waiting: int
+
+    @property
+    def day(self) -> datetime.date:
+        """The day of the facts, in UTC: today if no instant is known."""
+        instant = self.complete_as_of or self.snapshot_at or datetime.datetime.now(datetime.UTC)
+        return instant.astimezone(datetime.UTC).date()
 
 
 @dataclass(frozen=True)

@@ -82,3 +82,4 @@ insert into load_position
 select table_name, 2
 from information_schema.tables
 where table_name ~ '^(dim|fact)_';
+insert into warehouse_freshness (complete_as_of, sequence) values ('2026-11-21 09:30Z', 2);

@@ -1,8 +1,12 @@
 select
     min(position.sequence) as through,
     count(*) filter (where position.sequence < newest.sequence) as tables_behind,
+    (
+        select complete_as_of
+        from warehouse_freshness
+        where sequence <= min(position.sequence)
+    ) as complete_as_of,
     (select snapshot_at from captured_run where sequence = min(position.sequence)) as snapshot_at,
-    (select max(loaded_at) from pipeline_run) as loaded_at,
     (select min(snapshot_at) from captured_run) as known_from,
     (select coalesce(sum(rows), 0)::bigint from waiting_rule) as waiting
 from load_position as position

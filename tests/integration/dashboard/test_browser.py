@@ -1,5 +1,6 @@
 """The pages in a real browser: filters, links, history, screens, accessibility, hostile text."""
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dashboard.queries import PAGES
-from dashboard.warehouse import connecting
+from dashboard.warehouse import Freshness, connecting
 from local.deployment import ROOT
 from local.postgres import PostgresServer
 from tests.integration.dashboard.conftest import login, served
-from tests.integration.dashboard.world import BEFORE, HOSTILE, SALES, latest, totals
+from tests.integration.dashboard.world import BEFORE, HOSTILE, NOW, SALES, latest, totals
 
 OpenPage = Callable[..., Page]
 SCREENS = {
@@ -121,9 +122,22 @@ def test_freshness_and_what_waits_are_at_the_top_of_each_page(open_page: OpenPag
     page = open_page("/payments")
 
     top = page.get_by_role("banner")
-    expect(top).to_contain_text("Data as of 2026-03-02 12:00 UTC")
+    expect(top).to_contain_text("Data as of 2026-03-02 15:30 UTC")
     top.get_by_role("link", name="1 row waits").click()
     expect(page.get_by_role("main")).to_contain_text("dim_currency has no currency_id")
+
+
+def test_the_top_claims_no_completeness_that_is_not_known(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime.datetime.combine(NOW, datetime.time(12), datetime.UTC)
+    unknown = Freshness(2, 0, None, noon, noon, 0)
+    monkeypatch.setattr("dashboard.warehouse.Reading.freshness", lambda _reading: unknown)
+    top = open_page("/payments").get_by_role("banner")
+
+    expect(top).to_contain_text("Loaded through the snapshot of 2026-03-02 12:00 UTC")
+    expect(top).to_contain_text("completeness not known")
+    expect(top).not_to_contain_text("Data as of")
 
 
 def test_text_of_the_data_is_shown_as_text(open_page: OpenPage) -> None:

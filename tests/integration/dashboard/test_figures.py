@@ -4,16 +4,17 @@ import datetime
 import itertools
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
 from dashboard.filters import Filters
 from dashboard.queries import PAGES, page
-from dashboard.warehouse import Connect, Row, reading
+from dashboard.warehouse import Connect, Freshness, Reading, Row, reading
 from tests.integration.dashboard.world import (
     BEFORE,
+    COMPLETE_AS_OF,
     COUNTRIES,
     FIRST_DAY,
     NOW,
@@ -156,3 +157,48 @@ def test_what_waits_is_told_without_the_content_of_the_rows(connect: Connect) ->
     ]
     with reading(connect) as read, pytest.raises(psycopg.errors.InsufficientPrivilege):
         read._connection.execute("select content from waiting_row")
+
+
+def freshness_after(warehouse_url: str, change: LiteralString) -> Freshness:
+    with (
+        psycopg.connect(warehouse_url) as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        connection.execute(change)
+        return Reading(connection).freshness()
+
+
+def test_the_warehouse_is_as_fresh_as_the_newest_execution_that_found_nothing_new(
+    connect: Connect,
+) -> None:
+    with reading(connect) as read:
+        freshness = read.freshness()
+
+    assert freshness.complete_as_of == COMPLETE_AS_OF
+    assert (freshness.through, freshness.tables_behind, freshness.day) == (2, 0, NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "run_day"),
+    [
+        ("delete from warehouse_freshness", NOW),
+        ("update load_position set sequence = 1 where table_name = 'dim_staff'", BEFORE),
+    ],
+    ids=["before the first execution that writes it", "after a table has fallen back"],
+)
+def test_a_warehouse_that_is_not_known_to_be_complete_has_its_snapshot_only(
+    warehouse_url: str, change: LiteralString, run_day: datetime.date
+) -> None:
+    freshness = freshness_after(warehouse_url, change)
+
+    assert freshness.complete_as_of is None
+    assert freshness.snapshot_at
+    assert freshness.snapshot_at.date() == freshness.day == run_day
+
+
+def test_an_instant_of_an_earlier_run_holds_until_publish_writes_the_next(
+    warehouse_url: str,
+) -> None:
+    freshness = freshness_after(warehouse_url, "update load_position set sequence = 3")
+
+    assert freshness.complete_as_of == COMPLETE_AS_OF

@@ -17,6 +17,8 @@ BEFORE: Final = datetime.date(2026, 3, 1)
 """The day of the first run."""
 NOW: Final = datetime.date(2026, 3, 2)
 """The day of the second run."""
+COMPLETE_AS_OF: Final = datetime.datetime(2026, 3, 2, 15, 30, tzinfo=datetime.UTC)
+"""When the newest execution found nothing new."""
 COUNTRIES: Final = {1: "Poland", 2: "Japan", 3: "Poland"}
 PARTIES: Final = {1: HOSTILE, 2: "Müller & Söhne", 3: HOSTILE}
 CURRENCIES: Final = {1: "GBP", 2: "USD", 3: "EUR"}
@@ -130,6 +132,10 @@ def fill(connection: psycopg.Connection) -> None:
             "insert into captured_run values (%s, %s, %s)", [run, f"run-{run}", f"{day} 12:00Z"]
         )
     connection.execute("insert into pipeline_run values (2, 'run-2', '2026-03-02 12:01Z', '{}')")
+    connection.execute(
+        "insert into warehouse_freshness (complete_as_of, sequence) values (%s, 2)",
+        [COMPLETE_AS_OF],
+    )
     connection.execute("insert into load_position select unnest(%s::varchar[]), 2", [list(STAR)])
     connection.execute(
         "insert into waiting_row (table_name, key, content, reasons) values "
