@@ -63,18 +63,21 @@ class Places:
         """Returns the Glue Data Catalog, which also reads the raw zone's files."""
         return glue_catalog(self.session.client("s3"), self.session.get_credentials())
 
-    def connect(self, role: Role) -> psycopg.Connection:
-        """Opens a connection to one of the databases, by its secret."""
+    def settings(self, role: Role) -> DatabaseSettings:
+        """Returns what the stack says about one of the databases."""
         prefix = role.capitalize()
         given = Environment(self.parameters)
-        settings = DatabaseSettings(
+        return DatabaseSettings(
             secret_arn=given.text(f"{prefix}SecretArn"),
             ssl_mode=given.text("DatabaseSslMode", DatabaseSettings.ssl_mode),
             host=given.text(f"{prefix}Host", ""),
             port=int(given.text(f"{prefix}Port", "5432")),
             name=given.text(f"{prefix}Database", ""),
         )
-        return Database(role, settings).connect(self.session.client("secretsmanager"))
+
+    def connect(self, role: Role) -> psycopg.Connection:
+        """Opens a connection to one of the databases, by its secret."""
+        return Database(role, self.settings(role)).connect(self.session.client("secretsmanager"))
 
 
 def places(environment: str) -> Places:

@@ -10,61 +10,90 @@ _RUNS = 5
 """How many runs a line names."""
 
 
+Entry = tuple[str, str]
+"""A label, and what it says."""
+
+
 def lines(trace: Trace) -> Iterator[str]:
     """Yields the lines of a trace."""
-    versions = sum(step.is_version for step in trace.steps)
-    yield f"{trace.table}, {trace.natural_key} {trace.key}: {_counted(versions, 'version')}"
-    yield _line("source now", _now(trace))
-    for part, reason in trace.not_reached.items():
-        yield _line("not reached", f"{part}: {reason}")
+    yield f"{trace.table}, {trace.natural_key} {trace.key}: {versions(trace)}"
+    yield from map(_line, summary(trace))
     for step in trace.steps:
         yield ""
-        yield from _step(step)
+        yield heading(step)
+        yield from map(_line, _values(step))
+        yield from map(_line, circumstances(step))
     if trace.references:
         yield ""
         yield "the current version refers to"
         for one in trace.references:
-            yield _line("", f"{one.table} {one.key} ({one.column}), {one.state} in the warehouse")
+            said = f"{one.table} {one.key} ({one.column}), {one.state} in the warehouse"
+            yield _line(("", said))
 
 
-def _step(step: Step) -> Iterator[str]:
+def versions(trace: Trace) -> str:
+    """Returns how many versions the row has."""
+    return _counted(sum(step.is_version for step in trace.steps), "version")
+
+
+def summary(trace: Trace) -> Iterator[Entry]:
+    """Yields how the row compares with the source now, and the parts that were not reached."""
+    yield "source now", _now(trace)
+    for part, reason in trace.not_reached.items():
+        yield "not reached", f"{part}: {reason}"
+
+
+def heading(step: Step) -> str:
+    """Returns what happened, when and by which execution."""
     at = f", the source at {step.snapshot_at}" if step.snapshot_at else ""
-    yield f"run {step.sequence}: {step.event}{at}, execution {step.run_id}"
+    return f"run {step.sequence}: {step.event}{at}, execution {step.run_id}"
+
+
+def circumstances(step: Step) -> Iterator[Entry]:
+    """Yields all that is known of a step besides the row's values."""
     for reason in step.reasons:
-        yield _line("reason", reason)
-    for name, (before, now) in step.changes.items():
-        yield _line("change", f"{name}: {_value(before)} -> {_value(now)}")
-    if step.event == "inserted":
-        yield _line("content", ", ".join(f"{n} {_value(v)}" for n, v in step.content.items()))
+        yield "reason", reason
     yield from _places(step)
     for remark in step.remarks:
-        yield _line("note", remark)
+        yield "note", remark
 
 
-def _places(step: Step) -> Iterator[str]:
+def value(text: str | None) -> str:
+    """Returns a value as it is shown: what a screen would not print is escaped."""
+    return "null" if text is None else text if text.isprintable() else ascii(text)
+
+
+def _values(step: Step) -> Iterator[Entry]:
+    for name, (before, now) in step.changes.items():
+        yield "change", f"{name}: {value(before)} -> {value(now)}"
+    if step.event == "inserted":
+        yield "content", ", ".join(f"{name} {value(text)}" for name, text in step.content.items())
+
+
+def _places(step: Step) -> Iterator[Entry]:
     if step.raw:
         again = f"; again in {_runs(step.again_in)}" if step.again_in else ""
-        yield _line("raw", f"{step.raw.file}, row {step.raw.row} ({step.capture}){again}")
+        yield "raw", f"{step.raw.file}, row {step.raw.row} ({step.capture}){again}"
     if step.event == "deleted":
         where = ", ".join(step.keys) or "the table is empty"
-        yield _line("raw", f"no such key in the {step.capture} capture: {where}")
+        yield "raw", f"no such key in the {step.capture} capture: {where}"
     for source, key, sequence in step.joined:
-        yield _line("joined", f"{source} {key}, captured by run {sequence}")
+        yield "joined", f"{source} {key}, captured by run {sequence}"
     record = f"record {step.record_id}, " if step.record_id else ""
     if step.snapshot:
         held = step.snapshot
         at = datetime.fromtimestamp(held.committed_at_ms / 1000, UTC).isoformat(" ", "seconds")
         more = "" if held.is_first else ", or an earlier one that has expired"
-        yield _line("lake", f"{record}snapshot {held.snapshot_id} of {at}{more}")
+        yield "lake", f"{record}snapshot {held.snapshot_id} of {at}{more}"
     for waited in step.waited:
-        yield _line("waited for", waited)
+        yield "waited for", waited
     if step.waiting:
         since = step.waiting.since.isoformat(" ", "seconds")
         attempts = _counted(step.waiting.attempts, "attempt")
-        yield _line("waits", f"since {since}, {attempts}: {'; '.join(step.waiting.reasons)}")
+        yield "waits", f"since {since}, {attempts}: {'; '.join(step.waiting.reasons)}"
     if step.load:
         at = step.load.loaded_at.isoformat(" ", "seconds")
-        yield _line("warehouse", f"shown at {at} by the load of run {step.load.sequence}")
+        yield "warehouse", f"shown at {at} by the load of run {step.load.sequence}"
 
 
 def _now(trace: Trace) -> str:
@@ -73,7 +102,7 @@ def _now(trace: Trace) -> str:
     if trace.equals_source:
         return f"{trace.source_now}, and the warehouse shows the same"
     different = "; ".join(
-        f"{name} is {_value(now)}, in the warehouse {_value(shown)}"
+        f"{name} is {value(now)}, in the warehouse {value(shown)}"
         for name, (shown, now) in trace.differences.items()
     )
     return f"{trace.source_now}, and the warehouse does not show that: " + (
@@ -81,11 +110,8 @@ def _now(trace: Trace) -> str:
     )
 
 
-def _value(value: str | None) -> str:
-    return "null" if value is None else ascii(value) if not value.isprintable() else value
-
-
-def _line(label: str, text: str) -> str:
+def _line(entry: Entry) -> str:
+    label, text = entry
     return f"  {label:{_LABEL}} {text}"
 
 

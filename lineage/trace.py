@@ -4,11 +4,10 @@ The raw zone decides which versions there are. What lake and warehouse have is c
 part that cannot be reached is named, and the others are shown all the same.
 """
 
-import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,6 +16,7 @@ from pyiceberg.io import load_file_io
 
 from lambdas.ingest.failures import TableFailure
 from lambdas.ingest.scope import Scope
+from lineage.keys import read_key
 from lineage.lake_history import LakeHistory, LakeSnapshot
 from lineage.raw_history import RawHistory, RawRow, Seen
 from lineage.source_now import made_now
@@ -30,16 +30,10 @@ from lineage.warehouse_history import (
     read_warehouse,
 )
 from pipeline.database import Role
-from pipeline.errors import InvalidInput, PipelineError, first_line
+from pipeline.errors import PipelineError, first_line
 from pipeline.manifest import ManifestStore
 from star_schema.tables import StarTable, star_table
 
-_KEYS: Final[dict[str, Callable[[str], Any]]] = {
-    "int": int,
-    "bigint": int,
-    "date": datetime.date.fromisoformat,
-}
-"""How a key is read, by its type in the lake."""
 _UNREACHABLE = (
     PipelineError,
     TableFailure,
@@ -190,12 +184,7 @@ def trace(table: str, key: str, parts: Parts) -> Trace:
         InvalidInput: The key is not one that the table can have.
     """
     star = star_table(table)
-    (kind,) = (column.type for column in star.columns if column.name == star.natural_key)
-    try:
-        given = str(_KEYS.get(kind, str)(key))
-    except ValueError as error:
-        raise InvalidInput(f"{star.natural_key} is of the type {kind}, and {key} is not") from error
-    return _Tracing(star, given, parts).result()
+    return _Tracing(star, read_key(star, key), parts).result()
 
 
 class _Tracing:
