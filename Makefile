@@ -79,8 +79,8 @@ psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 	@$(BIN)/python -m local psql $(or $(DB),warehouse)
 
 .PHONY: dashboard
-dashboard: setup ## Open the dashboard (DSN= or SECRET=: of another warehouse; PORT=)
-	@$(BIN)/python -m dashboard --dsn '$(DSN)' --secret '$(SECRET)' $(if $(PORT),--port $(PORT))
+dashboard: setup ## Open the dashboard (ENV=: of a stack on AWS; DSN= or SECRET=: of any warehouse; PORT=)
+	@$(BIN)/python -m dashboard --dsn '$(DSN)' --secret '$(SECRET)' --env '$(ENV)' $(if $(PORT),--port $(PORT))
 
 .PHONY: notebook
 notebook: setup ## Open the notebook on the history in warehouse and lake

@@ -2,16 +2,21 @@
 
 import argparse
 import sys
+from functools import partial
 
 import boto3
 import psycopg
 import uvicorn
+from botocore.exceptions import BotoCoreError
 from psycopg.conninfo import conninfo_to_dict
 
 from dashboard.app import HOST, Dashboard
 from dashboard.charts import warm_up
-from dashboard.warehouse import Connect, connecting
-from local.stack import LocalStack, NotUp
+from dashboard.warehouse import connecting
+from lineage.places import places
+from lineage.trace import Trace, trace
+from local.stack import NotUp
+from pipeline.database import Role
 from pipeline.errors import PipelineError
 from pipeline.secret import Login, read_login
 from pipeline.settings import DatabaseSettings
@@ -23,53 +28,70 @@ class DsnRefused(Exception):
 
 def main(arguments: list[str]) -> int:
     """Serves until it is interrupted, and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dashboard")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--dsn", default="", help="a warehouse, without its password")
-    where.add_argument("--secret", default="", help="the ARN of a warehouse's secret")
-    parser.add_argument("--port", type=int, default=8050, help="the port, on 127.0.0.1")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
+    is_stack_known = options.env or not (options.dsn or options.secret)
     try:
-        login = _login(options.dsn, options.secret)
-    except (DsnRefused, NotUp, PipelineError) as error:
+        login = _login(options.dsn, options.secret, options.env)
+    except (DsnRefused, NotUp, PipelineError, BotoCoreError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"The dashboard is at http://{HOST}:{options.port}. Ctrl-C ends it.\n")
     sys.stdout.flush()
-    serve(connecting(login), _name(login), options.port)
+    follow = partial(_follow, options.env) if is_stack_known else None
+    serve(Dashboard(connecting(login), _name(login), follow), options.port)
     return 0
 
 
-def serve(connect: Connect, name: str, port: int) -> None:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dashboard")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--dsn", default="", help="a warehouse, without its password")
+    where.add_argument("--secret", default="", help="the ARN of a warehouse's secret")
+    parser.add_argument("--env", default="", help="an environment of samconfig.toml")
+    parser.add_argument("--port", type=int, default=8050, help="the port, on 127.0.0.1")
+    return parser
+
+
+def serve(dashboard: Dashboard, port: int) -> None:
     """Serves the dashboard on this machine's own address."""
     warm_up()
-    application = Dashboard(connect, name).application()
+    application = dashboard.application()
     uvicorn.run(application, host=HOST, port=port, log_level="warning")
 
 
-def _login(dsn: str, secret: str) -> Login:
-    """Returns how to connect: the local warehouse unless another one is named.
+def _follow(environment: str, table: str, key: str) -> Trace:
+    return trace(table, key, places(environment))
+
+
+def _login(dsn: str, secret: str, environment: str) -> Login:
+    """Returns how to connect: to the local warehouse unless another one is named.
 
     Raises:
         DsnRefused: The connection string is malformed, or has a password.
         NotUp: The local warehouse is not running.
-        PipelineError: The secret cannot be read.
+        PipelineError: The stack or the secret cannot be read.
     """
+    if dsn:
+        return _without_password(dsn)
     if secret:
         return read_login("warehouse", DatabaseSettings(secret), boto3.client("secretsmanager"))
+    stack = places(environment)
+    secrets = stack.session.client("secretsmanager")
+    return read_login("warehouse", stack.settings(Role.WAREHOUSE), secrets)
+
+
+def _without_password(dsn: str) -> Login:
     try:
-        keywords = conninfo_to_dict(dsn or LocalStack().current().warehouse_dsn)
+        keywords = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         raise DsnRefused("DSN is no connection string of PostgreSQL") from None
-    password = keywords.pop("password", None)
-    if dsn and password:
+    if keywords.pop("password", None):
         raise DsnRefused(
             "DSN has a password, which other users of this machine can see: write it to ~/.pgpass "
             "(https://www.postgresql.org/docs/current/libpq-pgpass.html), or pass the ARN of a "
             "secret as SECRET"
         )
-    named = {key: str(value) for key, value in keywords.items()}
-    return Login(named, str(password) if password else None)
+    return Login({key: str(value) for key, value in keywords.items()}, None)
 
 
 def _name(login: Login) -> str:

@@ -2,8 +2,7 @@
 
 import datetime
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +19,12 @@ from starlette.staticfiles import StaticFiles
 
 from dashboard.figures import Figure, figure
 from dashboard.filters import FILTERS, FilterInvalid, Filters
+from dashboard.life import Follow, Life, address, life_of
+from dashboard.problem import Problem
 from dashboard.queries import PAGES, Page, page
 from dashboard.warehouse import Connect, Freshness, Option, Reading, reading
-from pipeline.errors import PipelineError, first_line
+from lineage.text import circumstances, heading, summary, value, versions
+from pipeline.errors import InvalidInput, PipelineError
 
 HOST: Final = "127.0.0.1"
 _HERE: Final = Path(__file__).parent
@@ -33,14 +35,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Why a page, or its charts, cannot be shown, and what to do."""
-
-    title: str
-    reason: str
 
 
 class _View:
@@ -85,13 +79,13 @@ class _View:
             if self.filters.has(name, option.id)
         ]
 
-    def charts(self) -> list[Figure] | _Problem:
+    def charts(self) -> list[Figure] | Problem:
         """Reads the charts."""
         parameters = self.filters.parameters(self.page.filters, self.freshness.day)
         try:
             rows = self._read.charts(self.page, parameters)
         except psycopg.Error as error:
-            return _problem(error)
+            return Problem.of_warehouse(error)
         return [
             figure(
                 self.page,
@@ -110,10 +104,12 @@ class Dashboard:
     Args:
         connect: Opens a connection to the warehouse.
         name: What the warehouse is called on the pages.
+        follow: Follows a row through the stack that fills the warehouse; None if it is not known.
     """
 
-    def __init__(self, connect: Connect, name: str) -> None:
+    def __init__(self, connect: Connect, name: str, follow: Follow | None = None) -> None:
         self._connect = connect
+        self._follow = follow
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -122,7 +118,12 @@ class Dashboard:
             lstrip_blocks=True,
         )
         self._templates.globals["warehouse"] = name
+        self._templates.globals["life_address"] = address
         self._templates.filters |= {"number": number, "moment": moment, "ago": ago}
+        self._templates.filters |= {
+            function.__name__: function
+            for function in (circumstances, heading, summary, value, versions)
+        }
 
     def application(self) -> Starlette:
         """Returns the application, which answers to names of this machine only."""
@@ -130,6 +131,7 @@ class Dashboard:
             routes=[
                 Route("/", lambda _request: RedirectResponse(f"/{PAGES[0]}")),
                 Mount("/static", StaticFiles(directory=_HERE / "static")),
+                Route("/trace/{table}/{key:path}", self._life),
                 Route("/{page}", self._page),
             ],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
@@ -138,44 +140,41 @@ class Dashboard:
     def _page(self, request: Request) -> Response:
         name = request.path_params["page"]
         if name not in PAGES:
-            return self._failed(404, _Problem("There is no such page", f"/{name}"))
+            return self._failed(404, Problem("There is no such page", f"/{name}"))
         try:
             filters = Filters.read(request.query_params.multi_items())
         except FilterInvalid as error:
-            return self._failed(400, _Problem("This address is not valid", str(error)))
+            return self._failed(400, Problem("This address is not valid", str(error)))
         stack = ExitStack()
         try:
             view = _View(page(name), filters, stack.enter_context(reading(self._connect)))
         except (psycopg.Error, PipelineError) as error:
             stack.close()
-            return self._failed(503, _problem(error))
-        return StreamingResponse(
-            self._stream(view, stack), media_type="text/html", headers=_HEADERS
-        )
+            return self._failed(503, Problem.of_warehouse(error))
+        return self._streamed("page.html", view, stack)
 
-    def _stream(self, view: _View, stack: AbstractContextManager[Any]) -> Iterator[str]:
-        """Yields the page's head before its charts are read."""
-        with stack:
-            yield from self._templates.get_template("page.html").generate(view=view)
+    def _life(self, request: Request) -> Response:
+        names = request.path_params
+        try:
+            life = life_of(names["table"], names["key"], self._follow)
+        except InvalidInput as error:
+            return self._failed(404, Problem("There is no such row", str(error)))
+        return self._streamed("life.html", life, nullcontext())
 
-    def _failed(self, status: int, problem: _Problem) -> Response:
+    def _streamed(
+        self, template: str, view: _View | Life, open_for: AbstractContextManager[Any]
+    ) -> Response:
+        """Sends the page's head before its charts, or the parts of the stack, are read."""
+
+        def parts() -> Iterator[str]:
+            with open_for:
+                yield from self._templates.get_template(template).generate(view=view)
+
+        return StreamingResponse(parts(), media_type="text/html", headers=_HEADERS)
+
+    def _failed(self, status: int, problem: Problem) -> Response:
         text = self._templates.get_template("problem.html").render(problem=problem)
         return HTMLResponse(text, status, _HEADERS)
-
-
-def _problem(error: Exception) -> _Problem:
-    """Returns what to say of an error of the warehouse."""
-    reason = first_line(error)
-    titles: dict[type[Exception], str] = {
-        psycopg.errors.QueryCanceled: "The warehouse took too long. Choose a shorter period",
-        psycopg.errors.UndefinedTable: "This database has no warehouse, or one of an earlier "
-        "version: deploy the stack and run it once",
-        psycopg.errors.InsufficientPrivilege: "This role may not read the warehouse: grant it "
-        "totesys_reporting",
-        psycopg.OperationalError: "The warehouse cannot be reached",
-    }
-    title = next((text for kind, text in titles.items() if isinstance(error, kind)), "")
-    return _Problem(title or "The warehouse refused a query", reason)
 
 
 def number(value: Any) -> str:

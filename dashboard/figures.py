@@ -7,6 +7,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from dashboard import life
 from dashboard.charts import Bar, months
 from dashboard.filters import Filters
 from dashboard.queries import Chart, Page
@@ -91,7 +92,14 @@ def figure(page: Page, chart: Chart, rows: list[Row], filters: Filters, statemen
 
 def _plain(chart: Chart, rows: list[Row], statement: str) -> Figure:
     first, *others = rows[0] if rows else ("",)
-    lines = [Line(str(row[first]), tuple(Cell(row[name]) for name in others)) for row in rows]
+    lines = [
+        Line(
+            label=str(row[first]),
+            cells=tuple(Cell(row[name]) for name in others),
+            address=life.address(chart.table, str(row[first])) if chart.table else "",
+        )
+        for row in rows
+    ]
     return Figure(chart, statement, _heading(first), tuple(map(_heading, others)), tuple(lines))
 
 

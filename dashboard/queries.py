@@ -23,7 +23,8 @@ class Source:
     Attributes:
         name: Its name.
         query: Its SQL.
-        is_input: Whether other sources read it, and no chart does. It is never materialized.
+        is_input: Whether it is `known` or the fact's rows, of which a reader takes what it needs.
+            It is never materialized.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Chart:
         query: Its SQL, after the sources.
         source: The source that it reads.
         filter: The filter that its categories are values of; empty if there is none.
+        table: The star table of its rows, whose first column is the natural key; empty if its rows
+            are not those of one.
         note: What a reader has to know.
     """
 
@@ -55,6 +58,7 @@ class Chart:
     query: str
     source: str = "cells"
     filter: str = ""
+    table: str = ""
     note: str = ""
 
 

@@ -1,4 +1,6 @@
 select
+    payment_record_id,
+    payment_id,
     payment_date,
     currency_id,
     counterparty_id,

@@ -1,4 +1,6 @@
 select
+    purchase_record_id,
+    purchase_order_id,
     created_date,
     currency_id,
     counterparty_id,

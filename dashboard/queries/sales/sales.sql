@@ -1,4 +1,6 @@
 select
+    sales_record_id,
+    sales_order_id,
     created_date,
     currency_id,
     counterparty_id,

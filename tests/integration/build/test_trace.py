@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
+from markupsafe import escape
 from pyiceberg.catalog import Catalog
 
+from dashboard.app import Dashboard
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
-from lineage.text import lines
+from lineage.text import circumstances, heading, lines, summary
 from lineage.trace import Step, Trace, trace
 from pipeline.database import Role
 from pipeline.errors import DatabaseRefused, InvalidInput
 from pipeline.manifest import ManifestStore
+from tests.fixtures.asgi import asked
 from tests.integration.build.world import Business, Star, Warehouse
 
 TABLES = ("dim_staff", "dim_transaction", "fact_payment")
@@ -104,6 +107,24 @@ def events(found: Trace) -> list[tuple[int, str]]:
 def step_of(found: Trace, sequence: int) -> Step:
     (step,) = (step for step in found.steps if step.sequence == sequence)
     return step
+
+
+def test_the_dashboard_shows_the_same_as_the_command(world: World) -> None:
+    dashboard = Dashboard(
+        lambda: world.connect(Role.WAREHOUSE),
+        "warehouse",
+        lambda table, key: trace(table, key, world),
+    )
+
+    for table, key in (("fact_payment", "1"), ("fact_payment", "2"), ("dim_staff", "1")):
+        found = trace(table, key, world)
+        status, shown = asked(dashboard.application(), f"/trace/{table}/{key}")
+        told = [*summary(found)]
+        for step in found.steps:
+            assert f">{escape(heading(step))}</h2>" in shown
+            told += circumstances(step)
+        assert status == 200
+        assert all(f"<td>{escape(finding)}</td>" in shown for _, finding in told)
 
 
 def test_a_fact_that_is_edited_broken_deleted_and_restored_is_told_run_by_run(world: World) -> None:

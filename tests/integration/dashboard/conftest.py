@@ -17,7 +17,7 @@ from lambdas.load.migrations import migrate, migrations
 from local.postgres import PostgresServer
 from pipeline.secret import Login
 from tests.fixtures.postgres import running_server
-from tests.integration.dashboard.world import fill
+from tests.integration.dashboard.world import fill, follow
 
 _REFUSED = "the server responded with a status of 400 (Bad Request)"
 """What the browser says of an address that is not valid."""
@@ -62,7 +62,7 @@ def login(server: PostgresServer, database: str) -> Login:
 @contextmanager
 def served(connect: Connect) -> Iterator[str]:
     """Serves the dashboard on a free port, and gives its address."""
-    application = Dashboard(connect, "warehouse").application()
+    application = Dashboard(connect, "warehouse", follow).application()
     running = uvicorn.Server(uvicorn.Config(application, log_level="warning", ws="none"))
     with socket.socket() as listening:
         listening.bind((HOST, 0))

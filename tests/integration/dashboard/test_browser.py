@@ -13,7 +13,7 @@ from dashboard.warehouse import Freshness, connecting
 from local.deployment import ROOT
 from local.postgres import PostgresServer
 from tests.integration.dashboard.conftest import login, served
-from tests.integration.dashboard.world import BEFORE, HOSTILE, NOW, SALES, latest, totals
+from tests.integration.dashboard.world import BEFORE, HOSTILE, NOW, SALES, latest, newest, totals
 
 OpenPage = Callable[..., Page]
 SCREENS = {
@@ -26,6 +26,8 @@ ADDRESSES = {
     "filtered": "/sales?currency=1&counterparty=1&as_of=2026-03-01",
     "nothing": "/purchases?start=1999-01-01&end=1999-01-02",
     "problem": "/sales?currency=pounds",
+    "life": "/trace/fact_sales_order/7",
+    "life-without-stack": "/trace/fact_sales_order/404",
 }
 
 
@@ -82,6 +84,36 @@ def test_a_category_is_a_link_that_adds_and_removes_its_filter(open_page: OpenPa
     assert "country=" not in page.url
     page.go_back()
     assert "country=Japan" in page.url
+
+
+def test_a_row_of_the_present_selection_leads_to_its_life(open_page: OpenPage) -> None:
+    page = open_page("/sales?currency=1")
+    rows = page.locator("#newest tbody tr")
+    chosen = [fact for fact in SALES if fact.values["currency_id"] == 1]
+    expect(rows.locator("th")).to_have_text([str(key) for key in newest(chosen)])
+    page.locator("#newest").get_by_role("link", name="7", exact=True).click()
+
+    assert page.url.endswith("/trace/fact_sales_order/7")
+    expect(page.get_by_role("heading", level=1)).to_have_text("fact_sales_order 7")
+    expect(page.get_by_role("status")).not_to_be_visible()
+    page.get_by_role("link", name="dim_currency 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("dim_currency 1")
+
+
+def test_text_of_the_parts_is_shown_as_text(open_page: OpenPage) -> None:
+    page = open_page("/trace/fact_sales_order/7")
+
+    expect(page.get_by_role("cell", name=HOSTILE, exact=True)).to_have_count(2)
+    expect(page.get_by_text(f"it breaks the rule: {HOSTILE}")).to_be_visible()
+    expect(page.get_by_text(f"lake: {HOSTILE}")).to_be_visible()
+    assert page.locator("img").count() == 0
+
+
+def test_a_stack_that_is_away_is_told_with_the_command(open_page: OpenPage) -> None:
+    page = open_page("/trace/fact_sales_order/404")
+
+    expect(page.get_by_role("alert")).to_contain_text("start it with `make run`")
+    expect(page.locator("pre")).to_have_text("make trace TABLE=fact_sales_order KEY=404")
 
 
 def test_a_month_is_a_link_to_its_days(open_page: OpenPage) -> None:

@@ -22,6 +22,7 @@ from tests.integration.dashboard.world import (
     SALES,
     Fact,
     latest,
+    newest,
     totals,
 )
 
@@ -138,6 +139,15 @@ def test_the_sql_beside_a_chart_is_what_made_it(
                 str(row.get("amount")) for row in together[chart]
             ]
             assert len(alone) == len(together[chart])
+
+
+def test_the_newest_rows_are_those_of_the_selection_at_the_chosen_time(connect: Connect) -> None:
+    for filters, run in ((Filters(), 2), (Filters(as_of=BEFORE), 1)):
+        shown = {
+            name: [row[key] for row in charts(connect, name, filters)["newest"]]
+            for name, key in (("sales", "sales_order_id"), ("payments", "payment_id"))
+        }
+        assert shown == {"sales": newest(SALES, run), "payments": newest(PAYMENTS, run)}
 
 
 def test_a_page_shows_one_instant_of_the_warehouse_and_writes_nothing(connect: Connect) -> None:

@@ -9,6 +9,10 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from lineage.trace import Referenced, Step, Trace
+from lineage.warehouse_history import Load
+from local.stack import NotUp
+from star_schema.tables import star_table
 from tests.fixtures.lake import STAR, star_row
 
 HOSTILE: Final = '<img src=x onerror=alert(1)> & "O\'Hara" </script>'
@@ -94,6 +98,33 @@ def totals(facts: Iterable[Fact], amount: str, *factors: str) -> dict[str, tuple
         count, total = sums.get(code, (0, Decimal(0)))
         sums[code] = (count + 1, total + value)
     return sums
+
+
+def newest(facts: Iterable[Fact], run: int = 2) -> list[int]:
+    """Returns the keys of the 50 facts whose versions came last, the newest first."""
+    found = sorted(latest(facts, run), key=lambda fact: -fact.record)
+    return [fact.key for fact in found[:50]]
+
+
+def follow(table: str, key: str) -> Trace:
+    """Returns the life of a row, as a stack would tell it. The row 404 has no stack."""
+    if key == "404":
+        raise NotUp("the local cloud is not running: start it with `make run`")
+    shown = Load(1, "run-1", COMPLETE_AS_OF)
+    return Trace(
+        table,
+        star_table(table).natural_key,
+        key,
+        steps=[
+            Step(1, "inserted", run_id="run-1", content={"note": HOSTILE}, load=shown),
+            Step(2, "held back", run_id="run-2", reasons=(f"it breaks the rule: {HOSTILE}",)),
+            Step(3, "changed", run_id="run-3", changes={"note": (HOSTILE, None)}),
+        ],
+        references=[Referenced("currency_id", "dim_currency", "1", "present")],
+        source_now="the source has the row",
+        equals_source=True,
+        not_reached={"lake": HOSTILE},
+    )
 
 
 def fill(connection: psycopg.Connection) -> None:

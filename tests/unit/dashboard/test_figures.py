@@ -12,6 +12,7 @@ from dashboard.figures import MOST_CURRENCIES, MOST_ROWS, figure
 from dashboard.filters import Filters
 from dashboard.queries import PAGES, QUERIES, page
 from dashboard.warehouse import Row
+from star_schema.tables import star_table
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,23 @@ def test_a_bar_is_as_long_as_its_part_of_the_largest_of_its_column() -> None:
     shown = figure(sales, chart, rows(4, 1), Filters(), "")
 
     assert [cell.percent for line in shown.lines for cell in line.cells[1:]] == [100, 75, 50, 25]
+
+
+def test_a_row_of_a_star_table_leads_to_its_life() -> None:
+    sales = page("sales")
+    chart = next(one for one in sales.charts if one.table)
+    found: list[Row] = [{"sales_order_id": 1234, "units": 5}]
+
+    (line,) = figure(sales, chart, found, Filters(), "").lines
+
+    assert (line.label, line.address) == ("1234", "/trace/fact_sales_order/1234")
+
+
+@pytest.mark.parametrize("name", ["sales", "purchases", "payments"])
+def test_the_rows_of_a_page_begin_with_the_key_of_their_table(name: str) -> None:
+    (chart,) = (one for one in page(name).charts if one.table)
+
+    assert chart.query.split()[1] == f"{star_table(chart.table).natural_key},"
 
 
 @pytest.mark.parametrize("name", PAGES)
