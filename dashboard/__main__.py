@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dashboard.app import HOST, Dashboard
 from dashboard.charts import warm_up
+from dashboard.life import Stack
 from dashboard.warehouse import connecting
 from lineage.places import places
 from lineage.trace import Trace, trace
@@ -37,8 +38,8 @@ def main(arguments: list[str]) -> int:
         return 1
     sys.stdout.write(f"The dashboard is at http://{HOST}:{options.port}. Ctrl-C ends it.\n")
     sys.stdout.flush()
-    follow = partial(_follow, options.env) if is_stack_known else None
-    serve(Dashboard(connecting(login), _name(login), follow), options.port)
+    stack = Stack(partial(_follow, options.env), options.env) if is_stack_known else None
+    serve(Dashboard(connecting(login), _name(login), stack), options.port)
     return 0
 
 

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboard.figures import Figure, figure
 from dashboard.filters import FILTERS, FilterInvalid, Filters
-from dashboard.life import Follow, Life, address, life_of
+from dashboard.life import Life, Stack, address, life_of
 from dashboard.problem import Problem
 from dashboard.queries import PAGES, Page, page
 from dashboard.warehouse import Connect, Freshness, Option, Reading, reading
@@ -104,12 +104,12 @@ class Dashboard:
     Args:
         connect: Opens a connection to the warehouse.
         name: What the warehouse is called on the pages.
-        follow: Follows a row through the stack that fills the warehouse; None if it is not known.
+        stack: The stack that fills the warehouse; None if it is not known.
     """
 
-    def __init__(self, connect: Connect, name: str, follow: Follow | None = None) -> None:
+    def __init__(self, connect: Connect, name: str, stack: Stack | None = None) -> None:
         self._connect = connect
-        self._follow = follow
+        self._stack = stack
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -156,7 +156,7 @@ class Dashboard:
     def _life(self, request: Request) -> Response:
         names = request.path_params
         try:
-            life = life_of(names["table"], names["key"], self._follow)
+            life = life_of(names["table"], names["key"], self._stack)
         except InvalidInput as error:
             return self._failed(404, Problem("There is no such row", str(error)))
         return self._streamed("life.html", life, nullcontext())

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError
@@ -14,8 +15,20 @@ from local.stack import NotUp
 from pipeline.errors import InvalidInput, PipelineError, first_line
 from star_schema.tables import StarTable, star_tables
 
-Follow = Callable[[str, str], Trace]
-"""Follows the row of a star table and a natural key through all parts of a stack."""
+
+@dataclass(frozen=True)
+class Stack:
+    """The stack that fills the warehouse.
+
+    Attributes:
+        follow: Follows the row of a star table and a natural key through all parts of the stack.
+        environment: The stack's environment of samconfig.toml; empty for the local stack.
+    """
+
+    follow: Callable[[str, str], Trace]
+    environment: str = ""
+
+
 _NO_STACK = Problem(
     "This dashboard knows a warehouse only, and not the stack that fills it",
     "The raw zone, the lake and the source cannot be reached without the stack's name.",
@@ -28,17 +41,17 @@ class Life:
     Args:
         star: The star table.
         key: The natural key, as somebody wrote it.
-        follow: Follows the row; None if the stack is not known.
+        stack: The stack; None if it is not known.
 
     Raises:
         InvalidInput: The table can have no such key.
     """
 
-    def __init__(self, star: StarTable, key: str, follow: Follow | None) -> None:
+    def __init__(self, star: StarTable, key: str, stack: Stack | None) -> None:
         self.table = star.name
         self.natural_key = star.natural_key
         self.key = read_key(star, key)
-        self._follow = follow
+        self._stack = stack
 
     @property
     def pages(self) -> list[Page]:
@@ -46,27 +59,34 @@ class Life:
         return [page(name) for name in PAGES]
 
     @property
+    def is_stack_known(self) -> bool:
+        """Whether the command is that of the warehouse's own stack."""
+        return self._stack is not None
+
+    @property
     def command(self) -> str:
         """The command that prints the same."""
-        return f"make trace TABLE={self.table} KEY={shlex.quote(self.key)}"
+        environment = self._stack.environment if self._stack else ""
+        of_stack = f" ENV={shlex.quote(environment)}" if environment else ""
+        return f"make trace TABLE={self.table} KEY={shlex.quote(self.key)}{of_stack}"
 
     def trace(self) -> Trace | Problem:
         """Reads all parts of the stack."""
-        if self._follow is None:
+        if self._stack is None:
             return _NO_STACK
         try:
-            return self._follow(self.table, self.key)
+            return self._stack.follow(self.table, self.key)
         except (NotUp, PipelineError, BotoCoreError) as error:
             return Problem("The stack cannot be reached", first_line(error))
 
 
-def life_of(table: str, key: str, follow: Follow | None) -> Life:
+def life_of(table: str, key: str, stack: Stack | None) -> Life:
     """Returns the life of a row that an address names.
 
     Args:
         table: The star table, as it is in the address.
         key: The natural key, as it is in the address.
-        follow: Follows the row; None if the stack is not known.
+        stack: The stack; None if it is not known.
 
     Raises:
         InvalidInput: There is no such star table, or it can have no such key.
@@ -74,7 +94,7 @@ def life_of(table: str, key: str, follow: Follow | None) -> Life:
     star = next((one for one in star_tables() if one.name == table), None)
     if star is None:
         raise InvalidInput(f"there is no star table {table!r}")
-    return Life(star, key, follow)
+    return Life(star, key, stack)
 
 
 def address(table: str, key: str) -> str:

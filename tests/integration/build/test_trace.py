@@ -11,6 +11,7 @@ from markupsafe import escape
 from pyiceberg.catalog import Catalog
 
 from dashboard.app import Dashboard
+from dashboard.life import Stack
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lineage.text import circumstances, heading, lines, summary
 from lineage.trace import Step, Trace, trace
@@ -113,7 +114,7 @@ def test_the_dashboard_shows_the_same_as_the_command(world: World) -> None:
     dashboard = Dashboard(
         lambda: world.connect(Role.WAREHOUSE),
         "warehouse",
-        lambda table, key: trace(table, key, world),
+        Stack(lambda table, key: trace(table, key, world)),
     )
 
     for table, key in (("fact_payment", "1"), ("fact_payment", "2"), ("dim_staff", "1")):

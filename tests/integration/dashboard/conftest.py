@@ -12,6 +12,7 @@ import uvicorn
 from playwright.sync_api import Browser, Page
 
 from dashboard.app import HOST, Dashboard
+from dashboard.life import Stack
 from dashboard.warehouse import Connect, connecting
 from lambdas.load.migrations import migrate, migrations
 from local.postgres import PostgresServer
@@ -62,7 +63,7 @@ def login(server: PostgresServer, database: str) -> Login:
 @contextmanager
 def served(connect: Connect) -> Iterator[str]:
     """Serves the dashboard on a free port, and gives its address."""
-    application = Dashboard(connect, "warehouse", follow).application()
+    application = Dashboard(connect, "warehouse", Stack(follow)).application()
     running = uvicorn.Server(uvicorn.Config(application, log_level="warning", ws="none"))
     with socket.socket() as listening:
         listening.bind((HOST, 0))

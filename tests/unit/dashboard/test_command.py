@@ -58,13 +58,14 @@ def test_a_row_is_followed_only_through_a_stack_that_is_named(
     monkeypatch.setattr(command, "places", lambda environment: environment)
     monkeypatch.setattr(command, "trace", lambda table, key, parts: (table, key, parts))
     known: list[Any] = []
-    monkeypatch.setattr(command, "Dashboard", lambda _connect, _name, follow: known.append(follow))
+    monkeypatch.setattr(command, "Dashboard", lambda _connect, _name, stack: known.append(stack))
     monkeypatch.setattr(command, "serve", lambda _dashboard, _port: None)
 
     assert main(arguments) == 0
 
-    (follow,) = known
-    assert (follow and follow("fact_payment", "7")) == (
+    (stack,) = known
+    assert (stack and stack.environment) == followed
+    assert (stack and stack.follow("fact_payment", "7")) == (
         followed and ("fact_payment", "7", followed)
     )
 

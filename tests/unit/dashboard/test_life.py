@@ -1,12 +1,13 @@
 """The page of a row's life: its address, its content, and what it says without a stack."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import NoRegionError
 
 from dashboard.app import Dashboard
-from dashboard.life import Follow, address
+from dashboard.life import Stack, address
 from lineage.trace import Referenced, Step, Trace
 from local.stack import NotUp
 from pipeline.errors import AccessRefused
@@ -20,8 +21,11 @@ def never_connect() -> Any:
     raise AssertionError("the page of a row needs no connection to the warehouse")
 
 
-def get(path: str, follow: Follow | None) -> tuple[int, str]:
-    return asked(Dashboard(never_connect, "warehouse", follow).application(), path)
+def get(
+    path: str, follow: Callable[[str, str], Trace] | None, environment: str = ""
+) -> tuple[int, str]:
+    stack = Stack(follow, environment) if follow else None
+    return asked(Dashboard(never_connect, "warehouse", stack).application(), path)
 
 
 def life(table: str, key: str) -> Trace:
@@ -56,6 +60,12 @@ def test_a_row_is_told_as_make_trace_tells_it() -> None:
     assert '<th scope="row">paid</th><td>false</td>' in shown
     assert '<th scope="row">note</th><td>null</td>' in shown
     assert '<a href="/trace/dim_currency/1">dim_currency 1</a>' in shown
+
+
+def test_the_command_names_the_stack_of_the_dashboard() -> None:
+    _, shown = get("/trace/fact_payment/7", life, "prod")
+
+    assert f"<code>{COMMAND} ENV=prod</code>" in shown
 
 
 def test_text_of_the_parts_stays_text() -> None:
