@@ -7,7 +7,7 @@ import pytest
 from local.deployment import ROOT
 
 PINNED = sorted((ROOT / "requirements").glob("*.txt"))
-LOCK = ROOT / "requirements" / "node" / "package-lock.json"
+LOCK = ROOT / "requirements" / "npm" / "package-lock.json"
 
 
 @pytest.mark.parametrize("file", PINNED, ids=lambda file: file.name)

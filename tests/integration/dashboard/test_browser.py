@@ -40,6 +40,7 @@ def screenshots() -> Path:
 
 
 def shown_totals(page: Page) -> dict[str, str]:
+    page.wait_for_load_state()  # the figures come after the head of the page
     cards = page.locator("ul.totals > li").all()
     return {card.locator("h3").inner_text(): card.inner_text() for card in cards}
 
