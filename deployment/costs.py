@@ -52,7 +52,7 @@ STANDING: Final[Usage] = {
     "alarm_month": ALARMS,
     "metric_month": 10,
     "kms_key_month": 1,
-    "secret_month": 2,
+    "secret_month": 2,  # nosec B105
     "s3_gb_month": 20,
     "logs_gb_month": 1,
     # Maintenance: a job of five minutes each night.
@@ -74,12 +74,12 @@ BESIDE: Final[Mapping[str, Usage]] = {
     "warehouse.template.yaml (db.t4g.small, 20 GB)": {
         "rds_t4g_small_hour": HOURS_A_MONTH,
         "rds_gb_month": 20,
-        "secret_month": 1,  # the administrator's; STANDING has the load's
+        "secret_month": 1,  # the administrator's; STANDING has the load's  # nosec B105
     },
     "the same with `MultiAz=true`": {
         "rds_t4g_small_hour": 2 * HOURS_A_MONTH,
         "rds_gb_month": 2 * 20,
-        "secret_month": 1,
+        "secret_month": 1,  # nosec B105
     },
 }
 

@@ -217,7 +217,7 @@ def _tls_forced(place: Place, role: Role) -> Finding:
     with place.connection(role):
         pass
     keywords: dict[str, Any] = dict(login.keywords)
-    keywords |= {"sslmode": "disable", "passfile": "/dev/null", "password": ""}
+    keywords |= {"sslmode": "disable", "passfile": "/dev/null", "password": ""}  # nosec B105
     try:
         psycopg.connect(**keywords).close()
     except psycopg.OperationalError as error:

@@ -65,7 +65,7 @@ select part.root, attribute.xmin, attribute.tableoid, attribute.ctid
 from part
 join pg_type as type on type.oid = part.type
 join pg_attribute as attribute on attribute.attrelid = type.typrelid
-"""
+"""  # nosec B608
 )
 """The rows of the catalogs: (table, xmin, tableoid, ctid). `tables` are the tables' oids."""
 _DIGESTS: LiteralString = (

@@ -38,7 +38,7 @@ from part
 join pg_type as type on type.oid = part.type
 where type.typnamespace = 'pg_catalog'::regnamespace and type.typname = any (%(types)s)
 group by part.root
-"""
+"""  # nosec B608
 )
 _DIGEST: LiteralString = (
     "select md5(coalesce(string_agg(concat_ws(' ', oid, oid::{}), ',' order by oid), '')) "
