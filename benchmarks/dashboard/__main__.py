@@ -40,7 +40,10 @@ _OWN: Final = {
     "purchases": {"staff": "staff=4"},
     "payments": {"type": "type=1", "unpaid": "paid=false"},
 }
-_PAINT: Final = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+# A page may be loaded before it is painted.
+_PAINT: Final = """new Promise(done => new PerformanceObserver(list =>
+    list.getEntriesByName("first-contentful-paint").forEach(one => done(one.startTime))
+).observe({type: "paint", buffered: true}))"""
 _LOADED: Final = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 
 
