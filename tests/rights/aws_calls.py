@@ -16,6 +16,7 @@ _LAMBDA_NETWORK = 'Lambda Developer Guide, "Giving Lambda functions access to re
 _GLUE_ROLE = 'AWS Glue Developer Guide, "Create an IAM policy for the AWS Glue service"'
 _GLUE_METRICS = 'AWS Glue Developer Guide, "Job monitoring with Amazon CloudWatch metrics"'
 _MULTIPART = 'Apache Iceberg, "AWS Integrations", Progressive Multipart Upload'
+_CATALOG = 'Apache Iceberg, "AWS Integrations", Glue Catalog'
 _ABORTED = "Apache Iceberg, SparkCleanupUtil: a write that is aborted deletes its files"
 _TRANSFER = 'Amazon S3 User Guide, "Uploading and copying objects using multipart upload"'
 _MISSING = 'Amazon S3 API Reference, "GetObject": 403 in place of 404 without s3:ListBucket'
@@ -140,5 +141,26 @@ def _of_failures() -> dict[Call, str]:
     return found
 
 
-AWS_CALLS: Final = _of_functions() | _of_jobs() | _of_machines() | _of_failures()
+def _of_large_first_builds() -> dict[Call, str]:
+    """Returns what two jobs call that make the star tables: the suite's first build takes one."""
+    database = f"{_ARN}:glue{_IN_REGION}database/${{StarDatabase}}"
+    found = {}
+    for role, table in (("BuildDimensionsRole", "dim_date"), ("BuildFactsRole", "fact_payment")):
+        catalog = f"{_ARN}:glue{_IN_REGION}catalog"
+        for one in (catalog, database):
+            found[Call(role, "glue:GetDatabase", one)] = _CATALOG
+        for action in ("glue:CreateTable", "glue:UpdateTable"):
+            held = f"{_ARN}:glue{_IN_REGION}table/${{StarDatabase}}/{table}"
+            for one in (catalog, database, held):
+                found[Call(role, action, one)] = _CATALOG
+        file = f"{_ARN}:s3:::${{LakeBucket}}/star/{table}/data/0.parquet"
+        found[Call(role, "s3:PutObject", file)] = _CATALOG
+    quarantine = f"{_ARN}:s3:::${{LakeBucket}}/star/quarantine/data/0.parquet"
+    found[Call("BuildFactsRole", "s3:PutObject", quarantine)] = _CATALOG
+    return found
+
+
+AWS_CALLS: Final = (
+    _of_functions() | _of_jobs() | _of_machines() | _of_failures() | _of_large_first_builds()
+)
 """The calls, with the documentation that requires each."""
