@@ -56,6 +56,7 @@ def test_a_first_build_of_several_runs_shuffles_its_rows_once(
         return made[key]
 
     monkeypatch.setattr(building, "ROWS_OF_A_PARTITION", 2)
+    monkeypatch.setattr(building, "TINY_ROWS", -1)
     monkeypatch.setattr(building, "new_versions", keeping_the_versions)
     business.run()
     business.execute("update payment set paid = not paid where payment_id = 1")
