@@ -5,8 +5,9 @@ tables that they read.
 """
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -28,10 +29,16 @@ def names(folder: str) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-def document(folder: str, name: str) -> dict[str, Any]:
+def document(folder: str, name: str) -> Mapping[str, Any]:
     """Returns the content of a table's TOML file."""
     with naming_the_file(folder, name):
-        return tomllib.loads((root() / folder / f"{name}.toml").read_text("utf-8"))
+        return _parsed((root() / folder / f"{name}.toml").read_text("utf-8"))
+
+
+@cache
+def _parsed(toml: str) -> Mapping[str, Any]:
+    """Parses a file once: a run asks for the declarations of its tables again and again."""
+    return tomllib.loads(toml)
 
 
 def select(name: str) -> str:

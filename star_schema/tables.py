@@ -5,7 +5,7 @@ file beside it. Every stage reads the declaration; no stage derives a property f
 name, from a column's position or from the text of the SELECT.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -133,7 +133,7 @@ def joined_sources(tables: Iterable[StarTable]) -> frozenset[str]:
     return frozenset(source for table in tables for source in table.joined_sources)
 
 
-def _parsed(name: str, select: str, document: dict[str, Any]) -> StarTable:
+def _parsed(name: str, select: str, document: Mapping[str, Any]) -> StarTable:
     declared = dict(document)
     columns = {
         column: StarColumn(column, **entry) for column, entry in declared.pop("columns").items()

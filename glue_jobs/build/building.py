@@ -14,7 +14,7 @@ from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_r
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import Applied, LakeTable, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
-from glue_jobs.build.raw_views import RawViews, run_ids
+from glue_jobs.build.raw_views import RawViews, with_run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.spark_sql import plan_for
 from glue_jobs.build.versions import new_versions
@@ -208,7 +208,7 @@ class _TableBuild:
         put_into_quarantine(
             LakeTable(self._spark, self._request.database, QUARANTINE),
             self._star,
-            rows.withColumn("run_id", run_ids(todo.runs)) if by_rule else None,
+            with_run_ids(rows, todo.runs) if by_rule else None,
             since=min(todo.runs),
             applied=Applied(head.sequence, head.run_id),
         )

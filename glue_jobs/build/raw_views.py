@@ -8,7 +8,6 @@ row. For joined tables it is the run whose state the row belongs to: a join that
 from collections.abc import Iterable, Mapping
 from functools import reduce
 
-from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
@@ -35,10 +34,18 @@ def shows_all_keys(capture: TableCapture, key: str) -> bool:
     return capture.keys_swept and (not capture.key_files or key in swept)
 
 
-def run_ids(runs: Mapping[int, Manifest]) -> SparkColumn:
-    """Returns the name of the execution that made the run of a row's `_sequence`."""
-    pairs = [f.lit(part) for run in runs.values() for part in (run.sequence, run.run_id)]
-    return f.create_map(*pairs)[f.col("_sequence").cast("int")]
+def with_run_ids(rows: DataFrame, runs: Mapping[int, Manifest]) -> DataFrame:
+    """Adds `run_id`: the name of the execution that made the run of a row's `_sequence`."""
+    if len(runs) == 1:
+        (run,) = runs.values()
+        return rows.withColumn("run_id", f.lit(run.run_id))
+    names = constant_rows(
+        rows.sparkSession,
+        ({"_sequence": run.sequence, "run_id": run.run_id} for run in runs.values()),
+        "_sequence bigint, run_id string",
+    )
+    named = rows.join(f.broadcast(names), "_sequence", "left")
+    return named.select(*map(quoted, rows.columns), "run_id")
 
 
 class RawViews:

@@ -7,12 +7,14 @@ matter how many runs are taken at once, nor whether a capture is delivered twice
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as f
 from pyspark.sql.window import WindowSpec
 
 from glue_jobs.build.key_ranges import KeyRanges
+from glue_jobs.build.spark_sql import constant_rows
 
 
 def new_versions(
@@ -51,10 +53,10 @@ def new_versions(
         )
     states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
     if present is not None:
-        states = states.unionByName(_deletions(states, present, swept))
+        states = _with_looks(states, _looks(states, present, of_all=known is None), swept)
     states = states.repartition(1) if in_one_partition else states.repartitionByRange("_key")
     if present is not None:
-        states = _filled(states)
+        states = _filled(_with_deletions(states))
     return _changes(states).select(
         f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
     )
@@ -95,8 +97,9 @@ def touched_keys(
     """
     keys = captured.select(key)
     if present is not None:
-        gone = _missed(shown.withColumnRenamed(key, "_key"), present, swept)
-        keys = keys.unionByName(gone.select(f.col("_key").alias(key)))
+        known = shown.select(f.col(key).alias("_key"), f.lit(0).cast("bigint").alias("_sequence"))
+        events = _missed(_with_looks(known, present, swept)).where("_missed is not null")
+        keys = keys.unionByName(events.select(f.col("_key").alias(key)))
     return keys.distinct()
 
 
@@ -111,24 +114,69 @@ def _states(
     )
 
 
-def _deletions(states: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
-    """Returns a deletion for each key and each sweep that did not find it."""
-    return _missed(states.select("_key").distinct(), present, swept).select(
-        "_key",
-        f.lit(None).cast(states.schema["_content"].dataType).alias("_content"),
-        f.lit(True).alias("_deleted"),
-        "_sequence",
-    )
+def _looks(states: DataFrame, present: DataFrame, *, of_all: bool) -> DataFrame:
+    """Returns the sweeps that found a key: of all keys, or of those that have a state."""
+    if of_all:
+        return present
+    keys = states.select(f.col("_key").alias("key"))
+    return present.join(keys, "key", "left_semi")
 
 
-def _missed(keys: DataFrame, present: DataFrame, swept: Iterable[int]) -> DataFrame:
-    """Returns `_key` and `_sequence` for each key and each sweep that did not find it."""
-    looks = f.explode(f.array(*(f.lit(sequence).cast("bigint") for sequence in swept)))
-    return keys.select("_key", looks.alias("_sequence")).join(
-        present.select(f.col("key").alias("_key"), "_sequence"),
-        ["_key", "_sequence"],
-        "left_anti",
+def _with_looks(states: DataFrame, looks: DataFrame, swept: Iterable[int]) -> DataFrame:
+    """Returns states and looks at their keys, each with the next sweep after it.
+
+    Args:
+        states: `_key`, `_sequence` and any other columns, which a look does not have.
+        looks: As `new_versions` takes `present`.
+        swept: As `new_versions` takes it.
+
+    Returns:
+        The columns of `states`, `_is_look`, and `_next`, which is null after the last sweep. Of a
+        state it may be the sweep of its own run.
+    """
+    key = f.col("key").cast(states.schema["_key"].dataType).alias("_key")
+    events = states.withColumn("_is_look", f.lit(False)).unionByName(
+        looks.select(key, "_sequence", f.lit(True).alias("_is_look")), allowMissingColumns=True
     )
+    sweeps = sorted(swept)
+    since = f.greatest(f.col("_sequence") + f.col("_is_look").cast("int"), f.lit(sweeps[0]))
+    following = f.broadcast(_following(states.sparkSession, sweeps))
+    return events.withColumn("_since", since).join(following, "_since", "left").drop("_since")
+
+
+def _following(spark: SparkSession, sweeps: list[int]) -> DataFrame:
+    """Returns for each run `_since`, from the first sweep on, the first sweep that follows it."""
+    rows = (
+        {"_since": run, "_next": sweep}
+        for before, sweep in pairwise([sweeps[0] - 1, *sweeps])
+        for run in range(before + 1, sweep + 1)
+    )
+    return constant_rows(spark, rows, "_since bigint, _next bigint")
+
+
+def _missed(events: DataFrame) -> DataFrame:
+    """Adds `_missed` to the result of `_with_looks`: the next sweep if it did not find the key.
+
+    A sweep that finds a key is an event of the key. So a sweep before the key's next event did not
+    find it; one after that event is told by that event. What a deletion is told from is linear in
+    the events. The sweeps after a deletion, up to the next event, tell nothing new.
+    """
+    later = f.lead("_sequence").over(Window.partitionBy("_key").orderBy("_sequence", "_is_look"))
+    is_missed = later.isNull() | (later > f.col("_next"))
+    return events.withColumn("_missed", f.when(is_missed, f.col("_next")))
+
+
+def _with_deletions(events: DataFrame) -> DataFrame:
+    """Returns the states of the result of `_with_looks`, and each key's deletions."""
+    no_content = f.lit(None).cast(events.schema["_content"].dataType).alias("_content")
+    state = f.struct("_content", "_deleted", "_sequence")
+    deletion = f.struct(
+        no_content, f.lit(True).alias("_deleted"), f.col("_missed").alias("_sequence")
+    )
+    told = f.array(
+        f.when(~f.col("_is_look"), state), f.when(f.col("_missed").isNotNull(), deletion)
+    )
+    return _missed(events).select("_key", f.inline(told)).where("_sequence is not null")
 
 
 def _history() -> WindowSpec:

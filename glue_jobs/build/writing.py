@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import Applied, LakeTable, TableDesign
 from glue_jobs.build.numbering import numbered, numbered_in_one_partition, numbered_in_ranges
-from glue_jobs.build.raw_views import run_ids
+from glue_jobs.build.raw_views import with_run_ids
 from glue_jobs.build.versions import last_of_each, only_versions
 from pipeline.errors import SourceSchemaChanged
 from pipeline.pending import Pending
@@ -43,7 +43,7 @@ class StarWriter:
             todo: The runs that they are of.
             few: Whether `versions` has one partition.
         """
-        named = versions.withColumn("run_id", run_ids(todo.runs))
+        named = with_run_ids(versions, todo.runs)
         if self._star.record_id is None:
             key = self._star.natural_key
             return self._write_latest(last_of_each(named, key, "_sequence", "is_deleted"))
@@ -75,7 +75,7 @@ class StarWriter:
             versions = numbered_in_ranges(
                 versions, name=star.record_id, ranges=ranges, counts=counts
             )
-        rows = self._prepared(versions.withColumn("run_id", run_ids(todo.runs)))
+        rows = self._prepared(with_run_ids(versions, todo.runs))
         return self._table.replace(rows, self._applied)
 
     def _write_latest(self, latest: DataFrame) -> int:
