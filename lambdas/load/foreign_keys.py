@@ -49,7 +49,7 @@ locked as materialized (
     where known.{key} in (select key from wanted)
     for key share of known
 )
-select (select count(key) from wanted) = (select count(*) from locked)
+select (select count(distinct key) from wanted) = (select count(*) from locked)
 """
 
 

@@ -62,6 +62,19 @@ def test_rows_without_their_dimension_rows_wait_and_the_checks_are_on_again(
         warehouse.execute("update fact_payment set currency_id = 9")
 
 
+def test_rows_that_refer_to_the_same_dimension_row_are_checked_at_once(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    load_through: LoadThrough,
+    checks: list[bool],
+) -> None:
+    payments.add_star_rows("fact_payment", {"payment_record_id": 3}, {"payment_record_id": 4})
+
+    load_through(1)
+
+    assert (rows(warehouse, PAYMENTS), checks) == ([1, 3, 4], [True])
+
+
 def test_rows_of_a_table_that_inherits_are_no_dimension_rows(
     warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
 ) -> None:
