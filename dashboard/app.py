@@ -1,15 +1,18 @@
 """The web application: a page on each fact, drawn from one transaction of the warehouse."""
 
 import datetime
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import category
 
 import psycopg
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -28,6 +31,7 @@ from pipeline.errors import InvalidInput, PipelineError
 
 HOST: Final = "127.0.0.1"
 _HERE: Final = Path(__file__).parent
+_LOGGER: Final = logging.getLogger(__name__)
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -119,10 +123,16 @@ class Dashboard:
         )
         self._templates.globals["warehouse"] = name
         self._templates.globals["life_address"] = address
-        self._templates.filters |= {"number": number, "moment": moment, "ago": ago}
         self._templates.filters |= {
-            function.__name__: function
-            for function in (circumstances, heading, summary, value, versions)
+            "ago": ago,
+            "circumstances": circumstances,
+            "heading": heading,
+            "moment": moment,
+            "number": number,
+            "shown": shown,
+            "summary": summary,
+            "value": value,
+            "versions": versions,
         }
 
     def application(self) -> Starlette:
@@ -135,6 +145,7 @@ class Dashboard:
                 Route("/{page}", self._page),
             ],
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+            exception_handlers={HTTPException: self._refused, Exception: self._broken},
         )
 
     def _page(self, request: Request) -> Response:
@@ -164,13 +175,28 @@ class Dashboard:
     def _streamed(
         self, template: str, view: _View | Life, open_for: AbstractContextManager[Any]
     ) -> Response:
-        """Sends the page's head before its charts, or the parts of the stack, are read."""
+        """Sends the page's head before its charts, or the parts of the stack, are read.
+
+        The status has been sent by then, so an error that nothing expects ends the page.
+        """
 
         def parts() -> Iterator[str]:
-            with open_for:
-                yield from self._templates.get_template(template).generate(view=view)
+            try:
+                with open_for:
+                    yield from self._templates.get_template(template).generate(view=view)
+            except Exception as error:
+                _LOGGER.exception("a page has failed")
+                problem = Problem.unexpected(error)
+                yield self._templates.get_template("broken.html").render(problem=problem)
 
         return StreamingResponse(parts(), media_type="text/html", headers=_HEADERS)
+
+    def _refused(self, _request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for  # nosec B101
+        return self._failed(error.status_code, Problem("There is no such page", error.detail))
+
+    def _broken(self, _request: Request, error: Exception) -> Response:
+        return self._failed(500, Problem.unexpected(error))
 
     def _failed(self, status: int, problem: Problem) -> Response:
         text = self._templates.get_template("problem.html").render(problem=problem)
@@ -187,7 +213,16 @@ def number(value: Any) -> str:
         return f"{whole}.{fraction.rstrip('0'):0<2}"
     if value is None:
         return "none"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else shown(str(value))
+
+
+def shown(text: str) -> str:
+    """Returns a text of the data with characters that would not be seen as escapes."""
+    if not text.strip():
+        return "(empty)"
+    return "".join(
+        one if one.isprintable() or category(one) == "Zs" else ascii(one)[1:-1] for one in text
+    )
 
 
 def moment(value: datetime.datetime | None) -> str:

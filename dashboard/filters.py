@@ -30,6 +30,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _day(text: str) -> datetime.date:
+    day = datetime.date.fromisoformat(text)
+    if day == datetime.date.max:  # which has no day after it, as the end of a day is reckoned
+        raise ValueError
+    return day
+
+
 FILTERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "currency": ("Currency", _number),
     "country": ("Country", _text),
@@ -63,7 +70,7 @@ class Filters:
 
     @classmethod
     def read(cls, items: Iterable[tuple[str, str]]) -> "Filters":
-        """Reads the query of an address. An empty value counts as absent.
+        """Reads the query of an address. A field of the form that is left empty counts as absent.
 
         Raises:
             FilterInvalid: A name is unknown, or a value malformed.
@@ -71,14 +78,14 @@ class Filters:
         values: list[tuple[str, str]] = []
         single: dict[str, Any] = {}
         for name, text in items:
-            if not text:
+            if not text and name not in FILTERS:  # an empty text may be a country
                 continue
             try:
                 if name in FILTERS:
                     FILTERS[name][1](text)
                     values.append((name, text))
                 elif name in _DAYS:
-                    single[name] = datetime.date.fromisoformat(text)
+                    single[name] = _day(text)
                 elif name == "whole":
                     single[name] = text
                 else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from pipeline.errors import first_line
+from pipeline.errors import DatabaseRefused, PipelineError, WarehouseUnavailable, first_line
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,18 @@ class Problem:
             "version: deploy the stack and run it once",
             psycopg.errors.InsufficientPrivilege: "This role may not read the warehouse: grant it "
             "totesys_reporting",
+            DatabaseRefused: "The warehouse refused the connection",
+            WarehouseUnavailable: "The warehouse cannot be reached",
             psycopg.OperationalError: "The warehouse cannot be reached",
+            PipelineError: "The warehouse cannot be read",
         }
         title = next((text for kind, text in titles.items() if isinstance(error, kind)), "")
         return cls(title or "The warehouse refused a query", first_line(error))
+
+    @classmethod
+    def unexpected(cls, error: Exception) -> "Problem":
+        """Returns what to say of an error that no part of a page expects."""
+        return cls(
+            "This page has failed. The terminal of `make dashboard` has the details",
+            f"{type(error).__name__}: {first_line(error)}",
+        )

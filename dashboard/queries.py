@@ -2,7 +2,9 @@
 
 A page's sources are common table expressions, each a file. `known` has the newest record that was
 known at the chosen time, and the one named after the page the fact's rows then that match the
-filters. A chart is a query on one of the others, in the page's folder or in queries/shared.
+filters. `cells` has their sums by each category of a chart, from one scan of the fact: a row has
+the category that it is a sum of, and null in the columns of the others. A chart is a query on one
+of the sources, in the page's folder or in queries/shared.
 """
 
 import tomllib
@@ -23,16 +25,18 @@ class Source:
     Attributes:
         name: Its name.
         query: Its SQL.
-        is_input: Whether it is `known` or the fact's rows, of which a reader takes what it needs.
-            It is never materialized.
+        is_input: Whether it is `known` or the fact's rows, which every other source may need.
+        is_read_once: Whether its result is kept: not the fact's rows, of which a reader takes what
+            it needs.
     """
 
     name: str
     query: str
     is_input: bool
+    is_read_once: bool
 
     def __str__(self) -> str:
-        kind = "not materialized" if self.is_input else "materialized"
+        kind = "materialized" if self.is_read_once else "not materialized"
         return f"{self.name} as {kind} (\n{self.query}\n)"
 
 
@@ -118,7 +122,8 @@ def page(name: str) -> Page:
         name=name,
         filters=tuple(declared.pop("filters")),
         sources=tuple(
-            Source(source, _text(name, source), source in {"known", name}) for source in names
+            Source(source, _text(name, source), source in {"known", name}, source != name)
+            for source in names
         ),
         charts=tuple(Chart(query=_text(name, chart["name"]), **chart) for chart in charts),
         **declared,

@@ -3,7 +3,7 @@
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -16,7 +16,7 @@ from psycopg.types.json import set_json_loads
 
 from dashboard.queries import Page, query
 from pipeline import warehouse_schema
-from pipeline.database import open_connection
+from pipeline.database import Role, open_connection, translated_errors
 from pipeline.secret import Login
 
 _MILLISECONDS_A_QUERY = 30_000
@@ -93,7 +93,7 @@ class Reading:
 @contextmanager
 def reading(connect: Connect) -> Iterator[Reading]:
     """Opens a connection for one page."""
-    with connect() as connection:
+    with closing(connect()) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         warehouse_schema.enter(connection.cursor())
@@ -111,6 +111,11 @@ def reading(connect: Connect) -> Iterator[Reading]:
 
 
 def connecting(login: Login) -> Connect:
-    """Returns what opens connections."""
+    """Returns what opens connections. Its errors are those of pipeline.database."""
     keywords = {"application_name": "totesys-dashboard", "connect_timeout": "5", **login.keywords}
-    return partial(open_connection, Login(keywords, login.password))
+
+    def connect() -> psycopg.Connection:
+        with translated_errors(Role.WAREHOUSE):
+            return open_connection(Login(keywords, login.password))
+
+    return connect

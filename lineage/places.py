@@ -35,15 +35,25 @@ class Places:
     outputs: dict[str, str]
     parameters: dict[str, str]
 
+    def output(self, name: str) -> str:
+        """Returns an output of the stack.
+
+        Raises:
+            InvalidSettings: The stack is of an earlier version, which had no such output.
+        """
+        if name not in self.outputs:
+            raise InvalidSettings(f"the stack has no output {name}: deploy this version of it")
+        return self.outputs[name]
+
     @property
     def raw_bucket(self) -> str:
         """The raw bucket."""
-        return self.outputs["RawBucket"]
+        return self.output("RawBucket")
 
     @property
     def glue_database(self) -> str:
         """The star schema's Glue database."""
-        return self.outputs["GlueDatabase"]
+        return self.output("GlueDatabase")
 
     @property
     def scope(self) -> Scope:
@@ -93,19 +103,19 @@ def places(environment: str) -> Places:
     """
     if not environment:
         LocalStack().current()
-        return deployed(boto3.Session(), STACK)
+        return deployed(STACK)
     known = tomllib.loads(SAMCONFIG.read_text())
     if environment not in known:
         raise InvalidSettings(f"samconfig.toml has no environment {environment}: see ENV= there")
     wanted = known[environment]["deploy"]["parameters"]
-    session = boto3.Session(region_name=wanted.get("region"))
-    return deployed(session, wanted["stack_name"])
+    return deployed(wanted["stack_name"], wanted.get("region"))
 
 
-def deployed(session: boto3.Session, stack: str) -> Places:
+def deployed(stack: str, region: str | None = None) -> Places:
     """Returns the parts of a stack by its name in CloudFormation."""
-    client = session.client("cloudformation")
     with translated_aws_errors(f"read the stack {stack}"):
+        session = boto3.Session(region_name=region)
+        client = session.client("cloudformation")
         found = client.describe_stacks(StackName=stack)["Stacks"][0]
     return Places(
         session,

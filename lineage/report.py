@@ -27,7 +27,7 @@ def fetch(stack: Places, run_id: str, folder: Path) -> Path:
     Raises:
         ObjectMissing: There is no such page.
     """
-    bucket = stack.outputs["ArtifactsBucket"]
+    bucket = stack.output("ArtifactsBucket")
     artifacts = ObjectStore(bucket, stack.session.client("s3"))
     key = page_key(run_id)
     if not run_id:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
+import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchIcebergTableError
 from pyiceberg.io import load_file_io
 
 from lambdas.ingest.failures import TableFailure
@@ -42,6 +44,10 @@ _UNREACHABLE = (
     BotoCoreError,
     OSError,
 )
+_UNREADABLE = (NoSuchIcebergTableError, pa.ArrowException, LookupError, ValueError)
+"""What libraries raise for an object that is not as it should be."""
+_LONGEST_STATEMENT = "30s"
+"""A lock of somebody else at the warehouse ends in words, not in a trace that never ends."""
 
 
 class Parts(Protocol):
@@ -201,8 +207,14 @@ class _Tracing:
                 self._steps += _steps(self._raw(self._star, self._key).seen())
         with self._reaching("lake"):
             self._add_lake()
+        shown, is_known = None, False
         with self._reaching("warehouse"), self._parts.connect(Role.WAREHOUSE) as warehouse:
-            self._add_warehouse(warehouse)
+            warehouse.execute(
+                "select set_config('statement_timeout', %s, false)", [_LONGEST_STATEMENT]
+            )
+            shown, is_known = self._add_warehouse(warehouse), True
+        with self._reaching("source"):
+            self._compare_source(shown, is_known=is_known)
         return self._trace
 
     @contextmanager
@@ -211,6 +223,8 @@ class _Tracing:
             yield
         except _UNREACHABLE as error:
             self._trace.not_reached[part] = first_line(error)
+        except _UNREADABLE as error:
+            self._trace.not_reached[part] = f"{type(error).__name__}: {first_line(error)}"
 
     def _raw(self, star: StarTable, key: str) -> RawHistory:
         bucket = self._parts.raw_bucket
@@ -258,7 +272,8 @@ class _Tracing:
             if step.reasons and self._star.is_fact and step.sequence in quarantined:
                 step.remarks.append("in the lake's quarantine")
 
-    def _add_warehouse(self, connection: psycopg.Connection) -> None:
+    def _add_warehouse(self, connection: psycopg.Connection) -> Mapping[str, Any] | None:
+        """Adds what the warehouse has; returns the newest version that it shows."""
         ids = [step.record_id or self._key for step in self._versions()]
         held = read_warehouse(connection, self._star, self._key, ids)
         for step in self._versions():
@@ -267,8 +282,7 @@ class _Tracing:
         if shown and held.table:
             for one in held.table.references:
                 self._add_reference(connection, one, text_of(shown[one.column]))
-        with self._reaching("source"):
-            self._compare_source(shown)
+        return shown
 
     def _add_reference(self, connection: psycopg.Connection, one: Any, value: str | None) -> None:
         if value is not None:
@@ -322,7 +336,7 @@ class _Tracing:
             else:
                 yield f"{one.table} {value}"
 
-    def _compare_source(self, shown: Mapping[str, Any] | None) -> None:
+    def _compare_source(self, shown: Mapping[str, Any] | None, *, is_known: bool) -> None:
         if self._star.row_source is None:
             self._trace.source_now = "no row of the source: the table is computed"
             return
@@ -331,14 +345,15 @@ class _Tracing:
         said = self._trace
         is_shown = shown is not None and not shown["is_deleted"]
         if now is None:
-            said.source_now, said.equals_source = "the source has no such row", not is_shown
+            said.source_now = "the source has no such row"
+            said.equals_source = not is_shown if is_known else None
         elif now.content is None:
             said.source_now = "; ".join(_reasons(now))
         else:
             said.source_now = "the source has the row"
             current = content_of(shown or {}, self._star.selected)
             said.differences = changes(current, now.content) if is_shown else {}
-            said.equals_source = is_shown and not said.differences
+            said.equals_source = is_shown and not said.differences if is_known else None
 
 
 def _steps(seen: Iterator[Seen]) -> Iterator[Step]:

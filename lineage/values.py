@@ -17,7 +17,9 @@ def text_of(value: Any) -> str | None:
         case bool():
             return str(value).lower()
         case Decimal():
-            return f"{value.normalize():f}"
+            # Decimal.normalize() would round to 28 digits.
+            whole, point, fraction = f"{value:f}".partition(".")
+            return whole + (point + fraction).rstrip("0").rstrip(".")
         case datetime.time():
             return value.isoformat("microseconds")
         case _:

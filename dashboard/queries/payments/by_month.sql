@@ -1,10 +1,11 @@
 select
-    to_char(to_date(month::varchar, 'YYYYMM'), 'YYYY-MM') as label,
+    to_char(day, 'YYYY-MM') as label,
     currency_code as currency,
     case when paid then 'paid' else 'unpaid' end as part,
     sum(counted)::bigint as counted,
     sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
+where day is not null
 group by 1, 2, 3
 order by 1, 2, 3

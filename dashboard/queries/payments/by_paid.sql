@@ -6,5 +6,6 @@ select
     sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
+where day is not null
 group by 1, 2, 3
 order by label, currency

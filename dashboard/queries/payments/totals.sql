@@ -7,5 +7,6 @@ select
     sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
+where day is not null
 group by 1, 2
 order by currency

@@ -14,7 +14,12 @@ select
     currency_code as currency,
     sum(counted)::bigint as counted,
     sum(amount) as amount
-from ages
+from cells
 join dim_currency using (currency_id)
+cross join lateral width_bucket(
+    %(reference)s::date - day,
+    array[1, 31, 91, 181, 366, 731]
+) as age
+where not paid
 group by 1, 2, 3
 order by id, currency

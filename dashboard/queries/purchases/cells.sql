@@ -1,11 +1,16 @@
 select
-    year * 100 + month as month,
     currency_id,
+    created_date as day,
     counterparty_id,
     staff_id,
     count(*) as counted,
     sum(units) as units,
     sum(amount) as amount
 from purchases
-join dim_date on date_id = created_date
-group by 1, 2, 3, 4
+group by
+    currency_id,
+    grouping sets (
+        created_date,
+        counterparty_id,
+        staff_id
+    )

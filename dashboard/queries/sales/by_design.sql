@@ -4,7 +4,7 @@ select
     currency_code as currency,
     sum(counted)::bigint as counted,
     sum(amount) as amount
-from designs
+from cells
 join dim_design using (design_id)
 join dim_currency using (currency_id)
 group by 1, 2, 3

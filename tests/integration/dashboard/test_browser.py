@@ -1,8 +1,10 @@
 """The pages in a real browser: filters, links, history, screens, accessibility, hostile text."""
 
 import datetime
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -10,9 +12,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from dashboard.queries import PAGES
 from dashboard.warehouse import Freshness, connecting
+from lambdas.load.migrations import migrate, migrations
 from local.deployment import ROOT
 from local.postgres import PostgresServer
-from tests.integration.dashboard.conftest import login, served
+from pipeline.secret import Login
+from tests.integration.dashboard.conftest import PASSWORD, login, served
 from tests.integration.dashboard.world import BEFORE, HOSTILE, NOW, SALES, latest, newest, totals
 
 OpenPage = Callable[..., Page]
@@ -85,6 +89,19 @@ def test_a_category_is_a_link_that_adds_and_removes_its_filter(open_page: OpenPa
     assert "country=" not in page.url
     page.go_back()
     assert "country=Japan" in page.url
+
+
+def test_a_category_without_a_name_can_be_chosen(open_page: OpenPage) -> None:
+    page = open_page("/sales")
+
+    page.locator("#by_country").get_by_role("link", name="(empty)").click()
+
+    assert "country=" in page.url
+    (count, _) = totals(
+        [fact for fact in latest(SALES) if fact.values["counterparty_id"] == 3], "units_sold"
+    )["EUR"]
+    assert f"{count} orders" in shown_totals(page)["EUR"]
+    expect(page.locator("#by_country tr.chosen")).to_have_count(1)
 
 
 def test_a_row_of_the_present_selection_leads_to_its_life(open_page: OpenPage) -> None:
@@ -210,21 +227,52 @@ def test_a_page_without_rows_says_so(open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", name="No purchases match")).to_be_visible()
 
 
-def test_a_warehouse_that_is_away_or_has_no_tables_is_named(
+def test_a_warehouse_that_cannot_be_read_is_named(
     browser: Browser, server: PostgresServer, warehouse_url: str
 ) -> None:
+    with psycopg.connect(server.create_database("older"), autocommit=True) as connection:
+        migrate(connection, tuple(one for one in migrations() if one.name < "0006"))
+        connection.execute("grant usage on schema public to totesys_reporting")
     server.create_database("empty")
-    for database, title in (
-        ("empty", "This database has no warehouse"),
-        ("absent", "The warehouse cannot be reached"),
+    reader = login(server, "warehouse")
+    stranger = Login({**reader.keywords, "user": "stranger"}, PASSWORD)
+    with psycopg.connect(warehouse_url, autocommit=True) as connection:
+        connection.execute(f"create role stranger login password '{PASSWORD}'")
+    for wanted, title in (
+        (login(server, "empty"), "This database has no warehouse"),
+        (login(server, "older"), "or one of an earlier version"),
+        (login(server, "absent"), "The warehouse refused the connection"),
+        (Login(reader.keywords, "wrong"), "The warehouse refused the connection"),
+        (Login({**reader.keywords, "port": "1"}, PASSWORD), "The warehouse cannot be reached"),
+        (stranger, "grant it totesys_reporting"),
     ):
-        with served(connecting(login(server, database))) as url:
+        with served(connecting(wanted)) as url:
             page = browser.new_page()
             answer = page.goto(f"{url}/sales")
             assert answer is not None
             assert answer.status == 503
             expect(page.get_by_role("alert")).to_contain_text(title)
             page.close()
+
+
+def test_a_connection_that_is_lost_while_the_figures_are_counted_is_told_once(
+    browser: Browser, address: str, warehouse_url: str
+) -> None:
+    page = browser.new_page()
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("lock table fact_sales_order in access exclusive mode")
+        page.goto(f"{address}/sales", wait_until="commit")
+        ended: LiteralString = (
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'totesys-dashboard' and wait_event_type = 'Lock'"
+        )
+        deadline = time.monotonic() + 20
+        while not connection.execute(ended).fetchall():
+            assert time.monotonic() < deadline
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_contain_text("The warehouse cannot be reached")
+    expect(page.get_by_role("status")).not_to_be_visible()
+    page.close()
 
 
 def test_a_query_that_takes_too_long_is_told_below_the_filters(

@@ -28,7 +28,7 @@ from tests.integration.dashboard.world import (
 
 CHOICES: dict[str, tuple[tuple[str, ...], Callable[[Fact], str]]] = {
     "currency": (("1", "3"), lambda fact: str(fact.values["currency_id"])),
-    "country": (("Poland",), lambda fact: COUNTRIES[fact.values["counterparty_id"]]),
+    "country": (("Poland", ""), lambda fact: COUNTRIES[fact.values["counterparty_id"]]),
     "counterparty": (("1", "2"), lambda fact: str(fact.values["counterparty_id"])),
     "staff": (("2",), lambda fact: str(fact.values["sales_staff_id"])),
     "design": (("1", "2", "3", "4", "5", "6"), lambda fact: str(fact.values["design_id"])),

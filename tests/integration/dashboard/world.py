@@ -23,7 +23,7 @@ NOW: Final = datetime.date(2026, 3, 2)
 """The day of the second run."""
 COMPLETE_AS_OF: Final = datetime.datetime(2026, 3, 2, 15, 30, tzinfo=datetime.UTC)
 """When the newest execution found nothing new."""
-COUNTRIES: Final = {1: "Poland", 2: "Japan", 3: "Poland"}
+COUNTRIES: Final = {1: "Poland", 2: "Japan", 3: ""}
 PARTIES: Final = {1: HOSTILE, 2: "Müller & Söhne", 3: HOSTILE}
 CURRENCIES: Final = {1: "GBP", 2: "USD", 3: "EUR"}
 

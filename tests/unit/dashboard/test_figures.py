@@ -29,6 +29,8 @@ from star_schema.tables import star_table
         (1234, "1,234"),
         (None, "none"),
         ("text", "text"),
+        ("Ōsaka\u00a0\u202eKöln", "Ōsaka\u00a0\\u202eKöln"),
+        (" ", "(empty)"),
     ],
 )
 def test_a_number_loses_no_place(value: Any, shown: str) -> None:

@@ -124,5 +124,40 @@ def test_a_stack_that_is_away_is_named_with_its_reason_and_the_command(error: Ex
     assert f'<pre tabindex="0"><code>{COMMAND}</code></pre>' in shown
 
 
+def test_a_page_that_fails_when_it_is_under_way_ends_with_the_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(table: str, key: str) -> Trace:
+        raise RuntimeError(HOSTILE)
+
+    status, shown = get("/trace/fact_payment/7", fail)
+
+    assert status == 200
+    head, _, end = shown.partition("being read…</p>")
+    assert "<h1>fact_payment 7</h1>" in head
+    # The style hides the line that says so as soon as this element follows it.
+    assert end.lstrip().startswith('<div class="cards">')
+    assert "RuntimeError: &lt;script&gt;" in end
+    assert end.rstrip().endswith("</html>")
+    assert "RuntimeError" in caplog.text
+
+
+def test_an_error_before_the_page_is_under_way_is_a_page_of_its_own() -> None:
+    application = Dashboard(never_connect, "warehouse").application()
+
+    status, shown = asked(application, "/sales")
+
+    assert status == 500
+    assert "AssertionError: the page of a row needs no connection" in shown
+
+
+@pytest.mark.parametrize("path", ["/no/such/page", "/static/none.css", "/sales/2026"])
+def test_an_address_of_nothing_has_a_page_that_says_so(path: str) -> None:
+    status, shown = get(path, None)
+
+    assert status == 404
+    assert "There is no such page" in shown
+
+
 def test_an_address_has_no_character_of_its_own() -> None:
     assert address("fact_payment", "a/b?c=<d>#e") == "/trace/fact_payment/a%2Fb%3Fc%3D%3Cd%3E%23e"
