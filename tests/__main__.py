@@ -1,18 +1,25 @@
-"""Runs the whole suite in two lanes, side by side: `make test`.
+"""Runs the whole suite in lanes, side by side: `make test`.
 
-The lane `spark` computes. The other lane mostly waits for servers. Each lane has its own local
-cloud and its own coverage data. The data is combined, and the floor applies to the sum. The rights
-are judged by recorded calls: the suite fails where it no longer makes one of them.
+A lane computes about half of its time, and waits for servers in the other half. Each lane has its
+own local cloud, its own PostgreSQL server and its own coverage data. The data is combined, and the
+floor applies to the sum. The rights are judged by recorded calls: the suite fails where it no
+longer makes one of them.
 
-Arguments are passed on to pytest in both lanes.
+Arguments are passed on to pytest in all lanes.
 """
 
+import datetime
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from local import browser, spark_jars
 from local.cloud.calls import RECORDED_CALLS
@@ -21,44 +28,79 @@ from local.stack import JARS
 from tests.rights.aws_calls import AWS_CALLS
 from tests.rights.replay import RECORDED, calls_of, use
 
-_SPARK: Final = ("tests/integration/build", "tests/end_to_end")
-LANES: Final = {
-    "spark": _SPARK,
-    "others": ("tests", *(f"--ignore={folder}" for folder in _SPARK)),
+_FOLDERS: Final = {
+    "build": "tests/integration/build",
+    "deployed": "tests/end_to_end",
+    "ingest": "tests/integration/ingest",
+    "load": "tests/integration/load",
 }
+LANES: Final = {name: (folder,) for name, folder in _FOLDERS.items()} | {
+    "others": ("tests", *(f"--ignore={folder}" for folder in _FOLDERS.values())),
+}
+_RECORDED_LANE: Final = "deployed"
+"""The lane that runs the deployed stack, whose calls to AWS count."""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
+_COUNT: Final = re.compile(
+    r"(\d+) (failed|passed|skipped|deselected|xfailed|xpassed|warning|error)"
+)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane that ended: its name, the exit code of pytest, and what pytest wrote."""
+
+    name: str
+    code: int
+    output: str
 
 
 def main(arguments: list[str]) -> int:
     """Runs the lanes, and returns 0 if all tests pass and coverage is above the floor."""
     spark_jars.fetch(JARS)
     browser.install()
+    start = time.monotonic()
+    sys.stdout.write(f"{len(LANES)} lanes run, and each prints when it ends: {', '.join(LANES)}\n")
+    sys.stdout.flush()
+    ended: list[Lane] = []
     with (
         tempfile.NamedTemporaryFile(suffix=".jsonl") as calls,
-        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        ThreadPoolExecutor(len(LANES)) as threads,
     ):
-        spark = _start("spark", arguments, calls=calls.name)
-        others = _start("others", arguments, stdout=output)
-        codes = {spark.wait(), others.wait()}
+        running = [threads.submit(_run, lane, arguments, calls.name) for lane in LANES]
+        for future in as_completed(running):
+            ended.append(future.result())
+            sys.stdout.write(f"\nlane {ended[-1].name}:\n{ended[-1].output}")
+            sys.stdout.flush()
         is_whole = bool(arguments) or (_is_covered() and _are_made(Path(calls.name)))
-        output.seek(0)
-        # The last line of all is the summary of pytest, which continuous integration reads.
-        sys.stdout.write(f"\nthe other tests:\n{output.read()}")
-        sys.stdout.flush()
-    return 0 if is_whole and not codes - {0, _NO_TESTS} else 1
+    # The last line of all is as pytest's, for all lanes: continuous integration reads it.
+    sys.stdout.write(f"{summary(ended, time.monotonic() - start)}\n")
+    sys.stdout.flush()
+    return 0 if is_whole and not {lane.code for lane in ended} - {0, _NO_TESTS} else 1
 
 
-def _start(
-    lane: str, arguments: list[str], stdout: IO[str] | None = None, calls: str = ""
-) -> "subprocess.Popen[bytes]":
+def summary(lanes: list[Lane], seconds: float) -> str:
+    """Returns pytest's last line for all lanes together."""
+    counts: Counter[str] = Counter()
+    for lane in lanes:
+        for number, outcome in _COUNT.findall(lane.output.rstrip().rpartition("\n")[2]):
+            counts[outcome] += int(number)
+    told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+    clock = datetime.timedelta(seconds=int(seconds))
+    return f" {told or 'no tests ran'} in {seconds:.2f}s ({clock}) ".center(80, "=")
+
+
+def _run(lane: str, arguments: list[str], calls: str) -> Lane:
     command = ("-m", "pytest", "--cov", "--cov-fail-under=0", "--cov-report=", "--durations=15")
-    return subprocess.Popen(
+    recorded = calls if lane == _RECORDED_LANE else ""
+    done = subprocess.run(
         [sys.executable, *command, *LANES[lane], *arguments],
         cwd=ROOT,
-        env=os.environ | {"COVERAGE_FILE": str(_data(lane)), RECORDED_CALLS: calls},
-        stdout=stdout,
+        env=os.environ | {"COVERAGE_FILE": str(_data(lane)), RECORDED_CALLS: recorded},
+        stdout=subprocess.PIPE,
+        check=False,
     )
+    return Lane(lane, done.returncode, done.stdout.decode(errors="replace"))
 
 
 def _data(lane: str) -> Path:

@@ -1,24 +1,23 @@
-"""The suite fails where a lane fails, and both lanes together have every test."""
+"""The suite fails where a lane fails, and the lanes together have every test once."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from local.deployment import ROOT
 from tests import __main__ as lanes
+from tests.__main__ import Lane
 from tests.rights.replay import RECORDED
 
 
 @pytest.mark.parametrize(
     ("codes", "is_covered", "are_made", "result"),
     [
-        ({"spark": 0, "others": 0}, True, True, 0),
-        ({"spark": 1, "others": 0}, True, True, 1),
-        ({"spark": 0, "others": 1}, True, True, 1),
-        ({"spark": 0, "others": 3}, True, True, 1),
-        ({"spark": 0, "others": 0}, False, True, 1),
-        ({"spark": 0, "others": 0}, True, False, 1),
+        ({}, True, True, 0),
+        *(({lane: 1}, True, True, 1) for lane in lanes.LANES),
+        ({"others": 3}, True, True, 1),
+        ({}, False, True, 1),
+        ({}, True, False, 1),
     ],
 )
 def test_the_suite_fails_where_a_lane_or_the_coverage_or_a_recorded_call_fails(
@@ -28,9 +27,7 @@ def test_the_suite_fails_where_a_lane_or_the_coverage_or_a_recorded_call_fails(
     are_made: bool,
     result: int,
 ) -> None:
-    monkeypatch.setattr(
-        lanes, "_start", lambda lane, *_, **__: SimpleNamespace(wait=lambda: codes[lane])
-    )
+    monkeypatch.setattr(lanes, "_run", lambda lane, *_: Lane(lane, codes.get(lane, 0), ""))
     monkeypatch.setattr(lanes, "_is_covered", lambda: is_covered)
     monkeypatch.setattr(lanes, "_are_made", lambda _calls: are_made)
     monkeypatch.setattr("local.spark_jars.fetch", lambda _folder: None)
@@ -53,9 +50,19 @@ def test_a_recorded_call_that_is_no_longer_made_is_told(
     assert "('GlueCodeRole', 'lambda:PublishVersion', 'IngestFunction')" in capsys.readouterr().out
 
 
+def test_the_last_line_counts_the_tests_of_all_lanes() -> None:
+    ended = [
+        Lane("build", 0, "12 passed in a test's words\n=== 1 failed, 3 passed in 7.12s ===\n"),
+        Lane("load", 0, "== 40 passed, 2 skipped, 1 error in 61.00s (0:01:01) ==\n"),
+        Lane("others", 5, "== no tests ran in 0.01s ==\n"),
+    ]
+    line = lanes.summary(ended, 61.25)
+
+    assert line.strip("= ") == "1 failed, 43 passed, 2 skipped, 1 error in 61.25s (0:01:01)"
+    assert lanes.summary(ended[2:], 0.5).strip("= ") == "no tests ran in 0.50s (0:00:00)"
+
+
 def test_each_folder_of_tests_is_in_one_lane() -> None:
-    of_spark = [ROOT / folder for folder in lanes.LANES["spark"]]
-    assert all(folder.is_dir() for folder in of_spark)
-    assert [f"--ignore={folder}" for folder in lanes.LANES["spark"]] == list(
-        lanes.LANES["others"][1:]
-    )
+    own = [folder for lane, (folder, *_) in lanes.LANES.items() if lane != "others"]
+    assert all((ROOT / folder).is_dir() for folder in own)
+    assert lanes.LANES["others"] == ("tests", *(f"--ignore={folder}" for folder in own))
