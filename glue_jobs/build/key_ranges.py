@@ -5,16 +5,26 @@ ranges that the keys lie in let Iceberg leave out the files, and Parquet the row
 none of them (Iceberg documentation, "Performance: Metadata filtering").
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
-from glue_jobs.build.spark_sql import literal
+from glue_jobs.build.spark_sql import literal, quoted
 
 RANGES: Final = 32
 """The maximum number of ranges of a condition; no more keys than this are listed one by one."""
+
+ROWS_OF_A_RANGE = 500_000
+"""How many rows a range that is written as one file is to hold: two fit into a heap of 2 GB."""
+MOST_RANGES: Final = 64
+_BUCKET_BITS: Final = 12
+"""Keys are counted in at most 2 ** 12 + 1 buckets."""
+_MOST_OF_WANTED: Final = 4
+"""A range of more than so many times the rows that are wanted has too many for one task."""
 
 _NUMBERS: Final = frozenset({"tinyint", "smallint", "int", "bigint"})
 
@@ -26,37 +36,59 @@ class KeyRanges:
     Attributes:
         key: The key's column.
         ends: The greatest key of each range but the last, in order.
+        counts: How many rows each range has.
     """
 
     key: str
     ends: tuple[int, ...]
+    counts: tuple[int, ...]
 
     @classmethod
     def of(cls, rows: DataFrame, key: str) -> "KeyRanges | None":
-        """Returns the ranges of some rows' keys; None if the key is no number.
+        """Returns the ranges of some rows' keys; None if the key has none of about equal size.
 
         Only the keys are read. `repartitionByRange` would evaluate whole rows to sample them.
         """
         if dict(rows.dtypes)[key] not in _NUMBERS:
             return None
-        shares = [part / RANGES for part in range(1, RANGES)]
-        ends = rows.select(f.percentile_approx(key, shares)).first()
-        return cls(key, tuple(sorted(set(ends[0]))) if ends and ends[0] else ())
+        number = f.col(quoted(key)).cast("bigint")
+        span = rows.select(f.min(number), f.max(number)).first()
+        least, most = (span[0] or 0, span[1] or 0) if span else (0, 0)
+        bits = max((most - least).bit_length() - _BUCKET_BITS, 0)
+        bucket = f.coalesce(f.shiftright(number, bits), f.lit(least >> bits))
+        buckets = rows.groupBy(bucket).count().collect()
+        ends, counts = _alike(sorted((row[0], row[1]) for row in buckets), bits)
+        wanted = max(ROWS_OF_A_RANGE, sum(counts) // MOST_RANGES)
+        return cls(key, ends, counts) if max(counts) <= _MOST_OF_WANTED * wanted else None
 
     @property
     def count(self) -> int:
         """The number of ranges."""
-        return len(self.ends) + 1
+        return len(self.counts)
 
     def number(self) -> Column:
         """Returns the number of a key's range, from 0."""
-        return _search(f.col(self.key), self.ends, 0)
+        return _search(f.col(quoted(self.key)), self.ends, 0)
 
-    def counts(self, rows: DataFrame) -> tuple[int, ...]:
-        """Returns how many rows each range has."""
-        numbers = rows.select(self.number().alias("number"))
-        found: dict[int, int] = dict(numbers.groupBy("number").count().collect())
-        return tuple(found.get(number, 0) for number in range(self.count))
+
+def _alike(
+    buckets: Sequence[tuple[int, int]], bits: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the ends and the counts of ranges of adjacent buckets.
+
+    Args:
+        buckets: Each bucket's number, the key without its low bits, and its rows, in order.
+        bits: The number of low bits.
+    """
+    rows = sum(count for _, count in buckets)
+    ranges = min(max(rows // ROWS_OF_A_RANGE, 2), MOST_RANGES)
+    ends: dict[int, int] = {}
+    counts: Counter[int] = Counter()
+    for bucket, count in buckets:
+        place = counts.total() * ranges // rows
+        ends[place] = (bucket + 1 << bits) - 1
+        counts[place] += count
+    return tuple(ends.values())[:-1], tuple(counts.values()) or (0,)
 
 
 def _search(key: Column, ends: tuple[int, ...], first: int) -> Column:

@@ -310,6 +310,8 @@ class LakeTable:
         self._announce(applied)
         writer = self._in_order(frame).writeTo(self.identifier)
         writer.option("isolation-level", "serializable")
+        # Rows come in the order that files are to have; Iceberg would shuffle them by range again.
+        writer.option("distribution-mode", "none")
         if self._base is not None:
             writer.option("validate-from-snapshot-id", str(self._base))
         writer.overwrite(where)

@@ -5,7 +5,6 @@ need one pass over the rows, which are kept as they are, and a second one that a
 each place.
 """
 
-from collections.abc import Iterable
 from itertools import accumulate
 
 from pyspark import StorageLevel
@@ -58,18 +57,15 @@ def numbered_in_one_partition(
     return placed.select((f.col("_place") + (start + 1)).alias(name), *versions.columns)
 
 
-def numbered_in_ranges(
-    versions: DataFrame, *, name: str, ranges: KeyRanges, counts: Iterable[int]
-) -> DataFrame:
+def numbered_in_ranges(versions: DataFrame, *, name: str, ranges: KeyRanges) -> DataFrame:
     """Numbers versions of which each partition is a range of keys, from 1, in one pass.
 
     Args:
         versions: The result of `only_versions`.
         name: As `numbered` takes it.
         ranges: What the versions are spread by.
-        counts: How many versions each range has.
     """
-    before = f.array(*(f.lit(rows) for rows in accumulate(counts, initial=1)))
+    before = f.array(*(f.lit(rows) for rows in accumulate(ranges.counts, initial=1)))
     place = f.monotonically_increasing_id().bitwiseAND((1 << _PLACE_BITS) - 1)
     number = place + before[ranges.number()]
     return versions.select(number.cast("bigint").alias(name), *versions.columns)

@@ -71,10 +71,7 @@ class StarWriter:
         star = self._star
         versions = only_versions(captured, key=star.natural_key, ranges=ranges)
         if star.record_id:
-            counts = ranges.counts(captured)
-            versions = numbered_in_ranges(
-                versions, name=star.record_id, ranges=ranges, counts=counts
-            )
+            versions = numbered_in_ranges(versions, name=star.record_id, ranges=ranges)
         rows = self._prepared(with_run_ids(versions, todo.runs))
         return self._table.replace(rows, self._applied)
 

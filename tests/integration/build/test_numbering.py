@@ -1,11 +1,13 @@
 """Versions are numbered in the order of runs and keys, by as many tasks as there are."""
 
 import random
+from collections import Counter
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.build import key_ranges
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.numbering import in_places, numbered, numbered_in_ranges
 from glue_jobs.build.versions import new_versions, only_versions
@@ -104,15 +106,16 @@ def test_no_versions_are_no_rows(many_tasks: SparkSession) -> None:
     assert rows.collect() == []
 
 
-def test_a_first_run_is_numbered_in_one_pass_over_one_shuffle(many_tasks: SparkSession) -> None:
+def test_a_first_run_is_numbered_in_one_pass_over_one_shuffle(
+    many_tasks: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_ranges, "ROWS_OF_A_RANGE", KEYS // 20)
     rows = captured(many_tasks, 1)
     ranges = KeyRanges.of(rows, "order_id")
     assert ranges is not None
     versions = only_versions(rows, key="order_id", ranges=ranges)
 
-    numbered_rows = numbered_in_ranges(
-        versions, name="record_id", ranges=ranges, counts=ranges.counts(rows)
-    )
+    numbered_rows = numbered_in_ranges(versions, name="record_id", ranges=ranges)
 
     found = sorted((row.record_id, row.order_id, row.content) for row in numbered_rows.collect())
     in_order = sorted((row.order_id, row.content) for row in rows.collect())
@@ -122,11 +125,42 @@ def test_a_first_run_is_numbered_in_one_pass_over_one_shuffle(many_tasks: SparkS
     assert "REPARTITION_BY_NUM" in plan  # which adaptive execution leaves as it is
 
 
-@pytest.mark.parametrize("keys", [[], [7], [7, 7, 7], [None], [1, 2, 3], [5, None, 1]])
-def test_ranges_hold_whatever_keys_there_are(many_tasks: SparkSession, keys: list[int]) -> None:
-    rows = many_tasks.createDataFrame([(key,) for key in keys], "k int")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [],
+        [7],
+        [7, 7, 7],
+        [None],
+        [1, 2, 3],
+        [5, None, 1],
+        [-(2**63), -1, 0, 2**62, 2**63 - 1],
+        [*range(-9_000, 9_000, 3)],
+    ],
+)
+def test_ranges_hold_whatever_keys_there_are(
+    many_tasks: SparkSession, monkeypatch: pytest.MonkeyPatch, keys: list[int | None]
+) -> None:
+    monkeypatch.setattr(key_ranges, "ROWS_OF_A_RANGE", 1_000)
+    rows = many_tasks.createDataFrame([(key,) for key in keys], "k bigint")
+
     ranges = KeyRanges.of(rows, "k")
+
     assert ranges is not None
-    assert sum(ranges.counts(rows)) == len(keys)
+    assert ranges.ends == tuple(sorted(set(ranges.ends)))
+    found = Counter(row[0] for row in rows.select(ranges.number()).collect())
+    assert tuple(found[place] for place in range(ranges.count)) == ranges.counts
+    assert max(ranges.counts) <= 1_010
+
+
+def test_keys_without_ranges_of_about_equal_size_have_none(
+    many_tasks: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of_texts = many_tasks.createDataFrame([("a",)], "k string")
+    monkeypatch.setattr(key_ranges, "ROWS_OF_A_RANGE", 1)
+    crowded = many_tasks.createDataFrame(
+        [(key,) for key in (*range(90), *range(2**40, 2**50, 2**48))], "k bigint"
+    )
+
     assert KeyRanges.of(of_texts, "k") is None
+    assert KeyRanges.of(crowded, "k") is None
