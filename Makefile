@@ -170,6 +170,10 @@ bench-build: setup ## Measure Build beside its limit and plain Spark (ROWS=)
 bench-load: setup .venv-bench/.installed ## Measure Load beside its limit and its peers (ROWS=)
 	@$(BIN)/python -m benchmarks.load $(if $(ROWS),--rows $(ROWS))
 
+.PHONY: bench-all
+bench-all: setup .venv-bench/.installed ## Run every benchmark small, and check that all are exact (ROWS=)
+	@$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
+
 .PHONY: bench-dashboard
 bench-dashboard: setup ## Measure the dashboard's pages in a browser (ROWS=)
 	@$(BIN)/python -m benchmarks.dashboard $(if $(ROWS),--rows $(ROWS))

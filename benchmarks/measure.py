@@ -301,6 +301,27 @@ def json_line(benchmark: str, results: Sequence[Result | Failure], **facts: Any)
     )
 
 
+def inexact(results: Sequence[Result | Failure]) -> list[str]:
+    """Returns what is wrong with the lines of ours; a benchmark without such a line is wrong."""
+    ours = [line for line in results if line.name.startswith("ours")]
+    return [
+        f"{line.name}: {line.error if isinstance(line, Failure) else line.note or 'not exact'}"
+        for line in ours
+        if isinstance(line, Failure) or not line.exact
+    ] or ([] if ours else ["no line of ours"])
+
+
+def finish(benchmark: str, results: Sequence[Result | Failure], **facts: Any) -> None:
+    """Prints a benchmark's results as one line of JSON.
+
+    Raises:
+        SystemExit: A line of ours failed or is not exact.
+    """
+    print(json_line(benchmark, results, **facts), flush=True)
+    if problems := inexact(results):
+        raise SystemExit(f"bench-{benchmark}: " + "; ".join(problems))
+
+
 def versions(names: Sequence[str], environment: Path) -> dict[str, str]:
     """Returns the versions of packages in a virtual environment."""
     folders = [str(path) for path in environment.glob("lib/python*/site-packages")]

@@ -114,21 +114,19 @@ def main() -> None:
         parser.error(f"--rows has to be {CHANGED_PART} or more")
     scales = sorted({min(ORDERS_AT_SCALE_ONE, options.rows), options.rows // 10, options.rows})
     measured = [_measured(orders, options.rounds) for orders in scales if orders >= CHANGED_PART]
-    print(
-        measure.json_line(
-            "build",
-            [
-                replace(line, name=f"{line.name}, {scale.orders:,} orders")
-                for scale in measured
-                for line in scale.results
-            ],
-            sessions=[
-                {"name": f"{name}, {scale.orders:,} orders", **asdict(report)}
-                for scale in measured
-                for name, report in scale.reports.items()
-            ],
-            versions=measure.versions(_PACKAGES, Path(sys.prefix)),
-        )
+    measure.finish(
+        "build",
+        [
+            replace(line, name=f"{line.name}, {scale.orders:,} orders")
+            for scale in measured
+            for line in scale.results
+        ],
+        sessions=[
+            {"name": f"{name}, {scale.orders:,} orders", **asdict(report)}
+            for scale in measured
+            for name, report in scale.reports.items()
+        ],
+        versions=measure.versions(_PACKAGES, Path(sys.prefix)),
     )
 
 

@@ -71,21 +71,19 @@ def _benchmark(rows: int, folder: Path) -> None:
         if isinstance(steps, Failure)
         else incremental.steps_table(steps)
     )
-    print(
-        measure.json_line(
-            "ingest",
-            results,
-            rows=rows,
-            memory={"rows_part": rows // _PART, "peaks": [asdict(peak) for peak in peaks]},
-            incremental=asdict(steps)
-            if isinstance(steps, Failure)
-            else [asdict(step) for step in steps],
-            versions={
-                "postgresql": postgresql,
-                "pyspark": measure.versions(("pyspark",), Path(sys.prefix))["pyspark"],
-                **measure.versions(PEERS_PACKAGES, PEERS_ENVIRONMENT),
-            },
-        )
+    measure.finish(
+        "ingest",
+        [*results, steps] if isinstance(steps, Failure) else results,
+        rows=rows,
+        memory={"rows_part": rows // _PART, "peaks": [asdict(peak) for peak in peaks]},
+        incremental=asdict(steps)
+        if isinstance(steps, Failure)
+        else [asdict(step) for step in steps],
+        versions={
+            "postgresql": postgresql,
+            "pyspark": measure.versions(("pyspark",), Path(sys.prefix))["pyspark"],
+            **measure.versions(PEERS_PACKAGES, PEERS_ENVIRONMENT),
+        },
     )
 
 
@@ -139,7 +137,7 @@ def _incremental(url: str, folder: Path) -> tuple[Step, ...] | Failure:
     try:
         return incremental.measure(url, folder)
     except (CommandFailed, RuntimeError) as error:
-        return Failure("incremental", str(error))
+        return Failure("ours (incremental)", str(error))
 
 
 if __name__ == "__main__":

@@ -115,20 +115,18 @@ def _benchmark(rows: int, folder: Path) -> None:
             cloud.stop()
     results = [line for race in races for line in race]
     print("\n\n".join([*map(measure.results_table, races), _what_ours_promises(results)]))
-    print(
-        measure.json_line(
-            "load",
-            results,
-            rows=rows,
-            first_rows=rows // _TIMES_AS_MANY,
-            changed_rows=_CHANGED_ROWS,
-            increment_rows=_CHANGED_ROWS + rows // _INCREMENT,
-            versions={
-                "postgresql": postgresql,
-                "pipeline": measure.versions(OUR_PACKAGES, Path(sys.prefix)),
-                "peers": measure.versions(PEERS_PACKAGES, PEERS_ENVIRONMENT),
-            },
-        )
+    measure.finish(
+        "load",
+        results,
+        rows=rows,
+        first_rows=rows // _TIMES_AS_MANY,
+        changed_rows=_CHANGED_ROWS,
+        increment_rows=_CHANGED_ROWS + rows // _INCREMENT,
+        versions={
+            "postgresql": postgresql,
+            "pipeline": measure.versions(OUR_PACKAGES, Path(sys.prefix)),
+            "peers": measure.versions(PEERS_PACKAGES, PEERS_ENVIRONMENT),
+        },
     )
 
 

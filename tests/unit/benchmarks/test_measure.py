@@ -207,6 +207,38 @@ def test_the_outcome_is_one_line_of_json() -> None:
     assert outcome["machine"]["cpus"] > 0
 
 
+@pytest.mark.parametrize(
+    ("lines", "problems"),
+    [
+        ([("limit: psql", None), ("ours (first build)", True), ("a peer", False)], []),
+        ([("limit: psql", None)], ["no line of ours"]),
+        ([("ours (rebuild)", False)], ["ours (rebuild): not exact"]),
+        ([("ours (rebuild)", None)], ["ours (rebuild): not exact"]),
+    ],
+)
+def test_a_benchmark_fails_unless_every_line_of_ours_is_exact(
+    lines: list[tuple[str, bool | None]], problems: list[str]
+) -> None:
+    assert measure.inexact([result(name, 1.0, exact=exact) for name, exact in lines]) == problems
+
+
+def test_a_benchmark_says_what_failed_after_its_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines: list[Result | Failure] = [
+        result("ours (1 reader)", 1.0, exact=True),
+        result("ours (2 readers)", 1.0, exact=False, note="price is double"),
+        Failure("ours (incremental)", "exit code 1"),
+    ]
+    with pytest.raises(SystemExit) as error:
+        measure.finish("ingest", lines, rows=7)
+
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 3
+    assert str(error.value) == (
+        "bench-ingest: ours (2 readers): price is double; ours (incremental): exit code 1"
+    )
+
+
 def test_versions_are_those_of_the_environment_that_is_asked() -> None:
     found = measure.versions(("psutil", "no-such-package"), Path(sys.prefix))
 

@@ -1,0 +1,28 @@
+"""`python -m benchmarks --rows N`: runs every benchmark small, and fails unless ours are exact."""
+
+import argparse
+import subprocess
+import sys
+from typing import Final
+
+BENCHMARKS: Final = ("ingest", "build", "load", "dashboard")
+
+
+def main() -> int:
+    """Runs the benchmarks one after another; returns 1 if one fails or one of ours is not exact."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--rows", type=int, default=20_000, help="the size of each benchmark")
+    size = ("--rows", str(parser.parse_args().rows))
+    failed = [name for name in BENCHMARKS if _run(name, *size)]
+    print(f"failed: {', '.join(failed)}" if failed else "every benchmark ran, and ours are exact")
+    return 1 if failed else 0
+
+
+def _run(benchmark: str, *size: str) -> int:
+    print(f"\nbench-{benchmark} {' '.join(size)}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{benchmark}", *size]
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+if __name__ == "__main__":
+    sys.exit(main())
