@@ -1,5 +1,6 @@
 """The star schema's Iceberg tables: how far each has come, and its rows as record batches."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _RETRIES: "_RetryDict" = {"max_attempts": 10, "mode": "standard"}
 _ROWS_AT_A_TIME = 8_192
 _READ_BYTES = 512 * 1024
 """How much of a column a request to Amazon S3 brings: each column holds as much in memory."""
+_WHOLE_BYTES = 4 * 1024 * 1024
+"""A data file of this size or less is read by one request, instead of one for each column."""
 
 
 def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> Catalog:
@@ -213,11 +216,16 @@ class Lake:
                 f"{table.name} has no {', '.join(missing)} in the lake: declare the column and "
                 "rebuild, or drop it from the warehouse by a migration"
             )
+        nothing = Versions(held, (), names, after, through)
+        built = nothing.applied_through
+        if snapshot is None and built is not None and built <= after:
+            # No row of the table is of a later run: the manifests need not be read.
+            return nothing
         condition = f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}"
         with _translated_errors(table.name):
             files = held.scan(row_filter=condition, snapshot_id=snapshot).plan_files()
             in_order = sorted(files, key=lambda task: task.file.file_path)
-        return Versions(held, tuple(in_order), names, after, through)
+        return dataclasses.replace(nothing, files=tuple(in_order))
 
     def malformed(self, table: WarehouseTable, natural_key: str) -> frozenset[str]:
         """Returns the keys in the lake's quarantine that have no later version.
@@ -318,7 +326,9 @@ def _rows_of_file(
         yield from _without(skip, reader.to_record_batches([task]))
         return
     with table.io.new_input(task.file.file_path).open() as stream:
-        file = pq.ParquetFile(stream, buffer_size=_READ_BYTES, pre_buffer=False)
+        is_small = task.file.file_size_in_bytes <= _WHOLE_BYTES
+        source = pa.BufferReader(stream.read()) if is_small else stream
+        file = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
         in_file = {
             int(field.metadata[_FIELD_ID]): field.name
             for field in file.schema_arrow

@@ -1,9 +1,43 @@
 """The table superseded_version: each version of a fact that has a newer one, and that one."""
 
+from typing import LiteralString
+
 import psycopg
 from psycopg import sql
 
 from lambdas.load.catalog import WarehouseTable
+
+_TOUCHED: LiteralString = "{natural_key} in (select {natural_key} from {stage})"
+
+# Only marks that differ are written: of a key with many versions, one mark a new version. The order
+# keeps a plan that reads an empty table again and again from reading what is inserted meanwhile.
+_MARK: LiteralString = """
+with version as (
+    select
+        {key} as record_id,
+        lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by
+    from {held} as held
+    where {touched}
+),
+changed as (
+    update superseded_version as known
+    set superseded_by = version.superseded_by
+    from version
+    where known.table_name = {name}
+        and known.record_id = version.record_id
+        and known.superseded_by <> version.superseded_by
+)
+insert into superseded_version (table_name, record_id, superseded_by)
+select {name}, record_id, superseded_by
+from version
+where superseded_by is not null
+    and not exists (
+        select
+        from superseded_version as known
+        where known.table_name = {name} and known.record_id = version.record_id
+    )
+order by record_id
+"""
 
 
 def mark_superseded(
@@ -12,32 +46,22 @@ def mark_superseded(
     """Brings the marks of a fact up to date, in the transaction that writes its rows.
 
     A version may arrive after newer ones of its key, if it waited. So all versions of a key are
-    marked again.
+    compared with their marks.
 
     Args:
         connection: The warehouse.
         table: The fact.
-        stage: The table of the rows that were written; None to mark the whole fact.
+        stage: The table of the rows that were written; None to mark the whole fact, of which rows
+            may have been deleted.
     """
+    if stage is None:
+        connection.execute("delete from superseded_version where table_name = %s", [table.name])
     parts = {
         "name": sql.Literal(table.name),
         "held": table.rows,
         "key": sql.Identifier(table.key),
         "natural_key": sql.Identifier(table.natural_key),
+        "stage": stage,
     }
-    of_stage = "{natural_key} in (select {natural_key} from {stage})"
-    touched = sql.SQL("true" if stage is None else of_stage).format(stage=stage, **parts)
-    connection.execute(
-        sql.SQL(
-            "delete from superseded_version where table_name = {name} and ({all} or record_id in "
-            "(select {key} from {held} as held where {touched}))"
-        ).format(all=sql.Literal(stage is None), touched=touched, **parts)
-    )
-    connection.execute(
-        sql.SQL(
-            "insert into superseded_version (table_name, record_id, superseded_by) "
-            "select {name}, record_id, superseded_by from (select {key} as record_id, "
-            "lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by "
-            "from {held} as held where {touched}) as version where superseded_by is not null"
-        ).format(touched=touched, **parts)
-    )
+    touched = sql.SQL("true" if stage is None else _TOUCHED).format(**parts)
+    connection.execute(sql.SQL(_MARK).format(touched=touched, **parts))

@@ -57,6 +57,22 @@ def test_a_version_that_waited_is_marked_though_it_arrives_after_newer_ones(
     assert_marked(warehouse, (1, 2), (2, 3))
 
 
+def test_a_load_writes_no_mark_that_stays_as_it_is(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    add_versions(star_lake, 1, (1, 7), (2, 7), (3, 7))
+    load_through(1)
+    written = "select record_id, xmin::text from superseded_version where record_id < 3 order by 1"
+    before = warehouse.execute(written).fetchall()
+    add_versions(star_lake, 2, (4, 7))
+
+    load_through(2)
+
+    assert_marked(warehouse, (1, 2), (2, 3), (3, 4))
+    assert (warehouse.execute(written).fetchall(), len(before)) == (before, 2)
+
+
 def test_a_rebuild_marks_what_the_lake_has(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
