@@ -1,16 +1,18 @@
 """Rows as the lake's files have them."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.table import FileScanTask
+from pyiceberg.table import DataScan, FileScanTask
 from pyiceberg.types import IntegerType
 
+from lambdas.load import lake
 from lambdas.load.catalog import WarehouseColumn, WarehouseTable
 from lambdas.load.lake import Position, Versions
 from tests.fixtures.lake import StarLake
@@ -56,7 +58,11 @@ def test_a_file_that_is_older_than_a_column_has_nulls_in_it_and_a_renamed_one_ke
     assert next(versions.batches())[1].schema.field("places").type == pa.int32()
 
 
-def test_reading_goes_on_after_any_row(star_lake: StarLake) -> None:
+@pytest.mark.parametrize("whole_bytes", [0, lake._WHOLE_BYTES])
+def test_reading_goes_on_after_any_row(
+    star_lake: StarLake, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
+) -> None:
+    monkeypatch.setattr(lake, "_WHOLE_BYTES", whole_bytes)
     numbers = range(20_000)
     star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in numbers[:3]))
     star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in numbers[3:]))
@@ -87,6 +93,28 @@ def test_only_the_rows_of_some_runs_are_read(star_lake: StarLake) -> None:
 
     assert rows(versions) == [(2, "X"), (3, "X")]
     assert versions.most_rows == 3
+
+
+def test_manifests_are_read_only_of_a_table_with_rows_of_later_runs(
+    star_lake: StarLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star_lake.add_star_rows("dim_currency", {"currency_id": 1}, sequence=2)
+    table = star_lake.table("dim_currency")
+    # A compaction of another engine, of whose snapshot an ancestor says the run.
+    table.overwrite(table.scan().to_arrow())
+    scanned: list[object] = []
+    plan_files = DataScan.plan_files
+
+    def noted(scan: DataScan) -> Iterable[FileScanTask]:
+        scanned.append(scan)
+        return plan_files(scan)
+
+    monkeypatch.setattr(DataScan, "plan_files", noted)
+
+    assert star_lake.lake.versions(CURRENCY, after=2, through=3).files == ()
+    assert scanned == []
+    assert len(star_lake.lake.versions(CURRENCY, after=1, through=3).files) == 1
+    assert len(scanned) == 1
 
 
 def test_rows_that_another_writer_deleted_beside_a_file_are_left_out(star_lake: StarLake) -> None:
