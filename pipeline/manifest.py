@@ -11,9 +11,12 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.errors import ManifestInvalid, ObjectMissing, RunConflict
@@ -27,6 +30,11 @@ _FORMATS = (1, FORMAT)
 """Formats that can be read. A manifest of format 1 has the entry of every table."""
 MOST_HOMES = 8
 """How many earlier manifests may have entries of a manifest: a reader of all tables reads them."""
+READ_AT_ONCE = 10
+"""How many manifests are read side by side: as many as botocore keeps connections."""
+_AHEAD = 4
+"""How many runs are read ahead for each that was of the chain since the last time."""
+_MOST_AHEAD = 1000
 RUNS_PREFIX = "runs/"
 _KEY = re.compile(rf"{RUNS_PREFIX}(\d{{10}})\.json")
 
@@ -298,10 +306,16 @@ def _document(entry: TableCapture) -> dict[str, Any]:
     }
 
 
+@cache
+def _column(name: str, source_type: str, raw_type: str) -> Column:
+    """Returns a column once: thousands of manifests have the same."""
+    return Column(name, source_type, raw_type)
+
+
 def _table(entry: dict[str, Any]) -> TableCapture:
     fields = dict(entry)
     fields["capture"] = Capture(fields["capture"])
-    fields["columns"] = tuple(Column(**column) for column in fields["columns"])
+    fields["columns"] = tuple(_column(**column) for column in fields["columns"])
     fields["statistics"] = Statistics(**fields["statistics"])
     for name in _LISTS:
         fields[name] = tuple(fields.get(name, ()))
@@ -398,9 +412,38 @@ class ManifestStore:
             after: Only runs with a greater sequence.
             through: The newest run to look at.
         """
+        return self._chain(table, after, through, ahead=0)
+
+    def all_changes(self, table: str, *, after: int, through: int) -> tuple[Manifest, ...]:
+        """Returns all that `changes` yields.
+
+        Where the last runs were of the chain, more of the runs before are read ahead, side by side:
+        at most four manifests for each of the chain.
+        """
+        return tuple(self._chain(table, after, through, ahead=_AHEAD))
+
+    def _chain(self, table: str, after: int, through: int, *, ahead: int) -> Iterator[Manifest]:
         entry = self.read(through).tables.get(table) if through else None
         sequence = entry.changed_in if entry else 0
+        used = 0
         while sequence > after:
+            if sequence not in self._read:
+                runs = min(ahead * used, _MOST_AHEAD)
+                self._read_ahead(range(sequence, max(sequence - runs, after), -1))
+                used = 0
             manifest = self.read(sequence)
             yield manifest
+            used += 1
             sequence = manifest.tables[table].previous_change
+
+    def _read_ahead(self, sequences: Iterable[int]) -> None:
+        """Reads manifests side by side. One that cannot be read is left to who needs it."""
+        unread = [sequence for sequence in sequences if sequence not in self._read]
+
+        def read(sequence: int) -> None:
+            with suppress(ManifestInvalid):
+                self.read(sequence)
+
+        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+            for _ in pool.map(read, unread):
+                pass

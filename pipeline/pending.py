@@ -47,8 +47,7 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
     """
     reached = _reached(store, star, after=after, through=through)
     captures = {
-        source: tuple(store.changes(source, after=after, through=reached))
-        for source in star.sources
+        source: store.all_changes(source, after=after, through=reached) for source in star.sources
     }
     changed = {run.sequence for runs in captures.values() for run in runs}
     complete = (_first_complete(store, star, sequence) for sequence in sorted(changed))

@@ -37,6 +37,9 @@ ROWS_OF_A_PARTITION = 200_000
 MOST_PARTITIONS: Final = 2_000
 TINY_ROWS: Final = 20_000
 """No more captured rows take longer to plan for than to process."""
+_LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+MOST_LOOK_UP_TASKS: Final = 64
+"""How many tasks look up the raw files of a build: several for each core of a job."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class _TableBuild:
         self._spark.conf.set("spark.sql.session.timeZone", "UTC")
         # As at the source: names may differ by case alone.
         self._spark.conf.set("spark.sql.caseSensitive", "true")
+        # By default each of some thousand files is looked up in a task of its own.
+        self._spark.conf.set(_LOOK_UP_TASKS, MOST_LOOK_UP_TASKS)
         if self._request.rebuild:
             self._table.refresh()
             after = 0

@@ -117,7 +117,7 @@ class RawCatalogue:
         return True
 
     def _changes(self, source: str, after: int, through: int) -> tuple[Manifest, ...]:
-        return tuple(self._store.changes(source, after=after, through=through))
+        return self._store.all_changes(source, after=after, through=through)
 
     def _held(self, name: str, source: str) -> GlueTable | None:
         """Returns a source table's entry; one of another form or source is deleted."""

@@ -40,11 +40,20 @@ covered as (
         max(last_year) over (order by _sequence) as last_year
     from spans
 ),
+-- The years of the runs that added one: not those of every run.
+grown as (
+    select
+        first_year,
+        last_year,
+        min(_sequence) as _sequence
+    from covered
+    group by first_year, last_year
+),
 days as (
     select
         explode(sequence(make_date(first_year, 1, 1), make_date(last_year, 12, 31))) as date_id,
         _sequence
-    from covered
+    from grown
 )
 select
     date_id,

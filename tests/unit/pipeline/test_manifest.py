@@ -1,6 +1,8 @@
 """Manifests: the commit of a run, and the chain of a table's changes."""
 
 import dataclasses
+import threading
+from collections.abc import Iterable
 from unittest.mock import Mock
 
 import boto3
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ManifestInvalid, RunConflict
+from pipeline.errors import ManifestInvalid, ObjectMissing, RunConflict
 from pipeline.manifest import (
     MOST_HOMES,
     Capture,
@@ -96,6 +98,66 @@ def test_a_tables_changes_are_found_by_the_chain_alone(store: ManifestStore) -> 
     assert changes == [4, 3]
 
 
+def commit_chain(objects: dict[str, bytes], changed: Iterable[int], *, through: int) -> None:
+    """Commits runs of which some changed the table."""
+    store, last, before = store_of(objects), 0, 0
+    for sequence in range(1, through + 1):
+        if sequence in changed:
+            last, before = sequence, last
+        store.commit(manifest(sequence, changed_in=last, previous_change=before))
+
+
+def chain(store: ManifestStore, through: int) -> list[int]:
+    return [run.sequence for run in store.all_changes("design", after=0, through=through)]
+
+
+def test_a_long_chain_is_read_side_by_side() -> None:
+    objects: dict[str, bytes] = {}
+    commit_chain(objects, range(1, 101), through=100)
+    store, together = store_of(objects), threading.Barrier(2, timeout=10)
+
+    def get(key: str) -> bytes:
+        if key in (key_of(40), key_of(41)):
+            together.wait()
+        return objects[key]
+
+    store._objects.get.side_effect = get  # type: ignore[attr-defined]
+
+    assert chain(store, 100) == list(range(100, 0, -1))
+
+
+@pytest.mark.parametrize("gap", [1, 7, 40])
+def test_a_chain_reads_at_most_four_manifests_for_each_of_its_own(gap: int) -> None:
+    objects: dict[str, bytes] = {}
+    changed = range(1, 401, gap)
+    commit_chain(objects, changed, through=400)
+    store = store_of(objects)
+
+    assert chain(store, 400) == list(reversed(changed))
+    assert len(store._read) <= min(400, 1 + 4 * len(changed))
+
+
+def test_a_manifest_beside_the_chain_that_is_lost_or_broken_does_no_harm() -> None:
+    objects: dict[str, bytes] = {}
+    commit_chain(objects, range(1, 41, 2), through=40)
+    del objects[key_of(10)]
+    objects[key_of(20)] = b"torn"
+    store = store_of(objects)
+
+    assert chain(store, 40) == list(range(39, 0, -2))
+    with pytest.raises(ManifestInvalid, match="runs/0000000020"):
+        store.read(20)
+
+
+def test_a_chain_ends_at_a_manifest_of_it_that_is_lost() -> None:
+    objects: dict[str, bytes] = {}
+    commit_chain(objects, range(1, 41), through=40)
+    del objects[key_of(10)]
+
+    with pytest.raises(ManifestInvalid, match="is missing"):
+        chain(store_of(objects), 40)
+
+
 def commit_changes(store: ManifestStore, runs: list[set[int]]) -> list[dict[str, TableCapture]]:
     """Commits runs that each changed some of 30 tables, and returns the entries of each run."""
     written: list[dict[str, TableCapture]] = []
@@ -142,7 +204,14 @@ def store_of(objects: dict[str, bytes]) -> ManifestStore:
     """Returns a store whose objects are in a dictionary."""
     store = ManifestStore("bucket", boto3.client("s3", region_name="eu-west-2"))
     fake = Mock(spec=ObjectStore)
-    fake.get.side_effect = objects.__getitem__
+
+    def get(key: str) -> bytes:
+        if key not in objects:
+            raise ObjectMissing(key)
+        return objects[key]
+
+    fake.get.side_effect = get
+    fake.address.side_effect = str
     fake.put_if_absent.side_effect = lambda key, text, _: objects.setdefault(key, text) is text
     store._objects = fake
     return store
