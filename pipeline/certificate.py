@@ -15,7 +15,28 @@ _CODE: Final = frozenset({".py", ".sql", ".toml"})
 
 
 @dataclass(frozen=True)
-class CertifiedTable:
+class Digests:
+    """Digests of a star table's rows, which do not depend on their order.
+
+    Attributes:
+        source: Of the rows that the source gave and the star schema showed.
+        star: Of the star schema's current rows that are those.
+        lake: Of all rows of the star schema, history included.
+        warehouse: Of the rows of the warehouse, those in waiting_row included.
+        snapshot: The id of the lake table's snapshot; None for a table that no build had made.
+        last_key: The greatest record id of a fact; None for a dimension, and without rows.
+    """
+
+    source: str
+    star: str
+    lake: str
+    warehouse: str
+    snapshot: int | None
+    last_key: int | None
+
+
+@dataclass(frozen=True)
+class CertifiedTable(Digests):
     """A star table of which source, star schema and warehouse had the same rows.
 
     Attributes:
@@ -24,12 +45,6 @@ class CertifiedTable:
         versions: Rows of the star schema that the warehouse showed, history included.
         rows_quarantined: Source rows that waited in a quarantine.
         waiting: Rows of the star schema that waited in the warehouse.
-        source: The digest of the source's rows.
-        star: The digest of the star schema's current rows.
-        lake: The digest of all rows of the star schema, history included.
-        warehouse: The digest of the warehouse's rows, those that waited included.
-        snapshot: The id of the lake table's snapshot; None for a table that no build had made.
-        last_key: The greatest record id of a fact; None for a dimension, and without rows.
     """
 
     table: str
@@ -37,12 +52,6 @@ class CertifiedTable:
     versions: int
     rows_quarantined: int
     waiting: int
-    source: str
-    star: str
-    lake: str
-    warehouse: str
-    snapshot: int | None
-    last_key: int | None
 
 
 @dataclass(frozen=True)

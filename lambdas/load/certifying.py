@@ -1,5 +1,6 @@
 """Writes down what a verified run has proved."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -50,17 +51,11 @@ def certificate_of(
 
 def _certified(table: VerifiedTable) -> CertifiedTable:
     assert table.digests is not None  # noqa: S101 - verify gives them  # nosec B101
-    held = table.digests
     return CertifiedTable(
         table=table.table,
         rows=table.rows,
         versions=table.versions,
         rows_quarantined=table.rows_quarantined,
         waiting=table.waiting,
-        source=held.source,
-        star=held.star,
-        lake=held.lake,
-        warehouse=held.warehouse,
-        snapshot=held.snapshot,
-        last_key=held.last_key,
+        **dataclasses.asdict(table.digests),
     )

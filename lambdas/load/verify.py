@@ -20,6 +20,7 @@ from lambdas.load.lake import Lake
 from lambdas.load.position import positions
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
+from pipeline.certificate import Digests
 from pipeline.errors import VerificationFailed, WarehouseBusy
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
 from star_schema.tables import star_tables
@@ -126,27 +127,6 @@ from waiting_row as waiting
 cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as row
 where waiting.table_name = {name}
 """
-
-
-@dataclass(frozen=True)
-class Digests:
-    """Digests of a table's rows, which do not depend on their order.
-
-    Attributes:
-        source: Of the rows that the source gives and the star schema shows.
-        star: Of the star schema's current rows that are those.
-        lake: Of all rows of the star schema, history included.
-        warehouse: Of the rows of the warehouse, those in waiting_row included.
-        snapshot: The id of the lake table's snapshot; None for a table that no build has made.
-        last_key: The greatest record id of a fact; None for a dimension, and without rows.
-    """
-
-    source: str
-    star: str
-    lake: str
-    warehouse: str
-    snapshot: int | None
-    last_key: int | None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Through which instant the warehouse is complete."""
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -8,34 +7,11 @@ import pytest
 
 from pipeline.answers import IngestAnswer
 from pipeline.freshness import Freshness, complete_as_of
-from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.manifest import Manifest, ManifestStore
+from tests.fixtures.captures import capture_of
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 INGESTED = IngestAnswer(True, 3, False, 0, 0.1, 0, 0.0, 2, snapshot_at="2026-01-31T11:59:00Z")
-
-
-def taken(sequence: int) -> TableCapture:
-    return TableCapture(
-        capture=Capture.CHANGES,
-        rows=0,
-        files=(),
-        key_files=(),
-        not_held=0,
-        quarantine_files=(),
-        keys_swept=False,
-        columns=(),
-        primary_key=(),
-        table_oid=1,
-        horizon=1,
-        statistics=Statistics(0, 0, 0, 1, None),
-        content_digest=None,
-        changed_in=sequence,
-        previous_change=0,
-    )
-
-
-def missed(sequence: int) -> TableCapture:
-    return dataclasses.replace(taken(sequence), not_taken="no right")
 
 
 @pytest.fixture
@@ -43,11 +19,15 @@ def store(moto_bucket: str) -> ManifestStore:
     """Runs 1, 2 and 3, of 11:01, 11:02 and 11:03. Run 2 did not take `staff`, run 3 not `note`."""
     made = ManifestStore(moto_bucket, boto3.client("s3"))
     tables = [
-        {"staff": taken(1), "note": taken(1)},
-        {"staff": missed(1), "note": taken(2)},
-        {"staff": taken(3), "note": missed(2)},
+        {"staff": (1, ""), "note": (1, "")},
+        {"staff": (1, "no right"), "note": (2, "")},
+        {"staff": (3, ""), "note": (2, "no right")},
     ]
-    for sequence, held in enumerate(tables, 1):
+    for sequence, captures in enumerate(tables, 1):
+        held = {
+            name: capture_of(changed_in, sequence, not_taken=why)
+            for name, (changed_in, why) in captures.items()
+        }
         at = f"2026-01-31T11:0{sequence}:00Z"
         made.commit(Manifest(sequence, f"run-{sequence}", at, "1", 1, held))
     return made

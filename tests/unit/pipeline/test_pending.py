@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceSchemaChanged
-from pipeline.manifest import Capture, Manifest, ManifestStore, Statistics, TableCapture
+from pipeline.manifest import Capture, Manifest, ManifestStore
 from pipeline.pending import pending, pending_captures
 from star_schema.tables import star_table
+from tests.fixtures.captures import capture_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,21 +43,12 @@ def manifest(
     rows: Mapping[str, int] | None = None,
 ) -> Manifest:
     tables = {
-        name: TableCapture(
+        name: capture_of(
+            last,
+            sequence,
             capture=Capture.WHOLE if last == sequence else Capture.NONE,
             rows=(rows or {}).get(name, 0),
-            files=(),
-            key_files=(),
-            not_held=0,
-            quarantine_files=(),
             keys_swept=last == sequence,
-            columns=(),
-            primary_key=(),
-            table_oid=1,
-            horizon=1,
-            statistics=Statistics(0, 0, 0, 0, None),
-            content_digest=None,
-            changed_in=last,
             previous_change=(previous or {}).get(name, 0 if last == 1 else 1),
             not_taken=(not_taken or {}).get(name, ""),
             not_taken_since=(since or {}).get(name, 0),
