@@ -10,6 +10,7 @@ since then, Iceberg rejects the commit.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ SMALL_TABLE_ROWS = 100_000
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
 _THROUGH: Final = "applied-through"
 _RUN_ID: Final = "run-id"
+_BEGAN_AT: Final = "build-began-at-ms"
 _SEQUENCE: Final = "_sequence"
 _PROPERTIES: Final = {
     "format-version": "2",
@@ -158,6 +160,7 @@ class LakeTable:
         self.identifier = f"{CATALOG}.{database}.{name}"
         self._base: int | None = None
         self._through = 0
+        self._began_at_ms = time.time_ns() // 1_000_000
 
     def exists(self) -> bool:
         """Returns whether the table is in the catalogue."""
@@ -386,6 +389,8 @@ class LakeTable:
     def _announce(self, applied: Applied) -> None:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_THROUGH}", str(applied.through))
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_RUN_ID}", applied.run_id)
+        # Until the snapshot's own instant, the build of this table took.
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_BEGAN_AT}", str(self._began_at_ms))
 
     def _applied(self) -> Applied | None:
         summaries = (snapshot.summary() for snapshot in self._ancestors())

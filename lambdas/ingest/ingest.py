@@ -1,8 +1,9 @@
 """One ingest: a snapshot of the source, the changes since the last run, one manifest."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -53,6 +54,7 @@ class IngestedTable:
         rows: Rows in the raw zone.
         not_held: Values in the raw quarantine.
         not_taken: Why it could not be captured, with what to do; empty if it was.
+        seconds: How long readers worked on it in this invocation.
     """
 
     table: str
@@ -60,6 +62,7 @@ class IngestedTable:
     rows: int
     not_held: int
     not_taken: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ def ingest(
         seconds=round(time.monotonic() - began, 3),
         longest_query_seconds=taking.longest_query_seconds,
         scanned_bytes=planner.scanned_bytes + taking.scanned_bytes,
-        tables=tuple(_ingested(captures, failures.reasons)),
+        tables=tuple(_ingested(captures, failures.reasons, taking.work)),
         fingerprints=fingerprints,
         warnings=(
             *plan.warnings,
@@ -225,8 +228,11 @@ def _plan(planner: Planner, progress: Progress) -> tuple[RunPlan, int]:
 
 
 def _ingested(
-    captures: dict[str, TableCapture], not_taken: dict[str, str]
+    captures: dict[str, TableCapture], not_taken: dict[str, str], work: Iterable[tuple[str, float]]
 ) -> Iterator[IngestedTable]:
+    spent: defaultdict[str, float] = defaultdict(float)
+    for name, seconds in work:
+        spent[name] += seconds
     for name in sorted(captures.keys() | not_taken.keys()):
         entry = captures.get(name)
         yield IngestedTable(
@@ -235,6 +241,7 @@ def _ingested(
             rows=entry.rows if entry else 0,
             not_held=entry.not_held if entry else 0,
             not_taken=not_taken.get(name, ""),
+            seconds=round(spent[name], 3),
         )
 
 

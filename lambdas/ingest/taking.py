@@ -70,6 +70,7 @@ class Taking:
         swept: What each key sweep gave, by table.
         longest_query_seconds: Duration of the longest query of a reader at the source.
         scanned_bytes: Size of what was read.
+        work: How long a reader worked on a table, in seconds: an entry for each chunk or sweep.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Taking:
         self.swept: dict[str, Taken] = {}
         self.longest_query_seconds = 0.0
         self.scanned_bytes = 0
+        self.work: list[tuple[str, float]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +158,7 @@ class Taking:
             self._keep(task, self._take(task))
         seconds = round(time.monotonic() - began, 3)
         self.longest_query_seconds = max(self.longest_query_seconds, seconds)
+        self.work.append((task.planned.name, seconds))
         self.scanned_bytes += task.planned.table.bytes // max(len(task.planned.chunks), 1)
         return True
 

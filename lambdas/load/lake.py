@@ -35,6 +35,7 @@ _NOT_KEPT = "not kept: "
 _RULES = ("broken_rules", "reason")
 """The columns with the rules: rows of builds before `broken_rules` have a text."""
 _SEQUENCE = "_sequence"
+_BEGAN_AT = "build-began-at-ms"
 _FIELD_ID = b"PARQUET:field_id"
 _RETRIES: "_RetryDict" = {"max_attempts": 10, "mode": "standard"}
 _ROWS_AT_A_TIME = 8_192
@@ -86,6 +87,19 @@ _START = Position()
 
 
 @dataclass(frozen=True)
+class TableBuild:
+    """What the build of a table committed.
+
+    Attributes:
+        rows: Rows that it wrote into files, those of replaced files included.
+        seconds: How long it took, until its snapshot.
+    """
+
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Versions:
     """The rows of a table that a range of runs brought, in one snapshot of the table.
 
@@ -125,6 +139,19 @@ class Versions:
         if told is None:
             return 0 if summaries[0].get("total-records") == "0" else None
         return int(told)
+
+    @property
+    def newest_build(self) -> TableBuild | None:
+        """The newest build of which the snapshot has rows; None if there is none, or it is old."""
+        current = self.table.current_snapshot() if self.table else None
+        if self.table is None or current is None:
+            return None
+        for snapshot in ancestors_of(current, self.table.metadata):
+            told = _summary(snapshot)
+            if _BEGAN_AT in told and int(told["applied-through"]) > self.after:
+                seconds = (snapshot.timestamp_ms - int(told[_BEGAN_AT])) / 1000
+                return TableBuild(int(told.get("added-records", 0)), round(max(0.0, seconds), 1))
+        return None
 
     @property
     def types(self) -> dict[str, IcebergType | None]:

@@ -5,14 +5,14 @@ rows first, in transactions of their own and in as many invocations as that take
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
 from lambdas.load.deadline import Deadline
-from lambdas.load.lake import Lake
+from lambdas.load.lake import Lake, TableBuild
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
 from lambdas.load.plan import Plan, SourceChanged, make_plan
@@ -45,6 +45,7 @@ class LoadResult:
         facts_waiting: Fact rows that wait in waiting_row after the load.
         dimension_rows_waiting: Dimension rows that wait there.
         problems: Why star tables were not loaded, each as a sentence; the others are loaded.
+        builds: The builds that the load shows, by table.
     """
 
     complete: bool
@@ -56,6 +57,7 @@ class LoadResult:
     facts_waiting: int = 0
     dimension_rows_waiting: int = 0
     problems: tuple[str, ...] = ()
+    builds: Mapping[str, TableBuild] = field(default_factory=dict, compare=False)
 
 
 def load(
@@ -158,4 +160,9 @@ def _result(
         facts_waiting=sum(one.waiting for one in loaded if one.table in facts),
         dimension_rows_waiting=sum(one.waiting for one in loaded if one.table not in facts),
         problems=tuple(plan.problems[name] for name in sorted(plan.problems)),
+        builds={
+            name: build
+            for name, versions in sorted(plan.versions.items())
+            if (build := versions.newest_build)
+        },
     )

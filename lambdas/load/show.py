@@ -1,7 +1,9 @@
 """The transaction that shows a load: all rows in their tables, the positions and the run."""
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -40,12 +42,14 @@ class LoadedTable:
         inserted: Rows added.
         updated: Rows whose content changed (dimensions; facts only in a rebuild).
         waiting: Rows that wait in waiting_row after the load.
+        seconds: How long that took, without the rows that were staged in advance.
     """
 
     table: str
     inserted: int = 0
     updated: int = 0
     waiting: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Show:
@@ -71,6 +75,7 @@ class Show:
         self._pace = pace
         self._gone: dict[str, sql.Identifier] = {}
         self._loaded: dict[str, LoadedTable] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._may_switch_off: bool | None = None
 
     def run(self) -> tuple[LoadedTable, ...]:
@@ -100,7 +105,10 @@ class Show:
             self._check_shown([table for table in tables if table.name not in bare])
             self._record()
             resumable.discard(self._connection)
-        return tuple(self._loaded.values())
+        return tuple(
+            replace(done, seconds=round(self._seconds[name], 3))
+            for name, done in self._loaded.items()
+        )
 
     def _with_rows(self) -> list[WarehouseTable]:
         """Returns the tables that have rows to write or to delete; the others are done."""
@@ -124,6 +132,7 @@ class Show:
         if table.name in self._plan.problems:
             return False
         self._deadline.limit()
+        began = time.monotonic()
         try:
             with self._connection.transaction():
                 act(table)
@@ -135,6 +144,7 @@ class Show:
                 f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}"
                 + others
             )
+        self._seconds[table.name] += time.monotonic() - began
         return table.name not in self._plan.problems
 
     def _large_first_loads(self, facts: list[WarehouseTable]) -> dict[WarehouseTable, int]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import boto3
 import psycopg
@@ -42,6 +43,11 @@ def artifact(address: str) -> str:
     return boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
 
+def report(stack: Stack, answer: dict[str, Any]) -> dict[str, Any]:
+    """Returns the report that an answer names."""
+    return Reports(stack.raw_bucket, boto3.client("s3")).read(answer["report"])
+
+
 def job_runs(stack: Stack) -> int:
     client = boto3.client("glue")
     jobs = client.get_jobs()["Jobs"]
@@ -71,6 +77,10 @@ def test_after_every_stretch_of_business_the_warehouse_equals_the_source_and_its
         assert output["status"] == "loaded"
         assert "the warehouse equals the source" in output["message"]
         assert differences(stack, history) == []
+        captured, loaded = (report(stack, output[stage]) for stage in ("ingested", "loaded"))
+        assert any(one["seconds"] > 0 for one in captured["tables"] if one["rows"])
+        assert all(one["seconds"] > 0 for one in loaded["tables"] if one["inserted"])
+        assert loaded["builds"]["fact_payment"]["seconds"] > 0
 
 
 def test_an_execution_with_nothing_new_starts_no_job_and_adds_nothing(
@@ -104,8 +114,8 @@ def test_verify_proves_that_the_warehouse_equals_the_source(stack: Stack, succee
     page = artifact(published["page"])
     assert certificate.snapshot_at == output["ingested"]["snapshot_at"]
     assert all(table.source in page for table in certificate.tables)
-    report = Reports(stack.raw_bucket, boto3.client("s3")).read(output["loaded"]["report"])
-    assert {table["table"] for table in report["verified"]} >= {"fact_payment", "dim_transaction"}
+    verified = report(stack, output["loaded"])["verified"]
+    assert {table["table"] for table in verified} >= {"fact_payment", "dim_transaction"}
 
 
 def test_a_rebuild_gives_the_same_rows_with_the_same_record_ids(stack: Stack, succeed: Run) -> None:
@@ -126,6 +136,8 @@ def test_input_that_the_pipeline_does_not_know_is_refused_before_any_work(
     assert (refused.status, refused.error) == ("FAILED", "InvalidInput")
     assert "full_refesh" in refused.cause
     assert (lock(), job_runs(stack)) == (before, runs)
+    (named,) = re.findall(r"page: (s3://\S+\.html)", refused.cause)
+    assert "Nothing was done: the input has full_refesh" in artifact(named)
 
 
 def test_an_execution_that_finds_the_lock_held_is_skipped(stack: Stack, succeed: Run) -> None:

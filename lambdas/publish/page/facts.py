@@ -19,6 +19,15 @@ Report = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Try:
+    """One attempt at a state: seconds from the start of the execution, its length, its error."""
+
+    offset: float
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True)
 class State:
     """A state that the execution has called a service from, with all of its attempts.
 
@@ -26,15 +35,23 @@ class State:
         name: The state's name.
         offset: Seconds from the start of the execution to the first attempt.
         seconds: Seconds from there to the end of the last attempt.
-        errors: The errors of the attempts that failed.
-        is_failed: Whether the last attempt failed.
+        tries: The attempts.
     """
 
     name: str
     offset: float
     seconds: float
-    errors: tuple[str, ...]
-    is_failed: bool
+    tries: tuple[Try, ...]
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The errors of the attempts that failed."""
+        return tuple(one.error for one in self.tries if one.error)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the last attempt failed."""
+        return bool(self.tries[-1].error)
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,12 @@ class PageFacts:
         return list(self.ingest.get("tables", ()))
 
     @property
+    def builds(self) -> Mapping[str, Report]:
+        """What the builds that the load shows wrote to each star table, by the table."""
+        found: Mapping[str, Report] = self.load.get("builds", {})
+        return found
+
+    @property
     def star_tables(self) -> list[Report]:
         """What the load did to each star table."""
         return list(self.load.get("tables", ()))
@@ -161,19 +184,20 @@ def page_facts(
 
 
 def _states(history: list[Event]) -> Iterable[State]:
-    """Yields the states in the order of their first attempts."""
+    """Returns the states in the order of their first attempts."""
+    states: list[State] = []
     attempts: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in attempts_of(history):
         attempts[attempt.state].append(attempt)
-    for name, tried in sorted(attempts.items(), key=lambda pair: pair[1][0].began_at):
-        began_at, last = tried[0].began_at, tried[-1]
-        yield State(
-            name=name,
-            offset=(began_at - history[0]["timestamp"]).total_seconds(),
-            seconds=(last.began_at - began_at).total_seconds() + last.seconds,
-            errors=tuple(attempt.error for attempt in tried if attempt.error),
-            is_failed=bool(last.error),
+    for name, tried in attempts.items():
+        tries = tuple(
+            Try((one.began_at - history[0]["timestamp"]).total_seconds(), one.seconds, one.error)
+            for one in tried
         )
+        first, last = tries[0], tries[-1]
+        seconds = last.offset + last.seconds - first.offset
+        states.append(State(name, first.offset, seconds, tries))
+    return sorted(states, key=lambda state: state.offset)
 
 
 def _seconds(history: list[Event]) -> float:

@@ -69,6 +69,10 @@ def test_each_snapshot_says_how_far_it_came_and_by_which_execution(
             if snapshot.summary is not None
         ]
         assert said == [("1", "run-1"), ("2", "run-2")]
+        for snapshot in snapshots:
+            assert snapshot.summary is not None
+            took = snapshot.timestamp_ms - int(snapshot.summary["build-began-at-ms"] or 0)
+            assert 0 < took < 600_000
 
 
 def test_a_table_of_an_earlier_version_becomes_what_is_declared(

@@ -1,6 +1,7 @@
 """Rows as the lake's files have them."""
 
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -115,6 +116,25 @@ def test_manifests_are_read_only_of_a_table_with_rows_of_later_runs(
     assert scanned == []
     assert len(star_lake.lake.versions(CURRENCY, after=1, through=3).files) == 1
     assert len(scanned) == 1
+
+
+def test_the_newest_build_of_the_wanted_runs_says_what_it_wrote_and_how_long_it_took(
+    star_lake: StarLake,
+) -> None:
+    star_lake.add_star_rows("dim_currency", {"currency_id": 1})
+    of_an_earlier_version = star_lake.lake.versions(CURRENCY, after=0, through=1)
+    assert of_an_earlier_version.newest_build is None
+    table = star_lake.table("dim_currency")
+    began = time.time_ns() // 1_000_000 - 2_500
+    said = {"applied-through": "2", "build-began-at-ms": str(began)}
+    table.append(table.scan().to_arrow(), said)
+
+    build = star_lake.lake.versions(CURRENCY, after=1, through=2).newest_build
+
+    assert build is not None
+    assert build.rows == 1
+    assert 2.5 <= build.seconds < 60
+    assert star_lake.lake.versions(CURRENCY, after=2, through=2).newest_build is None
 
 
 def test_rows_that_another_writer_deleted_beside_a_file_are_left_out(star_lake: StarLake) -> None:

@@ -70,6 +70,7 @@ def history(*, error: str = "SourceBusy") -> list[Event]:
 
 def reports(text: str = "", lines: int = 1) -> dict[str, dict[str, Any]]:
     table = {"table": f"payment{text}", "capture": "changes", "rows": 5, "not_held": 0}
+    table |= {"seconds": 0.125}
     rule = {"table": "fact_payment", "rule": f"paid is given{text}", "rows": 2}
     return {
         "ingest": {
@@ -79,7 +80,11 @@ def reports(text: str = "", lines: int = 1) -> dict[str, dict[str, Any]]:
             "snapshot_at": "2026-11-21T07:00:01Z",
         },
         "load": {
-            "tables": [{"table": "fact_payment", "inserted": 4_000, "updated": 0, "waiting": 1}],
+            "tables": [
+                {"table": "fact_payment", "inserted": 4_000, "updated": 0, "waiting": 1}
+                | {"seconds": 0.25}
+            ],
+            "builds": {"fact_payment": {"rows": 4_001, "seconds": 6.5}},
             "quality": {"broken_rules": [rule] * lines},
             "certificate": {
                 "verified_at": "2026-11-21T07:00:20Z",
@@ -147,10 +152,12 @@ def test_a_page_leads_with_what_waits_and_shows_every_part() -> None:
         "Timeline",
         "Ingest 1.0 s 8.0 1: SourceBusy",
         "Captured from the source",
-        "payment changes 5 0",
+        "payment changes 5 0.125 0",
         "Changes of the source's schema table note is new",
+        "Built in the lake",
+        "fact_payment 4,001 6.5",
         "Loaded into the warehouse",
-        "fact_payment 4,000 0 1",
+        "fact_payment 4,000 0 1 0.25",
         "Certificate",
         "fact_payment 3 4 0 1 1234 5678",
         "Estimated cost",
@@ -160,6 +167,29 @@ def test_a_page_leads_with_what_waits_and_shows_every_part() -> None:
     ]
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_the_timeline_has_each_attempt_where_it_was() -> None:
+    read = Reader(render(facts()))
+
+    bars = [attributes for _, attributes in read.tags if "bar" in str(attributes.get("class"))]
+    # Of 10 s: a failed attempt from 1 s to 3 s, and one from 5 s to 9 s.
+    assert [(bar["class"], bar["style"]) for bar in bars] == [
+        ("bar bad", "left:9.50%;width:19.00%"),
+        ("bar", "left:47.50%;width:38.00%"),
+    ]
+
+
+def test_a_report_of_an_earlier_version_has_no_seconds() -> None:
+    earlier = reports()
+    del earlier["load"]["builds"]
+    for stage in ("ingest", "load"):
+        del earlier[stage]["tables"][0]["seconds"]
+
+    shown = Reader(render(page_facts(REQUEST, Observation(), earlier, ()))).shown
+
+    assert "payment changes 5 \N{EN DASH} 0" in shown
+    assert "fact_payment 4,000 0 1 \N{EN DASH}" in shown
 
 
 def test_a_failed_run_leads_with_its_failure() -> None:

@@ -153,10 +153,16 @@ def test_input_that_the_pipeline_knows_is_taken(value):
 )
 def test_other_input_is_refused_by_name(value, named):
     state, variables = read_input(value)
-    assert state == "RefuseInput"
-    cause = evaluate(STATES["RefuseInput"]["Cause"], variables, {"input": value})
+    assert state == "TellOfFailure"
+    assert evaluate(STATES["Fail"]["Error"], variables, {}) == "InvalidInput"
+    cause = evaluate(STATES["Fail"]["Cause"], variables, {})
     assert named in cause.partition(". It takes")[0]
     assert len(cause) <= 32768
+    payload = STATES["TellOfFailure"]["Arguments"]["Payload"]
+    asked = evaluate(payload, variables, {"context": CONTEXT})
+    failure = cause.removesuffix(" (page: s3://${ArtifactsBucket}/runs/run-7.html)")
+    assert PublishRequest.from_json(asked) == PublishRequest("run-7", ARN, failure=failure)
+    assert failure != cause
 
 
 @given(st.dictionaries(st.text(min_size=1), st.booleans()))
