@@ -155,6 +155,9 @@ def main() -> int:
     try:
         stack = places(options.env)
         certificate = read_certificate(options.file)
+        if not certificate.is_as_written:
+            sys.stdout.write("the certificate differs: it was changed after it had been written\n")
+            return 1
         with stack.connect(Role.WAREHOUSE) as connection:
             connection.autocommit = True
             lake = Lake(stack.catalog(), stack.glue_database)

@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from pipeline.errors import InvalidInput
 
 FORMAT: Final = 1
+_DIGEST: Final = "sha256"
 _CODE: Final = frozenset({".py", ".sql", ".toml"})
 
 
@@ -67,6 +68,8 @@ class Certificate:
         exceptions: The rules that rows which wait break, each with the number of rows.
         code: The SHA-256 of the code that compared the rows, and the version of the function.
         schema: The migrations of the warehouse, with the SHA-256 of each.
+        is_as_written: Whether the document has the digest that it was written with. One of an
+            earlier version has no digest.
     """
 
     sequence: int
@@ -77,11 +80,14 @@ class Certificate:
     exceptions: tuple[str, ...]
     code: Mapping[str, str]
     schema: Mapping[str, str]
+    is_as_written: bool = field(default=True, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the certificate as a JSON document."""
+        """Returns the certificate as a JSON document, with a digest of the rest of it."""
         document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {"format": FORMAT, **document}
+        del document["is_as_written"]
+        document = {"format": FORMAT, **document}
+        return {**document, _DIGEST: _digest(document)}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -92,6 +98,8 @@ class Certificate:
         """
         try:
             fields: dict[str, Any] = json.loads(text)
+            written = fields.pop(_DIGEST, None)
+            fields["is_as_written"] = written in (None, _digest(fields))
             if fields.pop("format") != FORMAT:
                 raise InvalidInput(f"the certificate is of another format than {FORMAT}")
             fields["tables"] = tuple(CertifiedTable(**table) for table in fields["tables"])
@@ -99,6 +107,10 @@ class Certificate:
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"the file is no certificate ({error})") from error
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of_code(folders: Iterable[Path]) -> str:

@@ -227,6 +227,23 @@ def test_a_page_without_rows_says_so(open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", name="No purchases match")).to_be_visible()
 
 
+def test_a_warehouse_before_its_first_load_says_so(
+    browser: Browser, server: PostgresServer, warehouse_url: str
+) -> None:
+    with psycopg.connect(server.create_database("new"), autocommit=True) as connection:
+        migrate(connection, migrations())
+        connection.execute("grant usage on schema public to totesys_reporting")
+    with served(connecting(login(server, "new"))) as url:
+        page = browser.new_page()
+        for name in PAGES:
+            page.goto(f"{url}/{name}")
+            expect(page.get_by_role("banner")).to_contain_text("Nothing is loaded yet")
+            expect(page.get_by_role("alert")).to_have_count(0)
+        page.goto(f"{url}/sales")
+        expect(page.get_by_role("heading", level=2)).to_have_text("Nothing is loaded yet")
+        page.close()
+
+
 def test_a_warehouse_that_cannot_be_read_is_named(
     browser: Browser, server: PostgresServer, warehouse_url: str
 ) -> None:

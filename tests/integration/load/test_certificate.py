@@ -187,6 +187,7 @@ def test_the_command_reads_a_file_or_an_object_and_fails_if_something_differs(
     warehouse_dsn: str,
     raw_bucket: str,
     s3: "S3Client",
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -211,6 +212,13 @@ def test_the_command_reads_a_file_or_an_object_and_fails_if_something_differs(
     warehouse.execute("delete from fact_payment")
     assert certify.main() == 1
     assert "fact_payment           warehouse  differs" in capsys.readouterr().out
+    edited = tmp_path / "edited.json"
+    for change in (b'"rows": 1', b'"snapshot_at": "2'):
+        edited.write_bytes(body.replace(change, change + b"1", 1))
+        assert edited.read_bytes() != body
+        monkeypatch.setattr(sys, "argv", ["certify", str(edited)])
+        assert certify.main() == 1
+        assert "the certificate differs" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["certify", f"s3://{raw_bucket}/none.json"])
     assert certify.main() == 2
     with pytest.raises(ObjectMissing):
