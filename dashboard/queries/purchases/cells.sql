@@ -11,6 +11,5 @@ group by
     currency_id,
     grouping sets (
         created_date,
-        counterparty_id,
-        staff_id
+        (counterparty_id, staff_id)
     )

@@ -12,7 +12,6 @@ group by
     currency_id,
     grouping sets (
         created_date,
-        counterparty_id,
-        staff_id,
+        (counterparty_id, staff_id),
         design_id
     )
