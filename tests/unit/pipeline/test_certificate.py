@@ -7,7 +7,19 @@ import pytest
 
 from pipeline.certificate import Certificate, CertifiedTable
 
-TABLE = CertifiedTable("dim_date", 3, 3, 0, 0, "1", "1", "2", "2", 7, None)
+TABLE = CertifiedTable(
+    table="dim_date",
+    rows=3,
+    versions=3,
+    rows_quarantined=0,
+    waiting=0,
+    source="1",
+    star="1",
+    lake="2",
+    warehouse="2",
+    snapshot=7,
+    last_key=None,
+)
 CERTIFICATE = Certificate(
     1, "run-1", "2026-01-31T09:30:00Z", "2026-01-31T09:31:00Z", (TABLE,), (), {"sha256": "ab"}, {}
 )
