@@ -1,9 +1,11 @@
 """The star schema's Iceberg tables: how far each has come, and its rows as record batches."""
 
 import dataclasses
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,9 +16,8 @@ from botocore.config import Config
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.expressions.parser import parse
-from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.io.pyarrow import ArrowScan, _read_all_delete_files, schema_to_pyarrow
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import IcebergType
@@ -342,16 +343,11 @@ def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[p
 def _rows_of_file(
     table: Table, task: FileScanTask, names: tuple[str, ...], skip: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a data file after the first `skip`, a few at a time.
+    """Yields the rows of a data file that are not deleted after the first `skip`, a few at a time.
 
-    pyiceberg's own reader decodes a whole file before it yields a row. Only files with delete files
-    need it: writers other than the pipeline make those.
+    pyiceberg's own reader decodes a whole file before it yields a row.
     """
-    if task.delete_files:
-        scan = table.scan(selected_fields=names)
-        reader = ArrowScan(table.metadata, table.io, scan.projection(), AlwaysTrue())
-        yield from _without(skip, reader.to_record_batches([task]))
-        return
+    deletes = _read_all_delete_files(table.io, [task]).get(task.file.file_path, [])
     with table.io.new_input(task.file.file_path).open() as stream:
         is_small = task.file.file_size_in_bytes <= _WHOLE_BYTES
         source = pa.BufferReader(stream.read()) if is_small else stream
@@ -365,7 +361,7 @@ def _rows_of_file(
         held = {name: in_file.get(table.schema().find_field(name).field_id) for name in names}
         columns = [column for column in held.values() if column]
         batches = file.iter_batches(_ROWS_AT_A_TIME, columns=columns, use_threads=False)
-        for batch in _without(skip, batches):
+        for batch in _without(skip, _left(batches, deletes)):
             yield pa.record_batch(
                 [
                     batch.column(column)
@@ -375,6 +371,24 @@ def _rows_of_file(
                 ],
                 names=list(names),
             )
+
+
+def _left(
+    batches: Iterable[pa.RecordBatch], deletes: list[pa.ChunkedArray]
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows of a file without those at the places of its delete files."""
+    places = pa.chunked_array([chunk for one in deletes for chunk in one.chunks], pa.int64())
+    deleted = pc.unique(places).sort()
+    start = 0
+    for batch in batches:
+        end = start + batch.num_rows
+        first, last = (
+            bisect_left(deleted, place, key=methodcaller("as_py")) for place in (start, end)
+        )
+        gone = deleted.slice(first, last - first)
+        kept = pc.invert(pc.is_in(pa.array(range(start, end), pa.int64()), value_set=gone))
+        yield batch.filter(kept) if len(gone) else batch
+        start = end
 
 
 def _without(skip: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

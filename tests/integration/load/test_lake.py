@@ -137,30 +137,36 @@ def test_the_newest_build_of_the_wanted_runs_says_what_it_wrote_and_how_long_it_
     assert star_lake.lake.versions(CURRENCY, after=2, through=2).newest_build is None
 
 
-def test_rows_that_another_writer_deleted_beside_a_file_are_left_out(star_lake: StarLake) -> None:
+def test_rows_that_are_deleted_beside_a_file_are_left_out(star_lake: StarLake) -> None:
     star_lake.add_star_rows("dim_currency", *({"currency_id": number} for number in (1, 2, 3)))
     versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
-    task = versions.files[0]
+
+    left = without(star_lake, versions, [1])
+
+    assert rows(left) == [(1, "currency_code"), (3, "currency_code")]
+    assert rows(left, Position(0, 1)) == [(3, "currency_code")]
+
+
+def without(star_lake: StarLake, versions: Versions, places: list[int]) -> Versions:
+    """Returns the rows of one data file without some, whose places are in a delete file."""
+    (task,) = versions.files
     path = f"{task.file.file_path}.deletes.parquet"
-    deleted = pa.table({"file_path": [task.file.file_path], "pos": [1]})
+    deleted = pa.table(
+        {"file_path": [task.file.file_path] * len(places), "pos": pa.array(places, pa.int64())}
+    )
     with PyArrowFileIO(star_lake.lake.catalog.properties).new_output(path).create() as output:
         pq.write_table(deleted, output)
     deletes = DataFile.from_args(
         content=DataFileContent.POSITION_DELETES,
         file_path=path,
         file_format=FileFormat.PARQUET,
-        record_count=1,
+        record_count=len(places),
     )
-
-    with_deletes = dataclasses.replace(
-        versions, files=(FileScanTask(task.file, delete_files={deletes}),)
-    )
-
-    assert rows(with_deletes) == [(1, "currency_code"), (3, "currency_code")]
-    assert rows(with_deletes, Position(0, 1)) == [(3, "currency_code")]
+    return dataclasses.replace(versions, files=(FileScanTask(task.file, delete_files={deletes}),))
 
 
-def test_memory_does_not_grow_with_a_file(star_lake: StarLake) -> None:
+@pytest.mark.parametrize("gone", [[], [*range(0, 1_000_000, 1_000), 999_999]])
+def test_memory_does_not_grow_with_a_file(star_lake: StarLake, gone: list[int]) -> None:
     many = 1_000_000
     numbers = pa.array(range(many), pa.int32())
     texts = numbers.cast(pa.string())
@@ -178,11 +184,12 @@ def test_memory_does_not_grow_with_a_file(star_lake: StarLake) -> None:
         )
     )
     versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
+    versions = without(star_lake, versions, gone) if gone else versions
 
     with counted_memory() as pool:
         read = sum(batch.num_rows for _, batch in versions.batches())
 
-    assert read == many
+    assert read == many - len(gone)
     assert 0 < pool.max_memory() < _MOST_BYTES
 
 
