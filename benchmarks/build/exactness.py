@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import duckdb
+from pyarrow import parquet
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan
 
 from lambdas.load.lake import glue_catalog
 from star_schema.tables import star_tables
@@ -18,15 +21,20 @@ Star = Mapping[str, list[Path]]
 
 
 def iceberg_star(client: "S3Client", database: str, folder: Path) -> Star:
-    """Fetches the current data files of the tables of a Glue database."""
+    """Fetches the current data files of the tables of a Glue database, without deleted rows."""
     catalog = glue_catalog(client)
-    return {
-        star.name: [
-            _fetched(client, task.file.file_path, folder / star.name)
-            for task in catalog.load_table((database, star.name)).scan().plan_files()
-        ]
-        for star in star_tables()
-    }
+    found: dict[str, list[Path]] = {}
+    for star in star_tables():
+        table = catalog.load_table((database, star.name))
+        scan = table.scan()
+        reader = ArrowScan(table.metadata, table.io, scan.projection(), AlwaysTrue())
+        found[star.name] = []
+        for task in scan.plan_files():
+            path = _fetched(client, task.file.file_path, folder / star.name)
+            if task.delete_files:
+                parquet.write_table(reader.to_table([task]), path)
+            found[star.name].append(path)
+    return found
 
 
 def parquet_star(client: "S3Client", bucket: str, prefix: str, folder: Path) -> Star:

@@ -100,6 +100,19 @@ def _search(key: Column, ends: tuple[int, ...], first: int) -> Column:
     return f.when(key > ends[middle], above).otherwise(_search(key, ends[:middle], first))
 
 
+def among(keys: DataFrame, column: str) -> str:
+    """Returns a condition, in Spark SQL, that a column holds for each of some keys and no others.
+
+    Args:
+        keys: The keys, in their only column: not many, and at least one.
+        column: The column as the condition is to name it.
+    """
+    ((key, kind),) = keys.dtypes
+    texts = (row[0] for row in keys.select(f.col(key).cast("string")).collect())
+    listed = texts if kind in _NUMBERS else (f"cast({literal(text)} as {kind})" for text in texts)
+    return f"{column} in ({', '.join(listed)})"
+
+
 def within_ranges(keys: DataFrame, column: str) -> str:
     """Returns a condition, in Spark SQL, that a column holds for each of some keys.
 

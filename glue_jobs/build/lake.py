@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from glue_jobs.build.key_ranges import within_ranges
+from glue_jobs.build.key_ranges import among, within_ranges
 from glue_jobs.build.spark_sql import literal, quoted
 from glue_jobs.build.versions import last_of_each
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
@@ -35,6 +35,11 @@ ATTEMPTS: Final = 4
 """How often work on a table is tried if other writers commit to it at the same time."""
 SMALL_TABLE_ROWS = 100_000
 """A table of no more rows is read whole: it has one row group or two."""
+MOST_KEYS_LISTED = 50_000
+"""A MERGE that has to read all of a table's keys lists no more keys than this in its condition."""
+MOST_DELETED = 0.1
+"""The part of a table's rows that delete files may name: readers keep the places in memory."""
+_MERGE_MODE: Final = "write.merge.mode"
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
 _THROUGH: Final = "applied-through"
 _RUN_ID: Final = "run-id"
@@ -354,7 +359,10 @@ class LakeTable:
             return self.append(changed, applied)
         column = f"target.`{key}`"
         touched = within_ranges(changed.select(key), column)
+        if is_light := self._keeps_files(count):
+            touched = f"({touched}) and {among(changed.select(key), column)}"
         changed.createOrReplaceTempView("changed")
+        self._set_merge_mode("merge-on-read" if is_light else "copy-on-write")
         self._announce(applied)
         self._check_base()
         self._spark.sql(
@@ -363,6 +371,17 @@ class LakeTable:
             "when matched then update set * when not matched then insert *"
         )
         return count
+
+    def _keeps_files(self, count: int) -> bool:
+        """Returns whether a MERGE of so many rows is to leave the files, and add delete files."""
+        summary = self._summary()
+        deleted = int(summary.get("total-position-deletes", 0)) + count
+        most = int(summary["total-records"]) * MOST_DELETED
+        return count <= MOST_KEYS_LISTED and deleted <= most
+
+    def _set_merge_mode(self, mode: str) -> None:
+        if self._iceberg().properties().get(_MERGE_MODE) != mode:
+            self._alter(f"set tblproperties ({_pairs({_MERGE_MODE: mode})})")
 
     def _merge_whole(self, frame: DataFrame, key: str, applied: Applied) -> int:
         """Writes a small table anew: a MERGE would replace its files too, by more jobs."""

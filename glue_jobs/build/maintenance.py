@@ -28,6 +28,8 @@ _COMPACTION: Final = {
     # Files of less than three quarters of this are small ones.
     "target-file-size-bytes": str(128 * _MIB),
     "min-input-files": "5",
+    # A MERGE of few rows leaves its files, and writes the places of the rows beside them.
+    "delete-file-threshold": "1",
     # What a group has is sorted at once, and committed with few others: a job that ran out of time
     # has done the groups before.
     "max-file-group-size-bytes": str(2048 * _MIB),
@@ -178,6 +180,8 @@ def _rewrite(spark: SparkSession, table: LakeTable) -> None:
             f"{done['failed_data_files_count']} files could not be replaced by fewer: another "
             "commit replaced them at the same time, or the job's log says why"
         )
+    # What is left of the delete files are the places of rows in files that are no more.
+    _call(spark, "rewrite_position_delete_files", table, "options => map('rewrite-all', 'true')")
     _call(spark, "rewrite_manifests", table, "use_caching => false")
 
 

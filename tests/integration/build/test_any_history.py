@@ -55,6 +55,7 @@ def of_size(size: str) -> Iterator[None]:
     else:
         with (
             patch.object(lake, "SMALL_TABLE_ROWS", 0),
+            patch.object(lake, "MOST_DELETED", 0.5),
             patch.object(building, "ROWS_OF_A_PARTITION", 2),
             patch.object(building, "TINY_ROWS", -1),
         ):

@@ -12,6 +12,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import IntegerType, LongType
 from pyspark.sql import SparkSession
 
+from glue_jobs.build import lake
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.maintenance import Maintained, Retention, maintain_tables
 from pipeline.errors import TableMaintenanceFailed
@@ -161,6 +162,43 @@ def test_a_compacted_file_has_the_bounds_that_readers_leave_files_out_by(
     keys = [row["payment_id"] for row in rows]
     assert keys == sorted(keys)
     assert not list(held.scan(row_filter=f"_sequence > {RUNS}").plan_files())
+
+
+def test_rows_that_were_deleted_beside_their_file_are_gone_after(
+    business: Business,
+    star: Star,
+    spark: SparkSession,
+    lake_catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(lake, "MOST_DELETED", 1)
+    business.run()
+    star.build("dim_design")
+    for run in (1, 2):  # each time a row of the first file
+        business.execute("update design set design_name = 'new' where design_id = %s", run)
+        business.run()
+        star.build("dim_design")
+    one = Lake(business, star, spark, lake_catalog)
+    rows = star.rows("dim_design")
+
+    before = total(one.table("dim_design"), "delete-files")
+    done = one.maintain("dim_design")
+
+    assert before == 1
+    assert total(one.table("dim_design"), "delete-files") == 0
+    assert done["dim_design"].after.files == 1
+    assert sorted(map(str, star.rows("dim_design"))) == sorted(map(str, rows))
+    assert total(one.table("dim_design"), "records") == len(rows)
+    assert star.differences("dim_design") == []
+
+
+def total(table: Table, of: str) -> int:
+    """Returns a total of the current snapshot's summary."""
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    assert snapshot.summary is not None
+    return int(snapshot.summary[f"total-{of}"] or 0)
 
 
 def test_what_one_execution_left_is_read_as_long_as_its_snapshot_is_kept(

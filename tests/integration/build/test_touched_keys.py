@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
-from glue_jobs.build.key_ranges import RANGES, within_ranges
+from glue_jobs.build.key_ranges import RANGES, among, within_ranges
 from tests.integration.build.world import Business, Star
 
 NEW_ROWS: tuple[LiteralString, ...] = (
@@ -78,6 +78,39 @@ def test_a_build_reads_no_file_of_keys_that_did_not_change(
     assert rows == {table: 1}
     assert of_other_keys < star.files(table)
     assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("way", ["beside its file", "too many keys", "too many rows"])
+def test_few_changed_rows_leave_the_files_of_a_large_dimension(
+    business: Business, star: Star, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(lake, "MOST_DELETED", 0 if way == "too many rows" else 1)
+    monkeypatch.setattr(lake, "MOST_KEYS_LISTED", 1 if way == "too many keys" else 2)
+    business.run()
+    star.build("dim_transaction")
+    before = star.files("dim_transaction")
+    business.execute(
+        "update transaction set transaction_type = 'PURCHASE' where transaction_id in (2, 3)"
+    )
+    business.run()
+
+    rows = star.build("dim_transaction")
+
+    assert rows == {"dim_transaction": 2}
+    assert (before < star.files("dim_transaction")) == (way == "beside its file")
+    assert star.differences("dim_transaction") == []
+
+
+def test_keys_of_any_type_are_among_themselves_alone(spark: SparkSession) -> None:
+    texts = spark.createDataFrame([("it's",), ("a\\b",), ("",)], "k string")
+    days = spark.sql("select explode(sequence(date'2024-01-30', date'2024-02-02')) as k")
+    numbers = spark.range(-20, 20).toDF("k")
+
+    for keys in (texts, days, numbers):
+        more = keys.unionByName(keys.selectExpr(f"cast('2030' as {keys.dtypes[0][1]}) as k"))
+        assert more.where(among(keys, "k")).exceptAll(keys).isEmpty()
+        assert keys.exceptAll(more.where(among(keys, "k"))).isEmpty()
 
 
 @pytest.mark.parametrize("count", [1, RANGES, 50 * RANGES])
