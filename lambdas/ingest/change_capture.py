@@ -18,6 +18,7 @@ Functions" and "Routine Vacuuming" (since version 9.4, freezing leaves `xmin` re
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import LiteralString
 
 import psycopg
@@ -44,7 +45,7 @@ docs/adr/0001-counters-and-small-tables.md.
 """
 _INTEGERS = (["smallint"], ["integer"], ["bigint"])
 _DEFINITION_WRITTEN: LiteralString = (
-    f"select distinct xmin::text from ({DEFINITION_ROWS}) "  # noqa: S608  # nosec B608
+    f"select distinct root::bigint, xmin::text from ({DEFINITION_ROWS}) "  # noqa: S608  # nosec B608
     "as definition (root, xmin, catalog, place) where {written}"
 )
 
@@ -236,9 +237,21 @@ class ChangeDetector:
         """
         if horizon == self._snapshot.next_transaction:
             return set()
-        query = sql.SQL(_DEFINITION_WRITTEN).format(written=written_since(horizon))
-        rows = self._connection.execute(query, {"tables": [table.oid]}).fetchall()
-        return {full_transaction(text, horizon) for (text,) in rows}
+        return {one for one in self._definitions_written.get(table.oid, ()) if one >= horizon}
+
+    @cached_property
+    def _definitions_written(self) -> dict[int, set[int]]:
+        """The transactions that wrote the tables' definitions since the oldest cursor, by oid."""
+        now = self._snapshot.next_transaction
+        entries = self._previous.tables.values() if self._previous else ()
+        comparable = (one.horizon for one in entries if now - one.horizon < COMPARABLE_TRANSACTIONS)
+        oldest = min((self._snapshot.horizon, *comparable))
+        query = sql.SQL(_DEFINITION_WRITTEN).format(written=written_since(oldest))
+        tables = [table.oid for table in self._source.tables]
+        written: dict[int, set[int]] = {}
+        for oid, text in self._connection.execute(query, {"tables": tables}):
+            written.setdefault(oid, set()).add(full_transaction(text, oldest))
+        return written
 
     def _count(self, table: SourceTable, counting: Counting, last: TableCapture | None) -> KeyCount:
         """Scans a table."""
