@@ -41,6 +41,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     remove_leftovers()
     source = Database(Role.SOURCE, settings.source)
     bucket, client = settings.raw_bucket, boto3.client("s3")
+    store = ManifestStore(bucket, client)
     stars = star_tables()
     secrets = boto3.client("secretsmanager")
     with translated_errors(Role.SOURCE):
@@ -55,6 +56,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             scope=Scope.of(settings.schemas, settings.tables_left_out, settings.columns_left_out),
             reread_limit_bytes=settings.reread_limit_bytes,
             seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+            store=store,
         )
     if not result.complete:
         return _answered(answer_of(request, result, stars, NOTHING, report=""))
@@ -62,11 +64,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     names = [star.name for star in stars]
     applied = {} if request.rebuild else applied_runs(glue, client, settings.glue_database, names)
     to_build = unbuilt(
-        ManifestStore(bucket, client),
-        stars,
-        applied,
-        through=result.sequence,
-        small_rows=settings.small_build_rows,
+        store, stars, applied, through=result.sequence, small_rows=settings.small_build_rows
     )
     report = Reports(bucket, client).write(request.run_id, "ingest", dataclasses.asdict(result))
     answer = answer_of(request, result, stars, to_build, report)

@@ -111,6 +111,7 @@ def ingest(
     scope: Scope = DEFAULT_SCOPE,
     reread_limit_bytes: int = REREAD_LIMIT_BYTES,
     seconds_left: Callable[[], float] = lambda: float("inf"),
+    store: ManifestStore | None = None,
 ) -> IngestResult:
     """Writes the source's changes since the newest run to the raw zone.
 
@@ -126,6 +127,7 @@ def ingest(
         reread_limit_bytes: Size of a source from which a clean restart of its server does not
             cause whole captures.
         seconds_left: Returns how long the caller may still run.
+        store: The manifests, if the caller reads them too.
 
     Raises:
         InvalidSettings: The scope does not fit the source or the star tables.
@@ -136,7 +138,7 @@ def ingest(
     """
     began = time.monotonic()
     scope.refuse_needed(stars)
-    store = ManifestStore(bucket, client)
+    store = store or ManifestStore(bucket, client)
     progress = Progress(bucket, client, request.run_id)
     previous = store.newest(request.loaded_through)
     failures = Failures(is_last_attempt=request.is_last_attempt)

@@ -20,7 +20,8 @@ from local.cloud.server import LocalCloud
 from local.source.generate import create_and_fill
 from pipeline.database import Role, translated_errors
 from pipeline.errors import DatabaseRefused, InvalidSettings, SourceBusy, SourceUnavailable
-from pipeline.manifest import Capture
+from pipeline.manifest import RUNS_PREFIX, Capture, key_of
+from pipeline.object_store import ObjectStore
 from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
 
 Invoke = Callable[..., dict[str, Any]]
@@ -96,6 +97,25 @@ def test_the_function_goes_on_from_the_run_it_is_told_of(
     ingestion.execute("insert into a values (1)")
 
     assert invoke(secret_of(ingestion.dsn), loaded_through=1)["sequence"] == 2
+
+
+def test_the_function_reads_no_manifest_twice_nor_the_one_that_it_writes(
+    ingestion: Ingestion, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion.execute("create table a (id integer)")
+    invoke(secret_of(ingestion.dsn))
+    ingestion.execute("insert into a values (1)")
+    read: list[str] = []
+    get = ObjectStore.get
+
+    def noting(store: ObjectStore, key: str) -> bytes:
+        read.append(key)
+        return get(store, key)
+
+    monkeypatch.setattr(ObjectStore, "get", noting)
+    invoke(secret_of(ingestion.dsn), loaded_through=1)
+
+    assert [key for key in read if key.startswith(RUNS_PREFIX)] == [key_of(1)]
 
 
 def test_a_wrong_password_is_refused(ingestion: Ingestion, invoke: Invoke) -> None:
