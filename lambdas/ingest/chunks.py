@@ -47,6 +47,10 @@ class Chunk:
             return first
         return sql.SQL("{} and ctid < {}").format(first, _tid(self.end))
 
+    def within(self, first: str, last: str) -> Self:
+        """Returns the part of the chunk from one ctid to another, as PostgreSQL prints them."""
+        return replace(self, first=_place(first), end=_place(last) + 1)
+
     def halves(self, pages: int) -> tuple[Self, Self] | None:
         """Splits the chunk into two, or returns None if it holds one row version.
 
@@ -78,6 +82,11 @@ def _chunks_of(leaf: Leaf, size: int) -> Iterator[Chunk]:
     for first, end in zip(firsts, [*firsts[1:], None], strict=True):
         last = None if end is None else end * _PLACES_A_PAGE
         yield Chunk(first * _PLACES_A_PAGE, last, leaf.oid)
+
+
+def _place(ctid: str) -> int:
+    page, line = ctid.strip("()").split(",")
+    return int(page) * _PLACES_A_PAGE + int(line)
 
 
 def _tid(place: int) -> sql.Literal:

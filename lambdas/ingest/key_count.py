@@ -28,6 +28,8 @@ select
     coalesce(sum(hash), 0)::text,
     count(*) filter (where is_written)::text,
     coalesce(sum(hash) filter (where is_written), 0)::text,
+    min(ctid) filter (where is_written)::text,
+    max(ctid) filter (where is_written)::text,
     {greatest}::text,
     {settled}::text,
     {transactions}
@@ -37,6 +39,7 @@ from (
         hashtextextended(row({columns})::text, 0) as hash,
         {key} as key,
         {written} as is_written,
+        ctid,
         xmin
     from {origin}
     where {place}
@@ -73,6 +76,8 @@ class KeyCount:
         greatest: The greatest key; None if keys are not integers.
         settled: The greatest key of the rows that were written before the run's horizon.
         transactions: The transactions (xid8) at or above the run's horizon.
+        places: The least and the greatest ctid of the rows written since the last capture; None if
+            there are none, and in a sum.
     """
 
     every: KeyDigest
@@ -81,6 +86,7 @@ class KeyCount:
     greatest: int | None
     settled: int | None
     transactions: tuple[int, ...]
+    places: tuple[str, str] | None = None
 
     def __add__(self, other: Self) -> Self:
         return type(self)(
@@ -183,7 +189,8 @@ class Counting:
             row: The row.
             horizon: The run's horizon.
         """
-        rows, total, written, written_total, greatest, settled, transactions, *new = row
+        rows, total, written, written_total, least, last, *others = row
+        greatest, settled, transactions, *new = others
         texts = transactions.split(",") if transactions else ()
         return KeyCount(
             every=_digest(rows, total),
@@ -192,6 +199,7 @@ class Counting:
             greatest=None if greatest is None else int(greatest),
             settled=None if settled is None else int(settled),
             transactions=tuple(full_transaction(text, horizon) for text in texts),
+            places=(least, last) if least and last else None,
         )
 
     @classmethod

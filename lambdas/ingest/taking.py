@@ -195,14 +195,18 @@ class Taking:
         if task.prefix == RawZone.KEYS:
             columns = tuple(column for column in columns if column.name in planned.natural_key)
             condition = sql.SQL("true")
+        chunk = task.chunk
         count = self._count(task, condition) if task.prefix == RawZone.ROWS else None
         total = Taken(count=count, invocations=frozenset({self._invocation}))
-        if count and planned.decision.capture is Capture.CHANGES and not count.written.rows:
-            return total
+        if count and planned.decision.capture is Capture.CHANGES:
+            if count.places is None:
+                return total
+            # The same snapshot: the rows to read are where they were counted, mostly at the end.
+            chunk = chunk.within(*count.places)
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             rows, values = Path(name) / "rows.parquet", Path(name) / "values.parquet"
             for taken in self._reader().take_chunk(
-                planned.table, columns, task.chunk, condition, path=rows, quarantine=values
+                planned.table, columns, chunk, condition, path=rows, quarantine=values
             ):
                 total += self._uploaded(taken, task, rows, values)
         return total

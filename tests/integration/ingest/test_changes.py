@@ -3,11 +3,15 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 
 from lambdas.ingest import change_capture
+from lambdas.ingest.chunks import Chunk
+from lambdas.ingest.source_reader import SourceReader
+from lambdas.ingest.taken import Taken
 from local.source.generate import create_and_fill
 from pipeline.manifest import Capture
 from star_schema.tables import joined_sources, star_tables
@@ -358,6 +362,35 @@ def test_a_change_of_a_large_table_is_taken_once_its_counters_show_it(
 
     assert captures(result) == {"orders": (Capture.CHANGES, 1)}
     assert not large_orders.manifest().tables["orders"].keys_swept
+
+
+def test_changed_rows_of_a_large_table_are_read_between_the_places_where_they_were_counted(
+    large_orders: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large_orders.execute(
+        "insert into orders (units) select n from generate_series(1, 5000) as n",
+        "select pg_stat_force_next_flush()",
+    )
+    large_orders.run()
+    large_orders.execute(
+        "update orders set units = -units where order_id in (7, 2500)",
+        "insert into orders (units) values (1)",
+        "select pg_stat_force_next_flush()",
+    )
+    read: list[Chunk] = []
+    take = SourceReader.take_chunk
+
+    def noting(*arguments: Any, **others: Any) -> Iterator[Taken]:
+        read.extend(one for one in arguments if isinstance(one, Chunk))
+        return take(*arguments, **others)
+
+    monkeypatch.setattr(SourceReader, "take_chunk", noting)
+    large_orders.run()
+
+    assert taken_units(large_orders) == [(7, -4), (2500, -2497), (5004, 1)]
+    (chunk,) = read
+    assert chunk.end is not None
+    assert 0 < chunk.end - chunk.first < 2048
 
 
 def test_a_deletion_from_a_large_table_shows_in_a_sweep_of_the_keys(

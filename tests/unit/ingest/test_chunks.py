@@ -95,3 +95,14 @@ def test_a_chunk_is_halved_down_to_one_place() -> None:
     assert [chunk.end for chunk in ordered[:-1]] == [chunk.first for chunk in ordered[1:]]
     assert all(chunk.end == chunk.first + 1 for chunk in ordered[:-1])
     assert ordered[-1].end is None
+
+
+@pytest.mark.parametrize(("first", "last"), [("(0,1)", "(0,1)"), ("(3,7)", "(12,290)")])
+def test_a_part_of_a_chunk_has_its_first_and_its_last_place(first: str, last: str) -> None:
+    part = Chunk(0, None, leaf=5).within(first, last)
+
+    page, line = last.strip("()").split(",")
+    assert part.leaf == 5
+    assert part.condition.as_string() == (
+        f"ctid >= '{first}' and ctid < '({page},{int(line) + 1})'"
+    )

@@ -83,7 +83,7 @@ def test_a_count_and_how_it_is_made_are_read_back_from_json() -> None:
 
 def test_a_row_of_the_query_is_a_count_with_full_transaction_ids() -> None:
     counting = Counting(("id",), is_integer=True, greatest=(4, 6))
-    row = ("3", "-17", "2", "5", "9", "8", "7,8", "1", "4", "0", "0")
+    row = ("3", "-17", "2", "5", "(0,3)", "(7,1)", "9", "8", "7,8", "1", "4", "0", "0")
 
     found = counting.counted(row, 2**32 + 5)
 
@@ -94,5 +94,6 @@ def test_a_row_of_the_query_is_a_count_with_full_transaction_ids() -> None:
         9,
         8,
         (2**32 + 7, 2**32 + 8),
+        ("(0,3)", "(7,1)"),
     )
     assert found.greatest_keys == (8, 9)
