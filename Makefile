@@ -174,6 +174,10 @@ bench-load: setup .venv-bench/.installed ## Measure Load beside its limit and it
 bench-all: setup .venv-bench/.installed ## Run every benchmark small, and check that all are exact (ROWS=)
 	@$(BIN)/python -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
+.PHONY: bench-history
+bench-history: setup ## Measure runs, builds and a rebuild at the end of a long history (RUNS=)
+	@$(BIN)/python -m benchmarks.history $(if $(RUNS),--runs $(RUNS))
+
 .PHONY: bench-dashboard
 bench-dashboard: setup ## Measure the dashboard's pages in a browser (ROWS=)
 	@$(BIN)/python -m benchmarks.dashboard $(if $(ROWS),--rows $(ROWS))

@@ -1,0 +1,1 @@
+"""A long history of small runs: what a run, a build and a rebuild cost at its end."""
