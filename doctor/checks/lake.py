@@ -104,9 +104,14 @@ def _lost(place: Place, table: Table) -> Iterator[str]:
         lists = [manifest.manifest_path for manifest in snapshot.manifests(table.io)]
         gone = [*_gone(place, lists[:_FILES_SEEN])]
     if not gone:
-        files = [task.file.file_path for task in table.scan().plan_files()]
-        gone = [*_gone(place, sorted(files)[:_FILES_SEEN])]
+        gone = [*_gone(place, sorted(_files(table))[:_FILES_SEEN])]
     yield from gone
+
+
+def _files(table: Table) -> set[str]:
+    """Returns the addresses of a table's data files, and of the delete files beside them."""
+    tasks = table.scan().plan_files()
+    return {file.file_path for task in tasks for file in (task.file, *task.delete_files)}
 
 
 def _metadata(place: Place, name: str) -> str:
