@@ -16,6 +16,9 @@ from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
 from pipeline.database import login_of
 
+_ABSENT = ("numpy", "pandas", "pyarrow")
+"""Packages that the function's own package lacks. DuckDB imports them where they are installed."""
+
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
     """Writes the table to Parquet files, one for each chunk, as a run does before the upload.
@@ -49,4 +52,5 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
 
 
 if __name__ == "__main__":
+    sys.modules.update(dict.fromkeys(_ABSENT))  # type: ignore[arg-type]
     extract_table(source_url(), output_folder(), int(sys.argv[1]))
