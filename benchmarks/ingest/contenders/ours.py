@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from importlib.abc import MetaPathFinder
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,8 +17,16 @@ from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
 from pipeline.database import login_of
 
-_ABSENT = ("numpy", "pandas", "pyarrow")
-"""Packages that the function's own package lacks. DuckDB imports them where they are installed."""
+
+class Absent(MetaPathFinder):
+    """Hides packages that the function's own package lacks: DuckDB imports what is installed."""
+
+    names = frozenset({"numpy", "pandas", "pyarrow"})
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuses the packages, and leaves others to other finders."""
+        if fullname in self.names:
+            raise ModuleNotFoundError(name=fullname)
 
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
@@ -52,5 +61,5 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules.update(dict.fromkeys(_ABSENT))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Absent())
     extract_table(source_url(), output_folder(), int(sys.argv[1]))
