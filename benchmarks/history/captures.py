@@ -11,6 +11,7 @@ import psycopg
 from benchmarks.build.business import RAW_BUCKET, Business
 from lambdas.ingest.ingest import IngestResult, ingest
 from lambdas.ingest.unbuilt import unbuilt
+from local.source.activity import new_sales_orders
 from pipeline.manifest import ManifestStore
 from pipeline.object_store import ObjectStore
 from pipeline.requests import IngestRequest
@@ -22,24 +23,8 @@ if TYPE_CHECKING:
 DELETIONS_EVERY: Final = 10
 DEPARTMENTS_EVERY: Final = 50
 _SMALL_BUILD_ROWS: Final = 100_000
-_EVERY_RUN: tuple[LiteralString, ...] = (
-    """
-with orders as (
-    insert into sales_order (design_id, staff_id, counterparty_id, units_sold, unit_price,
-        currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id)
-    select design_id, staff_id, counterparty_id, units_sold, unit_price, currency_id,
-        agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
-    from sales_order order by sales_order_id desc limit 2
-    returning *
-), transactions as (
-    insert into transaction (transaction_type, sales_order_id)
-    select 'SALE', sales_order_id from orders returning *
-)
-insert into payment (transaction_id, counterparty_id, payment_amount, currency_id,
-    payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number)
-select transaction_id, counterparty_id, units_sold * unit_price, currency_id, 1, false,
-    agreed_payment_date, 12345678, 87654321
-from transactions join orders using (sales_order_id)""",
+_NEW_ORDERS: Final = 2
+_CORRECTIONS: tuple[LiteralString, ...] = (
     """
 update payment set paid = not paid, last_updated = current_timestamp where payment_id in (
     select payment_id from payment order by payment_id desc offset 50 limit 3
@@ -142,7 +127,8 @@ class Captures:
         )
 
     def _change(self) -> None:
-        statements = [*_EVERY_RUN]
+        new_sales_orders(self._connection, _NEW_ORDERS)
+        statements = [*_CORRECTIONS]
         if self.runs % DELETIONS_EVERY == 0:
             statements += _DELETIONS
         if self.runs % DEPARTMENTS_EVERY == 0:

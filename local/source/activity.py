@@ -1,17 +1,17 @@
 """Changes in the source: new orders, payments, corrections, silent edits and deletions."""
 
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 
-_STEPS = {
-    "new_sales_orders": """
+_NEW_SALES_ORDERS: LiteralString = """
 with orders as (
     insert into sales_order (design_id, staff_id, counterparty_id, units_sold, unit_price,
         currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id)
     select design_id, staff_id, counterparty_id, units_sold + 1, unit_price, currency_id,
         agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id
-    from sales_order order by sales_order_id desc limit 12
+    from sales_order order by sales_order_id desc limit %(orders)s
     returning *
 ), transactions as (
     insert into transaction (transaction_type, sales_order_id)
@@ -21,7 +21,8 @@ insert into payment (transaction_id, counterparty_id, payment_amount, currency_i
     payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number)
 select transaction_id, counterparty_id, units_sold * unit_price, currency_id, 1, false,
     agreed_payment_date, 12345678, 87654321
-from transactions join orders using (sales_order_id)""",
+from transactions join orders using (sales_order_id)"""
+_STEPS = {
     "payments_turned_paid": """
 update payment set paid = true, last_updated = current_timestamp
 where payment_id in (select payment_id from payment where not paid order by payment_id limit 25)""",
@@ -69,5 +70,11 @@ def run_activity(dsn: str) -> ActivitySummary:
     """Makes one set of changes, each kind in its own transaction."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         return ActivitySummary(
-            {name: connection.execute(step.encode()).rowcount for name, step in _STEPS.items()}
+            {"new_sales_orders": new_sales_orders(connection, 12)}
+            | {name: connection.execute(step.encode()).rowcount for name, step in _STEPS.items()}
         )
+
+
+def new_sales_orders(connection: psycopg.Connection, orders: int) -> int:
+    """Adds sales orders, each with its transaction and its payment; returns their number."""
+    return connection.execute(_NEW_SALES_ORDERS, {"orders": orders}).rowcount
