@@ -8,6 +8,7 @@ none of them (Iceberg documentation, "Performance: Metadata filtering").
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from pyspark.sql import Column, DataFrame
@@ -16,7 +17,10 @@ from pyspark.sql import functions as f
 from glue_jobs.build.spark_sql import literal, quoted
 
 RANGES: Final = 32
-"""The maximum number of ranges of a condition; no more keys than this are listed one by one."""
+"""The maximum number of ranges of a condition."""
+_NEAR_BITS: Final = 13
+NEAR: Final = 1 << _NEAR_BITS
+"""Numbers that are no further apart than this are of one range: no row group is as small."""
 
 ROWS_OF_A_RANGE = 500_000
 """How many rows a range that is written as one file is to hold: two fit into a heap of 2 GB."""
@@ -51,11 +55,7 @@ class KeyRanges:
         """
         if dict(rows.dtypes)[key] not in _NUMBERS:
             return None
-        number = f.col(quoted(key)).cast("bigint")
-        span = rows.select(f.min(number), f.max(number)).first()
-        least, most = (span[0] or 0, span[1] or 0) if span else (0, 0)
-        bits = max((most - least).bit_length() - _BUCKET_BITS, 0)
-        bucket = f.coalesce(f.shiftright(number, bits), f.lit(least >> bits))
+        bucket, bits = _bucket(rows, key)
         buckets = rows.groupBy(bucket).count().collect()
         ends, counts = _alike(sorted((row[0], row[1]) for row in buckets), bits)
         wanted = max(ROWS_OF_A_RANGE, sum(counts) // MOST_RANGES)
@@ -69,6 +69,24 @@ class KeyRanges:
     def number(self) -> Column:
         """Returns the number of a key's range, from 0."""
         return _search(f.col(quoted(self.key)), self.ends, 0)
+
+
+def _bucket(rows: DataFrame, key: str, least_bits: int = 0) -> tuple[Column, int]:
+    """Returns the number of the bucket that a row's key is in: the key without some low bits.
+
+    Args:
+        rows: The rows, of which only the keys are read.
+        key: The key's column, of a kind of integer.
+        least_bits: The minimum number of bits.
+
+    Returns:
+        The bucket's number, of a null key that of the least key, and the number of bits.
+    """
+    number = f.col(quoted(key)).cast("bigint")
+    span = rows.select(f.min(number), f.max(number)).first()
+    least, most = (span[0] or 0, span[1] or 0) if span else (0, 0)
+    bits = max((most - least).bit_length() - _BUCKET_BITS, least_bits)
+    return f.coalesce(f.shiftright(number, bits), f.lit(least >> bits)), bits
 
 
 def _alike(
@@ -125,19 +143,37 @@ def within_ranges(keys: DataFrame, column: str) -> str:
         `false` if there are no keys.
     """
     ((key, kind),) = keys.dtypes
-    few = keys.select(f.col(key).cast("string")).limit(RANGES + 1).collect()
-    ranges = [(row[0], row[0]) for row in few] if len(few) <= RANGES else _ranges(keys, key)
+    find = _ranges_of_numbers if kind in _NUMBERS else _ranges
     return (
         " or ".join(
             f"{column} between cast({literal(first)} as {kind}) and cast({literal(last)} as {kind})"
-            for first, last in ranges
+            for first, last in find(keys, key)
         )
         or "false"
     )
 
 
+def _ranges_of_numbers(keys: DataFrame, key: str) -> list[tuple[str, str]]:
+    """Returns the ends of the ranges between the widest gaps of some numbers, as texts."""
+    bucket, _ = _bucket(keys, key, _NEAR_BITS)
+    found = keys.where(f.col(key).isNotNull()).groupBy(bucket).agg(f.min(key), f.max(key)).collect()
+    parts = sorted((first, last) for _, first, last in found)
+    gaps = ((after[0] - before[1], place) for place, (before, after) in enumerate(pairwise(parts)))
+    widest = sorted((gap for gap in gaps if gap[0] > NEAR), reverse=True)[: RANGES - 1]
+    starts = [0, *sorted(place + 1 for _, place in widest), len(parts)]
+    return [
+        (str(parts[start][0]), str(parts[end - 1][1])) for start, end in pairwise(starts) if parts
+    ]
+
+
 def _ranges(keys: DataFrame, key: str) -> list[tuple[str, str]]:
-    """Returns the ends of ranges that hold about as many keys each, as texts."""
+    """Returns the ends of ranges that hold about as many keys each, as texts.
+
+    Where there are no more keys than ranges, each is a range.
+    """
+    few = keys.select(f.col(key).cast("string")).limit(RANGES + 1).collect()
+    if len(few) <= RANGES:
+        return [(row[0], row[0]) for row in few]
     ends = (
         keys.repartitionByRange(RANGES, key)
         .groupBy(f.spark_partition_id().alias("_part"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import LiteralString
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
-from glue_jobs.build.key_ranges import RANGES, among, within_ranges
+from glue_jobs.build.key_ranges import NEAR, RANGES, among, within_ranges
 from tests.integration.build.world import Business, Star
 
 NEW_ROWS: tuple[LiteralString, ...] = (
@@ -127,6 +128,27 @@ def test_ranges_hold_every_key_and_leave_out_what_is_between(
     assert condition.count("between") <= RANGES
     assert met >= {*low, *high}
     assert len(met) <= count + (1_000_000 if count > RANGES else 0)
+
+
+def test_scattered_numbers_are_one_range(spark: SparkSession) -> None:
+    keys = spark.range(-3 * NEAR, 200 * NEAR, NEAR).unionByName(spark.range(1, 2)).toDF("order_id")
+
+    assert within_ranges(keys, "k").count("between") == 1
+    assert keys.count() == keys.where(within_ranges(keys, "order_id")).count() == 204
+
+
+def test_the_widest_gaps_part_the_ranges_of_numbers(spark: SparkSession) -> None:
+    ends = [n * 10 * NEAR + (NEAR if n % 2 else -NEAR) for n in range(2 * RANGES)]
+    keys = spark.createDataFrame([(key,) for key in ends], "order_id bigint")
+
+    condition = within_ranges(keys, "order_id")
+
+    assert keys.where(condition).count() == len(ends)
+    found = spark.createDataFrame(
+        [((a + b) // 2, b - a) for a, b in pairwise(ends)], "order_id bigint, gap bigint"
+    )
+    assert {row.gap for row in found.where(f"not ({condition})").collect()} == {12 * NEAR}
+    assert found.where(f"not ({condition})").count() == RANGES - 1
 
 
 def test_ranges_are_of_any_type(spark: SparkSession) -> None:
