@@ -2,9 +2,11 @@
 
 A semi-join finds the rows of some keys by reading all rows. Where rows are sorted by their key, the
 ranges that the keys lie in let Iceberg leave out the files, and Parquet the row groups, that hold
-none of them (Iceberg documentation, "Performance: Metadata filtering").
+none of them (Iceberg documentation, "Performance: Metadata filtering"). Of the rows that are read,
+a map of few keys leaves out most before a join looks for their keys.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ RANGES: Final = 32
 _NEAR_BITS: Final = 13
 NEAR: Final = 1 << _NEAR_BITS
 """Numbers that are no further apart than this are of one range: no row group is as small."""
+
+MOST_KEYS_LISTED = 50_000
+"""A condition that names each key names no more than these."""
+_MAP_BITS: Final = 20
+_WORD_BITS: Final = 6
+"""A map of keys has 2 ** 20 bits, in words of 2 ** 6."""
 
 ROWS_OF_A_RANGE = 500_000
 """How many rows a range that is written as one file is to hold: two fit into a heap of 2 GB."""
@@ -118,17 +126,65 @@ def _search(key: Column, ends: tuple[int, ...], first: int) -> Column:
     return f.when(key > ends[middle], above).otherwise(_search(key, ends[:middle], first))
 
 
-def among(keys: DataFrame, column: str) -> str:
-    """Returns a condition, in Spark SQL, that a column holds for each of some keys and no others.
+def near(keys: DataFrame, column: str) -> str:
+    """Returns a condition, in Spark SQL, that a column holds for each of some keys.
 
     Args:
-        keys: The keys, in their only column: not many, and at least one.
+        keys: The keys, in their only column.
         column: The column as the condition is to name it.
+
+    Returns:
+        A condition that every one of the keys meets, and few others if there are at most
+        `MOST_KEYS_LISTED` numbers; otherwise that of `within_ranges`.
     """
     ((key, kind),) = keys.dtypes
-    texts = (row[0] for row in keys.select(f.col(key).cast("string")).collect())
-    listed = texts if kind in _NUMBERS else (f"cast({literal(text)} as {kind})" for text in texts)
-    return f"{column} in ({', '.join(listed)})"
+    if kind not in _NUMBERS:
+        return within_ranges(keys, column)
+    given = keys.where(f.col(quoted(key)).isNotNull()).limit(MOST_KEYS_LISTED + 1).collect()
+    if not 0 < len(given) <= MOST_KEYS_LISTED:
+        return within_ranges(keys, column)
+    numbers = sorted(row[0] for row in given)
+    ranges = _between(_apart([(number, number) for number in numbers]), column, kind)
+    return f"({ranges}) and {_mapped(numbers, column)}"
+
+
+def among(keys: DataFrame, column: str) -> str:
+    """Returns a condition, in Spark SQL, that a column holds for each of some keys.
+
+    Args:
+        keys: The keys, in their only column: at most `MOST_KEYS_LISTED`, and at least one.
+        column: The column as the condition is to name it.
+
+    Returns:
+        The condition of `near` for numbers; for others, one that no other key meets either.
+    """
+    ((key, kind),) = keys.dtypes
+    ranges = near(keys, column)
+    if kind in _NUMBERS:
+        return ranges
+    texts = (row[0] for row in keys.select(f.col(quoted(key)).cast("string")).collect())
+    listed = ", ".join(f"cast({literal(text)} as {kind})" for text in texts)
+    return f"({ranges}) and {column} in ({listed})"
+
+
+def _mapped(numbers: Sequence[int], column: str) -> str:
+    """Returns a condition that a column's high bits are those of one of some numbers.
+
+    The map is an array of words. A number's low bits are left out as far as the span of the numbers
+    needs more than a bit of the map each, and its highest bits are left out of the number of the
+    bit: outside the span, another number may meet the condition.
+    """
+    low = max((numbers[-1] - numbers[0]).bit_length() - _MAP_BITS, 0)
+    words = [0] * (1 << _MAP_BITS - _WORD_BITS)
+    for place in {number >> low & (1 << _MAP_BITS) - 1 for number in numbers}:
+        words[place >> _WORD_BITS] |= 1 << (place & (1 << _WORD_BITS) - 1)
+    signed = [word - (word >> 63 << 64) for word in words]
+    word = f"shiftright(cast({column} as bigint), {low + _WORD_BITS}) & {len(words) - 1}"
+    bit = f"shiftright(cast({column} as bigint), {low}) & {(1 << _WORD_BITS) - 1}"
+    texts = literal(json.dumps(signed, separators=(",", ":")))
+    return (
+        f"getbit(from_json({texts}, 'array<bigint>')[cast({word} as int)], cast({bit} as int)) = 1"
+    )
 
 
 def within_ranges(keys: DataFrame, column: str) -> str:
@@ -144,26 +200,34 @@ def within_ranges(keys: DataFrame, column: str) -> str:
     """
     ((key, kind),) = keys.dtypes
     find = _ranges_of_numbers if kind in _NUMBERS else _ranges
+    return _between(find(keys, key), column, kind)
+
+
+def _between(ranges: Sequence[tuple[object, object]], column: str, kind: str) -> str:
+    """Returns a condition that a column lies in one of some ranges."""
     return (
         " or ".join(
-            f"{column} between cast({literal(first)} as {kind}) and cast({literal(last)} as {kind})"
-            for first, last in find(keys, key)
+            f"{column} between cast({literal(str(first))} as {kind}) "
+            f"and cast({literal(str(last))} as {kind})"
+            for first, last in ranges
         )
         or "false"
     )
 
 
-def _ranges_of_numbers(keys: DataFrame, key: str) -> list[tuple[str, str]]:
-    """Returns the ends of the ranges between the widest gaps of some numbers, as texts."""
+def _ranges_of_numbers(keys: DataFrame, key: str) -> list[tuple[int, int]]:
+    """Returns the ends of the ranges between the widest gaps of some numbers."""
     bucket, _ = _bucket(keys, key, _NEAR_BITS)
     found = keys.where(f.col(key).isNotNull()).groupBy(bucket).agg(f.min(key), f.max(key)).collect()
-    parts = sorted((first, last) for _, first, last in found)
+    return _apart(sorted((first, last) for _, first, last in found))
+
+
+def _apart(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns the ends of the ranges between the widest gaps of some parts, which are in order."""
     gaps = ((after[0] - before[1], place) for place, (before, after) in enumerate(pairwise(parts)))
     widest = sorted((gap for gap in gaps if gap[0] > NEAR), reverse=True)[: RANGES - 1]
     starts = [0, *sorted(place + 1 for _, place in widest), len(parts)]
-    return [
-        (str(parts[start][0]), str(parts[end - 1][1])) for start, end in pairwise(starts) if parts
-    ]
+    return [(parts[start][0], parts[end - 1][1]) for start, end in pairwise(starts) if parts]
 
 
 def _ranges(keys: DataFrame, key: str) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from glue_jobs.build.key_ranges import among, within_ranges
+from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
 from glue_jobs.build.spark_sql import literal, quoted
 from glue_jobs.build.versions import last_of_each
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
@@ -35,8 +35,6 @@ ATTEMPTS: Final = 4
 """How often work on a table is tried if other writers commit to it at the same time."""
 SMALL_TABLE_ROWS = 100_000
 """A table of no more rows is read whole: it has one row group or two."""
-MOST_KEYS_LISTED = 50_000
-"""A MERGE that has to read all of a table's keys lists no more keys than this in its condition."""
 MOST_DELETED = 0.1
 """The part of a table's rows that delete files may name: readers keep the places in memory."""
 _MERGE_MODE: Final = "write.merge.mode"
@@ -358,9 +356,8 @@ class LakeTable:
         if not count:
             return self.append(changed, applied)
         column = f"target.`{key}`"
-        touched = within_ranges(changed.select(key), column)
-        if is_light := self._keeps_files(count):
-            touched = f"({touched}) and {among(changed.select(key), column)}"
+        is_light = self._keeps_files(count)
+        touched = (among if is_light else within_ranges)(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._set_merge_mode("merge-on-read" if is_light else "copy-on-write")
         self._announce(applied)

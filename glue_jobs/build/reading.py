@@ -8,7 +8,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from glue_jobs.build.key_ranges import within_ranges
+from glue_jobs.build.key_ranges import near
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
 from glue_jobs.build.spark_sql import constant_rows, quoted
@@ -162,7 +162,7 @@ class StarReader:
             swept=captured.swept,
         ).persist()
         try:
-            touched = rows.where(within_ranges(keys, quoted(key))).join(keys, key, "left_semi")
+            touched = rows.where(near(keys, quoted(key))).join(keys, key, "left_semi")
             yield self._latest(touched)
         finally:
             keys.unpersist()

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
-from glue_jobs.build.key_ranges import NEAR, RANGES, among, within_ranges
+from glue_jobs.build.key_ranges import NEAR, RANGES, among, near, within_ranges
 from tests.integration.build.world import Business, Star
 
 NEW_ROWS: tuple[LiteralString, ...] = (
@@ -128,6 +128,22 @@ def test_ranges_hold_every_key_and_leave_out_what_is_between(
     assert condition.count("between") <= RANGES
     assert met >= {*low, *high}
     assert len(met) <= count + (1_000_000 if count > RANGES else 0)
+
+
+@pytest.mark.parametrize("kind", ["smallint", "int", "bigint"])
+def test_a_map_leaves_out_most_of_what_is_not_near_a_number(spark: SparkSession, kind: str) -> None:
+    width = {"smallint": 2**16, "int": 2**32, "bigint": 2**63}[kind]
+    ends = [-width // 2, width // 2 - 1]
+    numbers = sorted({*ends, *range(ends[0], ends[1], width // 1000), -1, 0, 1, 63, 64})
+    keys = spark.createDataFrame([(number,) for number in numbers], f"order_id {kind}")
+    others = spark.range(ends[0] // 3, ends[1] // 3, width // 9_973).selectExpr(
+        f"cast(id as {kind}) as order_id"
+    )
+
+    found = keys.unionByName(others).where(near(keys, "order_id")).distinct()
+
+    assert keys.exceptAll(found).isEmpty()
+    assert found.count() < len(numbers) + others.count() / 20
 
 
 def test_scattered_numbers_are_one_range(spark: SparkSession) -> None:
