@@ -14,6 +14,7 @@ from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_r
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import Applied, LakeTable, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
+from glue_jobs.build.raw_files import RawFiles, prepare
 from glue_jobs.build.raw_views import RawViews, with_run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.spark_sql import plan_for
@@ -37,9 +38,6 @@ ROWS_OF_A_PARTITION = 200_000
 MOST_PARTITIONS: Final = 2_000
 TINY_ROWS: Final = 20_000
 """No more captured rows take longer to plan for than to process."""
-_LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-MOST_LOOK_UP_TASKS: Final = 64
-"""How many tasks look up the raw files of a build: several for each core of a job."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,10 @@ def build_tables(
     tables = tuple(stars)
     if any(star.is_fact for star in tables):
         prepare_quarantine(spark, request.database)
-    with ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
-        futures = {star.name: pool.submit(_build, spark, store, star, request) for star in tables}
+    with RawFiles(spark) as files, ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
+        futures = {
+            star.name: pool.submit(_build, spark, store, star, request, files) for star in tables
+        }
         for name, future in futures.items():
             try:
                 built.append(future.result())
@@ -109,10 +109,18 @@ def build_tables(
 
 
 def _build(
-    spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
+    spark: SparkSession,
+    store: ManifestStore,
+    star: StarTable,
+    request: BuildRequest,
+    files: RawFiles,
 ) -> Built:
     began = time.monotonic()
-    rows = retrying(lambda: _TableBuild(spark.newSession(), store, star, request).run(), star.name)
+
+    def attempt() -> int:
+        return _TableBuild(prepare(spark.newSession()), store, star, request, files).run()
+
+    rows = retrying(attempt, star.name)
     built = Built(star.name, rows, round(time.monotonic() - began, 1))
     _LOGGER.info("%-24s %9d rows %6.1f s", built.table, built.rows, built.seconds)
     return built
@@ -122,23 +130,23 @@ class _TableBuild:
     """One attempt to build a star table, on a session of its own."""
 
     def __init__(
-        self, spark: SparkSession, store: ManifestStore, star: StarTable, request: BuildRequest
+        self,
+        spark: SparkSession,
+        store: ManifestStore,
+        star: StarTable,
+        request: BuildRequest,
+        files: RawFiles,
     ) -> None:
         self._spark = spark
         self._star = star
         self._request = request
         self._store = store
-        self._views = RawViews(spark, store, request.raw_bucket)
+        self._views = RawViews(spark, store, request.raw_bucket, files)
         self._table = LakeTable(spark, request.database, star.name)
         self._reader = StarReader(spark, self._views, star, self._table)
 
     def run(self) -> int:
         """Applies the pending runs, and returns how many rows were written."""
-        self._spark.conf.set("spark.sql.session.timeZone", "UTC")
-        # As at the source: names may differ by case alone.
-        self._spark.conf.set("spark.sql.caseSensitive", "true")
-        # By default each of some thousand files is looked up in a task of its own.
-        self._spark.conf.set(_LOOK_UP_TASKS, MOST_LOOK_UP_TASKS)
         if self._request.rebuild:
             self._table.refresh()
             after = 0

@@ -11,6 +11,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.build.raw_files import RawFiles
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
 from pipeline.raw_types import spark_type
@@ -55,12 +56,16 @@ class RawViews:
         spark: The session that the views belong to.
         store: The manifests.
         bucket: The raw bucket.
+        files: Reads the files of the build.
     """
 
-    def __init__(self, spark: SparkSession, store: ManifestStore, bucket: str) -> None:
+    def __init__(
+        self, spark: SparkSession, store: ManifestStore, bucket: str, files: RawFiles
+    ) -> None:
         self._spark = spark
         self._store = store
         self._bucket = bucket
+        self._files = files
 
     def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
         """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
@@ -161,11 +166,8 @@ class RawViews:
         schema = ", ".join(_declare(column) for column in columns)
         if not files:
             return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
-        frame = self._spark.read.schema(schema).parquet(
-            *(f"s3://{self._bucket}/{key}" for key in files)
-        )
-        sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
-        return frame.select("*", sequence.alias("_sequence"))
+        paths = tuple(f"s3://{self._bucket}/{key}" for key in files)
+        return self._files.read(self._spark, schema, paths)
 
 
 def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:

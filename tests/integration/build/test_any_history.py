@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
-from glue_jobs.build import building, lake, numbering, versions
+from glue_jobs.build import building, lake, numbering, raw_files, versions
 from glue_jobs.build.lake import Applied, LakeTable
 from pipeline.manifest import ManifestStore
 from pipeline.pending import Pending, pending
@@ -58,6 +58,7 @@ def of_size(size: str) -> Iterator[None]:
             patch.object(lake, "MOST_DELETED", 0.5),
             patch.object(building, "ROWS_OF_A_PARTITION", 2),
             patch.object(building, "TINY_ROWS", -1),
+            patch.object(raw_files, "MANY_FILES", 2),
         ):
             yield
 

@@ -1,0 +1,83 @@
+"""Reads raw files: many of them once for all star tables of a build."""
+
+import threading
+import uuid
+from types import TracebackType
+from typing import Final, Self
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+MANY_FILES: Final = 100
+"""So many files of a table are kept once they are read: a long history is many small files."""
+_LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+MOST_TASKS: Final = 64
+"""How many tasks look up, or open, many files: several for each core of a job."""
+
+
+def prepare(session: SparkSession) -> SparkSession:
+    """Has a session read raw files as what they are, and returns it."""
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    # As at the source: names may differ by case alone.
+    session.conf.set("spark.sql.caseSensitive", "true")
+    # By default each of some thousand files is looked up in a task of its own.
+    session.conf.set(_LOOK_UP_TASKS, MOST_TASKS)
+    return session
+
+
+class RawFiles:
+    """Reads the raw files of a build.
+
+    To look up and open a file takes several requests, however few rows it has, and several star
+    tables read a source, each more than once. Each star table has a session of its own, so what
+    they share is a global view.
+
+    Args:
+        spark: A session.
+    """
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._session = prepare(spark.newSession())
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, tuple[str, ...]], tuple[str, DataFrame]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name, rows in self._kept.values():
+            self._session.catalog.dropGlobalTempView(name)
+            rows.unpersist()
+
+    def read(self, spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
+        """Returns the rows of files of one table, each with its run's `_sequence`.
+
+        Args:
+            spark: The session of a star table.
+            schema: The columns of the files, as DDL has them.
+            paths: The files.
+        """
+        if len(paths) < MANY_FILES:
+            return _rows(spark, schema, paths)
+        with self._lock:
+            if (schema, paths) not in self._kept:
+                self._kept[schema, paths] = self._keep(_rows(self._session, schema, paths))
+            name, _ = self._kept[schema, paths]
+        return spark.table(f"global_temp.{name}")
+
+    def _keep(self, rows: DataFrame) -> tuple[str, DataFrame]:
+        name = f"raw_{uuid.uuid4().hex}"
+        kept = rows.coalesce(MOST_TASKS).persist()
+        kept.createGlobalTempView(name)
+        return name, kept
+
+
+def _rows(spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
+    rows = spark.read.schema(schema).parquet(*paths)
+    sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
+    return rows.select("*", sequence.alias("_sequence"))

@@ -1,0 +1,38 @@
+"""Many small files, as a long history has them, are read once for all star tables."""
+
+import pytest
+from pyspark.sql import SparkSession
+
+from glue_jobs.build import raw_files
+from tests.integration.build.world import Business, Star
+
+OF_ONE_SOURCE = ("dim_date", "fact_purchase_order")
+RUNS = 4
+
+
+def is_nothing_kept(spark: SparkSession) -> bool:
+    kept = spark.sparkContext._jsc.getPersistentRDDs()
+    return bool(kept.isEmpty()) and not spark.catalog.listTables("global_temp")
+
+
+def test_star_tables_of_one_source_share_the_reading_of_its_files(
+    business: Business, star: Star, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, ...]] = []
+    rows = raw_files._rows
+
+    def counted(session: SparkSession, schema: str, paths: tuple[str, ...]):
+        read.append(paths)
+        return rows(session, schema, paths)
+
+    monkeypatch.setattr(raw_files, "MANY_FILES", RUNS)
+    monkeypatch.setattr(raw_files, "_rows", counted)
+    for _ in range(RUNS):
+        business.execute("update purchase_order set item_quantity = item_quantity + 1")
+        business.run()
+    star.build(*OF_ONE_SOURCE, rebuild=True)
+
+    assert star.differences(*OF_ONE_SOURCE) == []
+    many = [paths for paths in read if len(paths) >= RUNS]
+    assert sum("/purchase_order/" in paths[0] for paths in many) == 1
+    assert is_nothing_kept(spark)
