@@ -22,7 +22,8 @@ def failure(
     waiting = [star.name for star in stars if reasons.keys() & set(star.sources)]
     needed = {source for star in stars for source in star.sources}
     asked = _asked(request, reasons)
-    causes = [f"{table}: {reason}" for table, reason in reasons.items() if table in needed | asked]
+    told = needed | asked
+    causes = [f"{table}: {reason}" for table, reason in reasons.items() if table in told]
     if not causes:
         return None
     consequences = ["all other tables were captured and loaded"]

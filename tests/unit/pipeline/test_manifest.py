@@ -202,7 +202,7 @@ def test_every_run_has_all_tables_and_few_other_manifests_have_entries_of_it(
 
 def store_of(objects: dict[str, bytes]) -> ManifestStore:
     """Returns a store whose objects are in a dictionary."""
-    store = ManifestStore("bucket", boto3.client("s3", region_name="eu-west-2"))
+    store = ManifestStore("bucket", Mock())
     fake = Mock(spec=ObjectStore)
 
     def get(key: str) -> bytes:

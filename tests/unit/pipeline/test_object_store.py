@@ -157,7 +157,7 @@ def test_a_listing_has_all_pages_in_order(objects: ObjectStore, client: "S3Clien
 
 def test_more_keys_than_one_call_takes_are_deleted(objects: ObjectStore) -> None:
     keys = [f"a/{number:04d}" for number in range(1001)]
-    for key in keys:
+    for key in (keys[0], keys[999], keys[1000]):
         objects.put(key, b"")
 
     objects.delete(keys)
