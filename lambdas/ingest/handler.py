@@ -4,23 +4,26 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import boto3
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from pipeline.cold_start import uncollected
 
-from lambdas.ingest.ingest import IngestResult, ingest
-from lambdas.ingest.lake_position import applied_runs
-from lambdas.ingest.scope import Scope
-from lambdas.ingest.tables_not_taken import failure, put_metric
-from lambdas.ingest.unbuilt import NOTHING, Unbuilt, unbuilt
-from pipeline.answers import IngestAnswer, Names
-from pipeline.database import Database, Role, translated_errors
-from pipeline.manifest import ManifestStore
-from pipeline.reports import Reports
-from pipeline.requests import IngestRequest
-from pipeline.scratch import remove_leftovers
-from pipeline.settings import IngestSettings
-from star_schema.tables import StarTable, joined_sources, star_tables
+with uncollected():
+    import boto3
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from lambdas.ingest.ingest import IngestResult, ingest
+    from lambdas.ingest.lake_position import applied_runs
+    from lambdas.ingest.scope import Scope
+    from lambdas.ingest.tables_not_taken import failure, put_metric
+    from lambdas.ingest.unbuilt import NOTHING, Unbuilt, unbuilt
+    from pipeline.answers import IngestAnswer, Names
+    from pipeline.database import Database, Role, translated_errors
+    from pipeline.manifest import ManifestStore
+    from pipeline.reports import Reports
+    from pipeline.requests import IngestRequest
+    from pipeline.scratch import remove_leftovers
+    from pipeline.settings import IngestSettings
+    from star_schema.tables import StarTable, joined_sources, star_tables
 
 _LOGGER = Logger(service="ingest")
 

@@ -4,28 +4,31 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from pipeline.cold_start import uncollected
 
-from lambdas.load.captured_runs import record_runs
-from lambdas.load.certifying import certificate_of
-from lambdas.load.lake import Lake, glue_catalog
-from lambdas.load.load import LoadResult, load
-from lambdas.load.loader_role import connect
-from lambdas.load.plan import source_changed
-from lambdas.load.quality import Quality, put_metrics, quality
-from lambdas.load.source_fingerprints import SourceFingerprints
-from lambdas.load.verify import VerifiedTable, verify
-from pipeline.answers import Failure, LoadAnswer, Names
-from pipeline.database import Database, Role, translated_errors
-from pipeline.errors import PermanentError, StarSchemaMismatch, StarTablesBehind
-from pipeline.fingerprints import StarFingerprints
-from pipeline.manifest import ManifestStore
-from pipeline.reports import Reports
-from pipeline.requests import LoadRequest
-from pipeline.settings import LoadSettings
-from star_schema.tables import star_tables
+with uncollected():
+    import boto3
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from lambdas.load.captured_runs import record_runs
+    from lambdas.load.certifying import certificate_of
+    from lambdas.load.lake import Lake, glue_catalog
+    from lambdas.load.load import LoadResult, load
+    from lambdas.load.loader_role import connect
+    from lambdas.load.plan import source_changed
+    from lambdas.load.quality import Quality, put_metrics, quality
+    from lambdas.load.source_fingerprints import SourceFingerprints
+    from lambdas.load.verify import VerifiedTable, verify
+    from pipeline.answers import Failure, LoadAnswer, Names
+    from pipeline.database import Database, Role, translated_errors
+    from pipeline.errors import PermanentError, StarSchemaMismatch, StarTablesBehind
+    from pipeline.fingerprints import StarFingerprints
+    from pipeline.manifest import ManifestStore
+    from pipeline.reports import Reports
+    from pipeline.requests import LoadRequest
+    from pipeline.settings import LoadSettings
+    from star_schema.tables import star_tables
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

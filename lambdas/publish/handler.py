@@ -3,24 +3,27 @@
 import time
 from typing import Any
 
-import boto3
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
+from pipeline.cold_start import uncollected
 
-from lambdas.publish.extracts import previews, write_extracts
-from lambdas.publish.glue_tables import GlueTables
-from lambdas.publish.keeping import keep
-from lambdas.publish.message import message_of
-from lambdas.publish.observing import as_report, figures_of, observe, put_metrics
-from lambdas.publish.preview_log import log_previews
-from lambdas.publish.raw_catalogue import RawCatalogue
-from lambdas.publish.warehouse import connect
-from pipeline.answers import Names, PublishAnswer
-from pipeline.manifest import ManifestStore
-from pipeline.reports import Reports
-from pipeline.requests import PublishRequest
-from pipeline.settings import PublishSettings
+with uncollected():
+    import boto3
+    from aws_lambda_powertools import Logger
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from botocore.config import Config
+
+    from lambdas.publish.extracts import previews, write_extracts
+    from lambdas.publish.glue_tables import GlueTables
+    from lambdas.publish.keeping import keep
+    from lambdas.publish.message import message_of
+    from lambdas.publish.observing import as_report, figures_of, observe, put_metrics
+    from lambdas.publish.preview_log import log_previews
+    from lambdas.publish.raw_catalogue import RawCatalogue
+    from lambdas.publish.warehouse import connect
+    from pipeline.answers import Names, PublishAnswer
+    from pipeline.manifest import ManifestStore
+    from pipeline.reports import Reports
+    from pipeline.requests import PublishRequest
+    from pipeline.settings import PublishSettings
 
 _LOGGER = Logger(service="publish")
 _SOON = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})

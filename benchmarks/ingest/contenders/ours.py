@@ -3,30 +3,19 @@
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from importlib.abc import MetaPathFinder
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 
 import psycopg
 
+from benchmarks.absent import hide
 from benchmarks.ingest.contenders.task import TABLE, output_folder, source_url
 from lambdas.ingest.chunks import Chunk, chunks_of
 from lambdas.ingest.discovery import read_tables
 from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
 from pipeline.database import login_of
-
-
-class Absent(MetaPathFinder):
-    """Hides packages that the function's own package lacks: DuckDB imports what is installed."""
-
-    names = frozenset({"numpy", "pandas", "pyarrow"})
-
-    def find_spec(self, fullname: str, *_: object) -> None:
-        """Refuses the packages, and leaves others to other finders."""
-        if fullname in self.names:
-            raise ModuleNotFoundError(name=fullname)
 
 
 def extract_table(url: str, folder: Path, readers: int) -> None:
@@ -61,5 +50,5 @@ def extract_table(url: str, folder: Path, readers: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, Absent())
+    hide("numpy", "pandas", "pyarrow")
     extract_table(source_url(), output_folder(), int(sys.argv[1]))

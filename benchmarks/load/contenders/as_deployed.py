@@ -1,28 +1,11 @@
-"""Ours without pandas, as in the function's package: Arrow imports pandas if it is installed."""
+"""Ours in a process that begins as AWS Lambda begins one: from the package, with the handler."""
 
+import importlib
 import runpy
-import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 
-
-class _WithoutPandas(MetaPathFinder):
-    """Finds no pandas."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> ModuleSpec | None:
-        """Refuses one name, and passes all others to the next finder."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError(fullname, name=fullname)
-        return None
-
+from benchmarks.absent import hide
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, _WithoutPandas())
+    hide("pandas")
+    importlib.import_module("lambdas.load.handler")
     runpy.run_module("benchmarks.load.contenders.ours", run_name="__main__")
