@@ -6,7 +6,7 @@ from pathlib import Path
 
 import boto3
 import psycopg
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 
 from lambdas.ingest.scope import Scope
 from lambdas.load.lake import glue_catalog
@@ -69,7 +69,7 @@ class Places:
         """Returns the manifests."""
         return ManifestStore(self.raw_bucket, self.session.client("s3"))
 
-    def catalog(self) -> Catalog:
+    def catalog(self) -> GlueCatalog:
         """Returns the Glue Data Catalog, which also reads the raw zone's files."""
         return glue_catalog(self.session.client("s3"), self.session.get_credentials())
 

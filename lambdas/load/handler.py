@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.cold_start import uncollected
 
@@ -12,26 +12,21 @@ with uncollected():
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from lambdas.load.captured_runs import record_runs
-    from lambdas.load.certifying import certificate_of
+    from lambdas.load.certifying import prove
     from lambdas.load.lake import Lake, glue_catalog
     from lambdas.load.load import LoadResult, load
     from lambdas.load.loader_role import connect
     from lambdas.load.plan import source_changed
     from lambdas.load.quality import Quality, put_metrics, quality
-    from lambdas.load.source_fingerprints import SourceFingerprints
-    from lambdas.load.verify import VerifiedTable, verify
+    from lambdas.load.verify import VerifiedTable
     from pipeline.answers import Failure, LoadAnswer, Names
     from pipeline.database import Database, Role, translated_errors
     from pipeline.errors import PermanentError, StarSchemaMismatch, StarTablesBehind
-    from pipeline.fingerprints import StarFingerprints
     from pipeline.manifest import ManifestStore
     from pipeline.reports import Reports
     from pipeline.requests import LoadRequest
     from pipeline.settings import LoadSettings
     from star_schema.tables import star_tables
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 _LOGGER = Logger(service="load")
 
@@ -70,27 +65,27 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
         record_runs(connection, store, request.sequence, anew=request.rebuild)
         found = quality(connection, lake, request)
-        verified, certificate, failure = None, None, failure_of(result)
+        proof, failure = None, failure_of(result)
         if request.verify and not result.problems:
             try:
-                ingested = Reports(bucket, s3).read(request.ingest_report)
-                verified = verify(
+                proof = prove(
                     connection,
                     lake,
-                    _source(ingested, bucket, s3),
-                    sequence=request.sequence,
+                    request,
+                    found,
+                    bucket=bucket,
+                    client=s3,
                     seconds_left=seconds_left,
                 )
-                at = ingested.get("snapshot_at", "")
-                certificate = certificate_of(connection, request, at, verified, found)
             except PermanentError as error:
                 failure = Failure(type(error).__name__, str(error))
+    verified = proof.tables if proof else None
     put_metrics(found, result, settings.metrics_namespace)
     report = {
         **dataclasses.asdict(result),
         "quality": dataclasses.asdict(found),
         "verified": verified and [dataclasses.asdict(table) for table in verified],
-        "certificate": certificate and certificate.to_json(),
+        "certificate": proof and proof.certificate.to_json(),
     }
     key = Reports(bucket, s3).write(request.run_id, "load", report)
     return _answered(answer_of(result, found, verified, failure, key))
@@ -143,11 +138,3 @@ def _answered(answer: LoadAnswer) -> dict[str, Any]:
     document = answer.to_json()
     _LOGGER.info("loaded", extra={"result": document})
     return document
-
-
-def _source(ingested: dict[str, Any], bucket: str, client: "S3Client") -> SourceFingerprints | None:
-    """Returns the fingerprints that Ingest's report names; None if it made none."""
-    if ingested["fingerprints"] is None:
-        return None
-    tables = tuple(StarFingerprints.from_json(entry) for entry in ingested["fingerprints"])
-    return SourceFingerprints(bucket, client, tables)

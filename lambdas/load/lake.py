@@ -5,19 +5,21 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from botocore.config import Config
-from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions.parser import parse
+from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.io.pyarrow import ArrowScan, _read_all_delete_files, schema_to_pyarrow
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import IcebergType
@@ -36,6 +38,7 @@ _NOT_KEPT = "not kept: "
 _RULES = ("broken_rules", "reason")
 """The columns with the rules: rows of builds before `broken_rules` have a text."""
 _SEQUENCE = "_sequence"
+_APPLIED = "applied-through"
 _BEGAN_AT = "build-began-at-ms"
 _FIELD_ID = b"PARQUET:field_id"
 _RETRIES: "_RetryDict" = {"max_attempts": 10, "mode": "standard"}
@@ -46,7 +49,7 @@ _WHOLE_BYTES = 4 * 1024 * 1024
 """A data file of this size or less is read by one request, instead of one for each column."""
 
 
-def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> Catalog:
+def glue_catalog(client: "S3Client", credentials: "Credentials | None" = None) -> GlueCatalog:
     """Returns the Glue Data Catalog, whose files are read with the S3 client's settings.
 
     pyiceberg reads files with Arrow's S3 client, which does not read the AWS SDK's settings.
@@ -121,8 +124,7 @@ class Versions:
     @property
     def snapshot(self) -> int | None:
         """The id of the snapshot; None if the table has none."""
-        held = self.table.current_snapshot() if self.table else None
-        return held.snapshot_id if held else None
+        return next((one.snapshot_id for one in _lineage(self.table)), None)
 
     @property
     def applied_through(self) -> int | None:
@@ -132,24 +134,14 @@ class Versions:
         that lacks it, and a rollback makes an older snapshot current. So the first summary counts
         that has a run among those of the snapshot and its ancestors.
         """
-        current = self.table.current_snapshot() if self.table else None
-        if self.table is None or current is None:
-            return 0
-        summaries = [_summary(one) for one in ancestors_of(current, self.table.metadata)]
-        told = next((one["applied-through"] for one in summaries if "applied-through" in one), None)
-        if told is None:
-            return 0 if summaries[0].get("total-records") == "0" else None
-        return int(told)
+        return _applied_through(self.table)
 
     @property
     def newest_build(self) -> TableBuild | None:
         """The newest build of which the snapshot has rows; None if there is none, or it is old."""
-        current = self.table.current_snapshot() if self.table else None
-        if self.table is None or current is None:
-            return None
-        for snapshot in ancestors_of(current, self.table.metadata):
+        for snapshot in _lineage(self.table):
             told = _summary(snapshot)
-            if _BEGAN_AT in told and int(told["applied-through"]) > self.after:
+            if _BEGAN_AT in told and int(told[_APPLIED]) > self.after:
                 seconds = (snapshot.timestamp_ms - int(told[_BEGAN_AT])) / 1000
                 return TableBuild(int(told.get("added-records", 0)), round(max(0.0, seconds), 1))
         return None
@@ -196,10 +188,38 @@ class Versions:
 
 @dataclass(frozen=True)
 class Lake:
-    """The star schema's Glue database."""
+    """The star schema's Glue database.
 
-    catalog: Catalog
+    Attributes:
+        catalog: The Glue Data Catalog.
+        database: The database's name.
+        locations: The address of each table's metadata, as it was when the database was listed;
+            None to ask for the current one of each table by itself.
+    """
+
+    catalog: GlueCatalog
     database: str
+    locations: Mapping[str, str] | None = None
+
+    def listed(self) -> Self:
+        """Returns the lake as it is now: one request for all tables instead of one for each.
+
+        Raises:
+            ObjectStoreUnavailable: The catalogue could not be read.
+        """
+        pages = self.catalog.glue.get_paginator("get_tables").paginate(DatabaseName=self.database)
+        with _translated_errors("the tables"):
+            entries = [entry for page in pages for entry in page["TableList"]]
+        locations = {
+            entry["Name"]: entry.get("Parameters", {}).get("metadata_location", "")
+            for entry in entries
+        }
+        return dataclasses.replace(self, locations=locations)
+
+    @cached_property
+    def _io(self) -> FileIO:
+        """The reader of all tables' files: each reader has connections of its own."""
+        return load_file_io(self.catalog.properties)
 
     def versions(self, table: WarehouseTable, *, after: int, through: int) -> Versions:
         """Returns the rows of a table that a range of runs brought, in the warehouse's columns.
@@ -245,7 +265,7 @@ class Lake:
                 "rebuild, or drop it from the warehouse by a migration"
             )
         nothing = Versions(held, (), names, after, through)
-        built = nothing.applied_through
+        built = _applied_through(held)
         if snapshot is None and built is not None and built <= after:
             # No row of the table is of a later run: the manifests need not be read.
             return nothing
@@ -289,9 +309,9 @@ class Lake:
         Raises:
             ObjectStoreUnavailable: The lake could not be read.
         """
-        quarantine = self._table(_QUARANTINE)
         wanted = {table: (after, last) for table, (after, last) in runs.items() if after < last}
-        if quarantine is None or not wanted:
+        quarantine = self._table(_QUARANTINE) if wanted else None
+        if quarantine is None:
             return
         after = min(after for after, _ in wanted.values())
         through = max(last for _, last in wanted.values())
@@ -307,10 +327,20 @@ class Lake:
 
     def _table(self, name: str) -> Table | None:
         with _translated_errors(name):
-            try:
-                return self.catalog.load_table((self.database, name))
-            except NoSuchTableError:
+            if self.locations is None:
+                try:
+                    return self.catalog.load_table((self.database, name))
+                except NoSuchTableError:
+                    return None
+            if name not in self.locations:
                 return None
+            if not (location := self.locations[name]):
+                raise StarSchemaMismatch(
+                    f"{name} of the Glue database {self.database} is no Iceberg table: drop it "
+                    'there, and start the state machine with {"rebuild": true}'
+                )
+            metadata = FromInputFile.table_metadata(self._io.new_input(location))
+            return Table((self.database, name), metadata, location, self._io, self.catalog)
 
 
 def _rules(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -397,6 +427,22 @@ def _without(skip: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
         if skip < batch.num_rows:
             yield batch.slice(skip)
         skip = max(0, skip - batch.num_rows)
+
+
+def _lineage(table: Table | None) -> Iterator[Snapshot]:
+    """Yields a table's current snapshot and its ancestors, the newest first."""
+    current = table.current_snapshot() if table else None
+    if table is not None and current is not None:
+        yield from ancestors_of(current, table.metadata)
+
+
+def _applied_through(table: Table | None) -> int | None:
+    """Returns what `Versions.applied_through` is of a table."""
+    summaries = [_summary(one) for one in _lineage(table)]
+    told = next((one[_APPLIED] for one in summaries if _APPLIED in one), None)
+    if told is not None:
+        return int(told)
+    return None if summaries and summaries[0].get("total-records") != "0" else 0
 
 
 def _summary(snapshot: Snapshot) -> dict[str, str]:

@@ -92,6 +92,7 @@ def make_plan(
             'with {"rebuild": true} to make the warehouse equal to it'
         )
     tables = read_star_tables(connection, stars.values())
+    lake = lake.listed()
 
     def read(table: WarehouseTable) -> tuple[int, Versions]:
         _check_columns(table, stars[table.name])

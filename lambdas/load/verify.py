@@ -228,7 +228,7 @@ class _Proof:
     ) -> None:
         self._connection = connection
         self._deadline = Deadline(connection, seconds_left, _LOCK_SECONDS)
-        self._lake = lake
+        self._lake = lake.listed()
         self._source = source
         self._sequence = sequence
         self._positions = positions(connection)

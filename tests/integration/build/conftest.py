@@ -9,7 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 from pyspark.sql import SparkSession
 
 from lambdas.load.lake import Lake, glue_catalog
@@ -78,7 +78,7 @@ def new_star(local_cloud: LocalCloud, spark: SparkSession) -> Callable[[Business
 
 @pytest.fixture(scope="module")
 def new_warehouse(
-    lake_catalog: Catalog, postgres_server: PostgresServer
+    lake_catalog: GlueCatalog, postgres_server: PostgresServer
 ) -> Iterator[Callable[[Star, Business], Warehouse]]:
     """Makes warehouses that hold nothing yet, each of a star schema."""
     numbers = itertools.count(1)

@@ -8,7 +8,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 
 from lambdas.ingest.discovery import read_tables
 from lambdas.ingest.failures import Failures
@@ -119,7 +119,7 @@ def planted(dsn: str, plant: LiteralString, undo: LiteralString) -> Iterator[Non
 def pipeline(
     new_business: Callable[[], Business],
     new_star: Callable[[Business], Star],
-    lake_catalog: Catalog,
+    lake_catalog: GlueCatalog,
     postgres_server: PostgresServer,
 ) -> Iterator[Pipeline]:
     """Two runs, with all that makes a source differ from its star schema for good reasons."""

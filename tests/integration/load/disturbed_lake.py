@@ -50,7 +50,7 @@ class DisturbedLake(Lake):
         at_batch: Callable[[], object] = nothing,
     ) -> "DisturbedLake":
         """Returns a lake, disturbed."""
-        return cls(lake.catalog, lake.database, table, at_end, at_batch)
+        return cls(lake.catalog, lake.database, table=table, at_end=at_end, at_batch=at_batch)
 
     def versions(self, table: WarehouseTable, *, after: int, through: int) -> Versions:
         """Looks up versions whose reading disturbs."""

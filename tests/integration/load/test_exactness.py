@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.rows import dict_row
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 
 from lambdas.load.lake import Lake
 from lambdas.load.load import load
@@ -120,7 +120,7 @@ def expected(table: str, rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]
 )
 def test_the_warehouse_has_exactly_the_lakes_rows(
     warehouse: psycopg.Connection,
-    lake_catalog: Catalog,
+    lake_catalog: GlueCatalog,
     glue: "GlueClient",
     star_templates: Mapping[str, "TableInputTypeDef"],
     star: dict[str, list[dict[str, Any]]],

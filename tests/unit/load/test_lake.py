@@ -1,17 +1,21 @@
 """The lake, where it is missing or does not answer."""
 
+import dataclasses
 from typing import Any, cast
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.lake import Lake, glue_catalog
-from pipeline.errors import AccessRefused, ObjectStoreUnavailable
+from pipeline.errors import AccessRefused, ObjectStoreUnavailable, StarSchemaMismatch
+
+_ONCE = Config(retries={"total_max_attempts": 1})
 
 PAYMENT = WarehouseTable(
     "fact_payment", "payment_record_id", (), (), natural_key="payment_id", is_fact=True
@@ -29,7 +33,7 @@ class FailingCatalog:
 
 
 def lake(error: Exception) -> Lake:
-    return Lake(cast(Catalog, FailingCatalog(error)), "star")
+    return Lake(cast(GlueCatalog, FailingCatalog(error)), "star")
 
 
 def test_a_table_that_was_never_built_has_no_rows_and_nothing_malformed() -> None:
@@ -66,6 +70,30 @@ def test_a_lake_that_does_not_answer_is_worth_a_retry(error: Exception) -> None:
 def test_a_right_to_the_lake_that_is_refused_is_permanent(error: Exception) -> None:
     with pytest.raises(AccessRefused, match="could not read fact_payment of the lake"):
         lake(error).versions(PAYMENT, after=0, through=9)
+
+
+def test_a_listed_lake_asks_the_catalogue_no_more(
+    moto_aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glue = boto3.client("glue")
+    glue.create_database(DatabaseInput={"Name": "star"})
+    glue.create_table(DatabaseName="star", TableInput={"Name": "fact_payment"})
+    listed = Lake(glue_catalog(boto3.client("s3")), "star").listed()
+    glue.delete_table(DatabaseName="star", Name="fact_payment")
+    monkeypatch.setattr(GlueCatalog, "load_table", None)
+    never_built = dataclasses.replace(PAYMENT, name="fact_sales_order")
+
+    assert listed.versions(never_built, after=0, through=9).table is None
+    with pytest.raises(StarSchemaMismatch, match=r"fact_payment of .* star is no Iceberg table"):
+        listed.versions(PAYMENT, after=0, through=9)
+
+
+def test_a_catalogue_that_does_not_answer_is_worth_a_retry() -> None:
+    glue = boto3.client("glue", "eu-west-2", endpoint_url="http://127.0.0.1:1", config=_ONCE)
+    catalog = GlueCatalog("glue", glue)
+
+    with pytest.raises(ObjectStoreUnavailable, match="could not read the tables of the lake"):
+        Lake(catalog, "star").listed()
 
 
 def test_the_catalogue_reads_files_where_the_sdk_does_and_with_its_credentials(
