@@ -27,8 +27,15 @@ define dependencies # the function's folder: what requirements/lambda-<folder>.t
 	fi
 endef
 
-define tidy # byte code is no part of a package
+define tidy # byte code of this machine's Python is no part of a package
 	find $(ARTIFACTS_DIR) -name __pycache__ -prune -exec rm -rf {} +
+endef
+
+define compiled # byte code of Lambda's Python, where there is one: a function cannot keep its own
+	if [ "$(LAMBDA_DEPENDENCIES)" = bundled ] && python$(LAMBDA_PYTHON) -c '' 2>/dev/null; then \
+		PYTHONHASHSEED=0 python$(LAMBDA_PYTHON) -m compileall -q \
+			--invalidation-mode unchecked-hash -s $(ARTIFACTS_DIR) -p /var/task $(ARTIFACTS_DIR); \
+	fi
 endef
 
 .PHONY: build-IngestFunction build-LoadFunction build-PublishFunction build-GlueCodeFunction
@@ -36,16 +43,19 @@ build-IngestFunction:
 	$(call code,ingest)
 	$(call dependencies,ingest)
 	$(tidy)
+	$(compiled)
 
 build-LoadFunction:
 	$(call code,load)
 	$(call dependencies,load)
 	$(tidy)
+	$(compiled)
 
 build-PublishFunction:
 	$(call code,publish)
 	$(call dependencies,publish)
 	$(tidy)
+	$(compiled)
 
 build-GlueCodeFunction:
 	$(call code,glue_code)

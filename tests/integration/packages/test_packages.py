@@ -128,6 +128,29 @@ def test_a_package_is_built_for_lambda_s_processor_and_python(arm_packages, func
     assert all("cpython-313-aarch64-linux-gnu" in name for name in extensions)
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_package_s_modules_need_not_be_compiled_when_a_process_starts(local_packages, function):
+    # A function's own folder is read-only: byte code that the package lacks is never kept.
+    package = local_packages / function
+    modules = list(package.rglob("*.py"))
+    tag = sys.implementation.cache_tag
+
+    lacking = [
+        module
+        for module in modules
+        if not (module.parent / "__pycache__" / f"{module.stem}.{tag}.pyc").exists()
+    ]
+
+    assert modules
+    assert lacking == []
+    code = (
+        f"import importlib.util, lambdas.{FUNCTIONS[function]} as module\n"
+        "content = open(importlib.util.cache_from_source(module.__file__), 'rb').read()\n"
+        "print(int.from_bytes(content[4:8], 'little'))"
+    )
+    assert _run(code, [package]).stdout == "1\n", "a time stamp does not outlast a zip file"
+
+
 def test_nothing_that_is_trimmed_is_in_a_package(arm_packages):
     patterns = (ROOT / "make" / "lambda-trim.txt").read_text().splitlines()
     for pattern in (line for line in patterns if not line.startswith("#")):
