@@ -49,6 +49,8 @@ _PROPERTIES: Final = {
     # What a reader that looks for a few keys can leave out: 16 MiB instead of 128.
     "write.parquet.row-group-size-bytes": str(16 * 1024 * 1024),
     "write.metadata.metrics.default": "truncate(16)",
+    # Each commit adds a manifest, and each reader reads all: by default up to 100.
+    "commit.manifest.min-count-to-merge": "10",
 }
 
 

@@ -6,6 +6,8 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
+from glue_jobs.build import lake
+from glue_jobs.build.lake import LakeTable
 from star_schema import quarantine
 from star_schema.tables import ADDED_COLUMNS, StarColumn, star_table
 from tests.integration.build.world import Business, Star
@@ -73,6 +75,31 @@ def test_each_snapshot_says_how_far_it_came_and_by_which_execution(
             assert snapshot.summary is not None
             took = snapshot.timestamp_ms - int(snapshot.summary["build-began-at-ms"] or 0)
             assert 0 < took < 600_000
+
+
+def test_manifests_of_many_builds_are_merged_between_maintenances(
+    business: Business,
+    star: Star,
+    spark: SparkSession,
+    lake_catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most, setting = 3, "commit.manifest.min-count-to-merge"
+    assert most < int(lake._PROPERTIES[setting]) < 96, "a day has 96 runs"
+    monkeypatch.setitem(lake._PROPERTIES, setting, str(most))
+    business.run()
+    star.build("fact_payment")
+    table = LakeTable(spark.newSession(), star.database, "fact_payment")
+
+    for _ in range(most):
+        applied = table.read_applied()
+        table.append(table.rows().limit(1), applied)
+
+    held = lake_catalog.load_table((star.database, "fact_payment"))
+    snapshot = held.current_snapshot()
+    assert snapshot is not None
+    assert len(star.files("fact_payment")) == 1 + most
+    assert len(snapshot.manifests(held.io)) < most
 
 
 def test_a_table_of_an_earlier_version_becomes_what_is_declared(
