@@ -1,4 +1,6 @@
-"""Fixtures, by topic."""
+"""Fixtures, by topic, and how often the tests' process looks for garbage."""
+
+import gc
 
 pytest_plugins = [
     "tests.fixtures.browser",
@@ -12,3 +14,8 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.tls",
 ]
+
+
+def pytest_configure() -> None:
+    """Has garbage collected seldom: each time, Python goes through all modules and their tests."""
+    gc.set_threshold(20_000, 20, 20)
