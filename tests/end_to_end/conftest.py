@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import boto3
 import psycopg
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def history(stack: Stack) -> HistoryOracle:
     """What the warehouse has to hold, from the first execution on."""
     oracle = HistoryOracle()
-    _execute_and_observe(stack, oracle, {})
+    execute_and_observe(stack, oracle, {})
     return oracle
 
 
@@ -38,7 +39,7 @@ def run(stack: Stack, history: HistoryOracle) -> Run:
     """Executes the state machine once, with an input by keywords."""
 
     def run_once(**document: object) -> Execution:
-        return _execute_and_observe(stack, history, document)
+        return execute_and_observe(stack, history, document)
 
     return run_once
 
@@ -104,23 +105,28 @@ def lock(stack: Stack) -> Callable[[], dict[str, object]]:
 
 
 @pytest.fixture
-def build_by_two_jobs(stack: Stack) -> Iterator[Callable[[], None]]:
-    """Has a small build take two jobs, as a large one does, until the test's end."""
+def two_build_jobs(stack: Stack) -> AbstractContextManager[None]:
+    """Has a small build take two jobs meanwhile, as a large one does."""
     client, arn = boto3.client("stepfunctions"), stack.state_machine_arn
     definition = client.describe_state_machine(stateMachineArn=arn)["definition"]
     large = definition.replace("build_jobs = 1 %", "build_jobs = 9 %")
     large = large.replace("build_jobs = 2 %", "build_jobs = 1 %")
 
-    def change() -> None:
+    @contextmanager
+    def meanwhile() -> Iterator[None]:
         client.update_state_machine(stateMachineArn=arn, definition=large)
+        try:
+            yield
+        finally:
+            client.update_state_machine(stateMachineArn=arn, definition=definition)
 
-    yield change
-    client.update_state_machine(stateMachineArn=arn, definition=definition)
+    return meanwhile()
 
 
-def _execute_and_observe(
+def execute_and_observe(
     stack: Stack, history: HistoryOracle, document: dict[str, object]
 ) -> Execution:
+    """Executes the state machine once, and has the oracle observe what was loaded."""
     execution = execute(stack.state_machine_arn, json.dumps(document))
     if execution.output.get("status") == "loaded":
         with psycopg.connect(stack.source_dsn) as source:

@@ -13,17 +13,23 @@ from lineage.trace import trace
 from local import __main__ as commands
 from local.stack import LocalStack, Stack
 from star_schema.tables import star_tables
-from tests.end_to_end.conftest import Run
+from tests.end_to_end.conftest import Run, execute_and_observe
+from tests.oracle.history import HistoryOracle
 
 Command = Callable[..., int]
 
 
+@pytest.fixture(scope="module")
+def loaded_stack(stack: Stack, history: HistoryOracle) -> Stack:
+    """The tests' stack, whose warehouse shows all of its source."""
+    execution = execute_and_observe(stack, history, {})
+    assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
+    return stack
+
+
 @pytest.fixture
-def command(
-    stack: Stack, state_folder: Path, succeed: Run, monkeypatch: pytest.MonkeyPatch
-) -> Command:
-    """Runs a local command on the tests' stack, which shows all of its source; gives its code."""
-    succeed()
+def command(loaded_stack: Stack, state_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a local command on the tests' stack, and gives its code."""
     monkeypatch.setattr(commands, "LocalStack", lambda: LocalStack(state_folder))
 
     def run_command(*arguments: str) -> int:
