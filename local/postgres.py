@@ -144,14 +144,14 @@ class PostgresServer:
         if self.socket_folder != self._folder:
             shutil.rmtree(self.socket_folder, ignore_errors=True)
 
-    def create_database(self, name: str) -> str:
-        """Creates a database unless it exists, and returns its URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Creates a database unless it exists, as a copy of another, and returns its URL."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             known = connection.execute("select from pg_database where datname = %s", [name])
             if known.fetchone() is None:
                 # The files are copied: their pages go through the log otherwise.
-                made = sql.SQL("create database {} strategy file_copy")
-                connection.execute(made.format(sql.Identifier(name)))
+                made = sql.SQL("create database {} template {} strategy file_copy")
+                connection.execute(made.format(sql.Identifier(name), sql.Identifier(template)))
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:

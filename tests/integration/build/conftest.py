@@ -37,9 +37,17 @@ def collected_sockets() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.fixture(scope="session")
+def filled_database(postgres_server: PostgresServer) -> str:
+    """The name of a source's database with a few orders."""
+    name = "filled"
+    create_and_fill(postgres_server.create_database(name), scale=0.004)
+    return name
+
+
 @pytest.fixture(scope="module")
 def new_business(
-    local_cloud: LocalCloud, postgres_server: PostgresServer
+    local_cloud: LocalCloud, postgres_server: PostgresServer, filled_database: str
 ) -> Iterator[Callable[[], Business]]:
     """Makes businesses with a few orders each, of which no run has been captured yet."""
     client = boto3.client("s3")
@@ -48,9 +56,8 @@ def new_business(
 
     def make() -> Business:
         name = f"business_{next(numbers)}"
-        dsn = postgres_server.create_database(name)
+        dsn = postgres_server.create_database(name, template=filled_database)
         made.append(name)
-        create_and_fill(dsn, scale=0.004)
         bucket = f"raw-{uuid.uuid4().hex[:12]}"
         client.create_bucket(
             Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}

@@ -171,7 +171,7 @@ def _change_payment(business: Business, key: int, action: str) -> None:
 
 def _build(star: Star, build: Build, tables: Iterable[str]) -> bool:
     """Builds, and returns whether that came to its end."""
-    for table in tables:
+    for table in tables if build.others != "nothing" else ():
         _disturb(star, table, build.others)
     try:
         with _crash_at_commit(build):
