@@ -28,7 +28,7 @@ from benchmarks.build.business import (
 )
 from benchmarks.build.contenders.task import FOLDER_VARIABLE, TASK_VARIABLE, Task, read_report
 from benchmarks.build.session_settings import write_defaults
-from benchmarks.history.captures import DEPARTMENTS_EVERY, Captures, Cost, Extent
+from benchmarks.history.captures import LEAST_RUNS, SHORT, WINDOW, Captures, Cost, Extent
 from benchmarks.ingest.course import tell
 from benchmarks.workshop import workshop
 from lambdas.load.lake import Lake, glue_catalog
@@ -40,11 +40,6 @@ from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
 
-LEAST_RUNS: Final = 200
-_SHORT: Final = 10
-"""After so many runs the first ones are measured."""
-_WINDOW: Final = DEPARTMENTS_EVERY
-"""So many runs have every kind of change, the rarest once."""
 _BUILDS: Final = 3
 _SECONDS_OF_A_BUILD: Final = 7200.0
 _SECONDS_OF_AN_INVOCATION: Final = 900.0
@@ -108,17 +103,17 @@ class _Course:
 
     def captured(self, runs: int) -> list[Step]:
         """Captures every run of the history."""
-        for _ in range(_SHORT):
+        for _ in range(SHORT):
             self._captures.run()
         extent = Extent.of(self._made.client, RAW_BUCKET)
         costs = []
-        for number in range(_SHORT + 1, runs + 1):
+        for number in range(SHORT + 1, runs + 1):
             costs.append(self._captures.run())
             if number % 500 == 0:
                 tell(f"{number:,} runs")
         grown = Extent.of(self._made.client, RAW_BUCKET)
-        first, last = Cost.of(costs[:_WINDOW]), Cost.of(costs[-_WINDOW:])
-        more = runs - _SHORT
+        first, last = Cost.of(costs[:WINDOW]), Cost.of(costs[-WINDOW:])
+        more = runs - SHORT
         return [
             Step("requests of an ingest", first.requests, last.requests, 1.1),
             Step("seconds of an ingest", first.seconds, last.seconds, 1.1),
@@ -128,8 +123,8 @@ class _Course:
 
     def built(self, runs: int) -> list[Step]:
         """Builds run by run at both ends of the history, and rebuilds a tenth and all of it."""
-        self._build(_DATABASE, _SHORT)
-        first = [self._build(_DATABASE, _SHORT + more) for more in range(1, _BUILDS + 1)]
+        self._build(_DATABASE, SHORT)
+        first = [self._build(_DATABASE, SHORT + more) for more in range(1, _BUILDS + 1)]
         waited = self._build(_DATABASE, runs - _BUILDS)
         last = [self._build(_DATABASE, runs - _BUILDS + more) for more in range(1, _BUILDS + 1)]
         tenth = self._rebuild("tenth", runs // 10)

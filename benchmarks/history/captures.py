@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 DELETIONS_EVERY: Final = 10
 DEPARTMENTS_EVERY: Final = 50
+SHORT: Final = 10
+"""After so many runs the first ones are measured."""
+WINDOW: Final = DEPARTMENTS_EVERY
+"""So many runs have every kind of change, the rarest once."""
+LEAST_RUNS: Final = SHORT + 2 * WINDOW
 _SMALL_BUILD_ROWS: Final = 100_000
 _NEW_ORDERS: Final = 2
 _CORRECTIONS: tuple[LiteralString, ...] = (
