@@ -139,12 +139,15 @@ def test_a_connection_that_is_cut_at_any_byte_loses_and_doubles_nothing(
     lake = RememberedLake(two_runs.lake.catalog, two_runs.lake.database)
     proxy = new_proxy(int(str(conninfo_to_dict(postgres_server.dsn())["port"])))
 
+    for name in ("before", "cut"):
+        postgres_server.drop_database(name)
+    before_dsn = postgres_server.create_database("before")
+    for earlier in range(1, run):
+        load_through(before_dsn, lake, earlier)
+
     def loaded_before() -> str:
         postgres_server.drop_database("cut")
-        dsn = postgres_server.create_database("cut")
-        for earlier in range(1, run):
-            load_through(dsn, lake, earlier)
-        return dsn
+        return postgres_server.create_database("cut", template="before")
 
     def through_proxy(dsn: str) -> str:
         return make_conninfo(dsn, port=proxy.port, sslmode="disable", gssencmode="disable")
@@ -169,7 +172,8 @@ def test_a_connection_that_is_cut_at_any_byte_loses_and_doubles_nothing(
         assert held(dsn) in (before, migrated, after), f"cut after {place} bytes {direction}"
         load_through(dsn, lake, run, pace)
         assert held(dsn) == after, f"cut after {place} bytes {direction}"
-    postgres_server.drop_database("cut")
+    for name in ("before", "cut"):
+        postgres_server.drop_database(name)
 
 
 @pytest.fixture
