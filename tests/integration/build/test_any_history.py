@@ -65,7 +65,7 @@ def of_size(size: str) -> Iterator[None]:
 
 # An example takes seconds: what fails is shown as it was drawn, not shrunk.
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,

@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build.versions import new_versions, touched_keys
+from tests.integration.build.world import frame
 
 KEYS, RUNS = 300, 12
 SWEPT = (2, 3, 5, 9, 11)
@@ -55,18 +56,21 @@ def test_deletions_are_those_that_all_looks_tell(
     )
 
     versions = new_versions(
-        spark.createDataFrame(
+        frame(
+            spark,
             [(key, text, run) for key, runs in captured.items() for run, text in runs.items()],
             "order_id int, content string, _sequence bigint",
         ),
         key="order_id",
         known=None
         if is_first
-        else spark.createDataFrame(
+        else frame(
+            spark,
             [(key, *state) for key, state in known.items()],
             "order_id int, content string, is_deleted boolean",
         ),
-        present=spark.createDataFrame(
+        present=frame(
+            spark,
             [(key, run) for key, runs in found.items() for run in runs],
             "key bigint, _sequence bigint",
         ),
@@ -87,10 +91,11 @@ def test_a_key_is_touched_if_any_sweep_misses_it(spark: SparkSession) -> None:
     found = {1: {3, 5}, 2: {3}, 3: {5}, 4: set[int]()}
 
     keys = touched_keys(
-        spark.createDataFrame([(9,)], "order_id int"),
+        frame(spark, [(9,)], "order_id int"),
         key="order_id",
-        shown=spark.createDataFrame([(key,) for key in found], "order_id int"),
-        present=spark.createDataFrame(
+        shown=frame(spark, [(key,) for key in found], "order_id int"),
+        present=frame(
+            spark,
             [(key, run) for key, runs in found.items() for run in runs],
             "key int, _sequence bigint",
         ),
@@ -104,12 +109,14 @@ def test_many_sweeps_multiply_no_rows(spark: SparkSession) -> None:
     """The number of looks is that of the keys that sweeps found."""
     sweeps = range(1, 2001)
     versions = new_versions(
-        spark.createDataFrame(
-            [(key, "a", 1) for key in range(50)], "order_id int, content string, _sequence bigint"
+        frame(
+            spark,
+            [(key, "a", 1) for key in range(50)],
+            "order_id int, content string, _sequence bigint",
         ),
         key="order_id",
         known=None,
-        present=spark.createDataFrame([(7, 1), (7, 2)], "key int, _sequence bigint"),
+        present=frame(spark, [(7, 1), (7, 2)], "key int, _sequence bigint"),
         swept=sweeps,
     )
 

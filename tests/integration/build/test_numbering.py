@@ -11,6 +11,7 @@ from glue_jobs.build import key_ranges
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.numbering import in_places, numbered, numbered_in_ranges
 from glue_jobs.build.versions import new_versions, only_versions
+from tests.integration.build.world import frame
 
 KEYS = 500
 PARTITIONS = 7
@@ -35,15 +36,15 @@ def captured(session: SparkSession, runs: int) -> DataFrame:
         if runs == 1 or draw.random() < 0.7
     ]
     draw.shuffle(rows)
-    return session.createDataFrame(rows, "order_id int, content string, _sequence bigint")
+    return frame(session, rows, "order_id int, content string, _sequence bigint")
 
 
 def present(session: SparkSession, runs: int) -> DataFrame:
     """Returns the keys that each run found: some of the captured ones had gone."""
     draw = random.Random(-runs)
     keys = [(key, run) for key in range(-KEYS, KEYS) for run in range(1, runs + 1)]
-    return session.createDataFrame(
-        [pair for pair in keys if draw.random() < 0.8], "key int, _sequence bigint"
+    return frame(
+        session, [pair for pair in keys if draw.random() < 0.8], "key int, _sequence bigint"
     )
 
 
@@ -142,7 +143,7 @@ def test_ranges_hold_whatever_keys_there_are(
     many_tasks: SparkSession, monkeypatch: pytest.MonkeyPatch, keys: list[int | None]
 ) -> None:
     monkeypatch.setattr(key_ranges, "ROWS_OF_A_RANGE", 1_000)
-    rows = many_tasks.createDataFrame([(key,) for key in keys], "k bigint")
+    rows = frame(many_tasks, [(key,) for key in keys], "k bigint")
 
     ranges = KeyRanges.of(rows, "k")
 
@@ -156,10 +157,10 @@ def test_ranges_hold_whatever_keys_there_are(
 def test_keys_without_ranges_of_about_equal_size_have_none(
     many_tasks: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_texts = many_tasks.createDataFrame([("a",)], "k string")
+    of_texts = frame(many_tasks, [("a",)], "k string")
     monkeypatch.setattr(key_ranges, "ROWS_OF_A_RANGE", 1)
-    crowded = many_tasks.createDataFrame(
-        [(key,) for key in (*range(90), *range(2**40, 2**50, 2**48))], "k bigint"
+    crowded = frame(
+        many_tasks, [(key,) for key in (*range(90), *range(2**40, 2**50, 2**48))], "k bigint"
     )
 
     assert KeyRanges.of(of_texts, "k") is None

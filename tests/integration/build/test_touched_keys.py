@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
 from glue_jobs.build.key_ranges import NEAR, RANGES, among, near, within_ranges
-from tests.integration.build.world import Business, Star
+from tests.integration.build.world import Business, Star, frame
 
 NEW_ROWS: tuple[LiteralString, ...] = (
     "insert into transaction (transaction_id, transaction_type, sales_order_id) "
@@ -104,7 +104,7 @@ def test_few_changed_rows_leave_the_files_of_a_large_dimension(
 
 
 def test_keys_of_any_type_are_among_themselves_alone(spark: SparkSession) -> None:
-    texts = spark.createDataFrame([("it's",), ("a\\b",), ("",)], "k string")
+    texts = frame(spark, [("it's",), ("a\\b",), ("",)], "k string")
     days = spark.sql("select explode(sequence(date'2024-01-30', date'2024-02-02')) as k")
     numbers = spark.range(-20, 20).toDF("k")
 
@@ -119,7 +119,7 @@ def test_ranges_hold_every_key_and_leave_out_what_is_between(
     spark: SparkSession, count: int
 ) -> None:
     low, high = range(count // 2), range(1_000_000, 1_000_000 + count - count // 2)
-    keys = spark.createDataFrame([(key,) for key in (*low, *high)], "order_id int")
+    keys = frame(spark, [(key,) for key in (*low, *high)], "order_id int")
 
     condition = within_ranges(keys, "number")
 
@@ -135,7 +135,7 @@ def test_a_map_leaves_out_most_of_what_is_not_near_a_number(spark: SparkSession,
     width = {"smallint": 2**16, "int": 2**32, "bigint": 2**63}[kind]
     ends = [-width // 2, width // 2 - 1]
     numbers = sorted({*ends, *range(ends[0], ends[1], width // 1000), -1, 0, 1, 63, 64})
-    keys = spark.createDataFrame([(number,) for number in numbers], f"order_id {kind}")
+    keys = frame(spark, [(number,) for number in numbers], f"order_id {kind}")
     others = spark.range(ends[0] // 3, ends[1] // 3, width // 9_973).selectExpr(
         f"cast(id as {kind}) as order_id"
     )
@@ -155,13 +155,13 @@ def test_scattered_numbers_are_one_range(spark: SparkSession) -> None:
 
 def test_the_widest_gaps_part_the_ranges_of_numbers(spark: SparkSession) -> None:
     ends = [n * 10 * NEAR + (NEAR if n % 2 else -NEAR) for n in range(2 * RANGES)]
-    keys = spark.createDataFrame([(key,) for key in ends], "order_id bigint")
+    keys = frame(spark, [(key,) for key in ends], "order_id bigint")
 
     condition = within_ranges(keys, "order_id")
 
     assert keys.where(condition).count() == len(ends)
-    found = spark.createDataFrame(
-        [((a + b) // 2, b - a) for a, b in pairwise(ends)], "order_id bigint, gap bigint"
+    found = frame(
+        spark, [((a + b) // 2, b - a) for a, b in pairwise(ends)], "order_id bigint, gap bigint"
     )
     assert {row.gap for row in found.where(f"not ({condition})").collect()} == {12 * NEAR}
     assert found.where(f"not ({condition})").count() == RANGES - 1
@@ -169,7 +169,7 @@ def test_the_widest_gaps_part_the_ranges_of_numbers(spark: SparkSession) -> None
 
 def test_ranges_are_of_any_type(spark: SparkSession) -> None:
     texts = ["it's", "a\\b", "", "plain"]
-    keys = spark.createDataFrame([(text,) for text in texts], "code string")
+    keys = frame(spark, [(text,) for text in texts], "code string")
 
     found = keys.where(within_ranges(keys, "code"))
 
@@ -177,4 +177,4 @@ def test_ranges_are_of_any_type(spark: SparkSession) -> None:
 
 
 def test_no_keys_are_in_no_range(spark: SparkSession) -> None:
-    assert within_ranges(spark.createDataFrame([], "order_id int"), "order_id") == "false"
+    assert within_ranges(frame(spark, [], "order_id int"), "order_id") == "false"
