@@ -9,7 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 MANY_FILES: Final = 100
-"""So many files of a table are kept once they are read: a long history is many small files."""
+"""So many files of a table are looked up once: a long history is many small files."""
+MOST_BYTES_KEPT: Final = 256 * 1024 * 1024
+"""The rows of many files are kept, in memory and on disk, if the files have no more bytes."""
 _LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 MOST_TASKS: Final = 64
 """How many tasks look up, or open, many files: several for each core of a job."""
@@ -30,7 +32,7 @@ class RawFiles:
 
     To look up and open a file takes several requests, however few rows it has, and several star
     tables read a source, each more than once. Each star table has a session of its own, so what
-    they share is a global view.
+    they share is a global view. The files of a large table are many too, and are read each time.
 
     Args:
         spark: A session.
@@ -66,15 +68,22 @@ class RawFiles:
             return _rows(spark, schema, paths)
         with self._lock:
             if (schema, paths) not in self._kept:
-                self._kept[schema, paths] = self._keep(_rows(self._session, schema, paths))
+                self._kept[schema, paths] = self._share(_rows(self._session, schema, paths))
             name, _ = self._kept[schema, paths]
         return spark.table(f"global_temp.{name}")
 
-    def _keep(self, rows: DataFrame) -> tuple[str, DataFrame]:
+    def _share(self, rows: DataFrame) -> tuple[str, DataFrame]:
         name = f"raw_{uuid.uuid4().hex}"
-        kept = rows.coalesce(MOST_TASKS).persist()
-        kept.createGlobalTempView(name)
-        return name, kept
+        if _bytes(rows) <= MOST_BYTES_KEPT:
+            rows = rows.coalesce(MOST_TASKS).persist()
+        rows.createGlobalTempView(name)
+        return name, rows
+
+
+def _bytes(rows: DataFrame) -> int:
+    """Returns the size of the files that rows are read from, as Spark has looked it up."""
+    files = rows._jdf.queryExecution().analyzed().collectLeaves().head()
+    return int(files.stats().sizeInBytes())
 
 
 def _rows(spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:

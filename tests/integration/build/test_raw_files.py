@@ -1,9 +1,12 @@
 """Many small files, as a long history has them, are read once for all star tables."""
 
+from pathlib import Path
+
 import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import raw_files
+from glue_jobs.build.raw_files import RawFiles
 from tests.integration.build.world import Business, Star
 
 OF_ONE_SOURCE = ("dim_date", "fact_purchase_order")
@@ -35,4 +38,27 @@ def test_star_tables_of_one_source_share_the_reading_of_its_files(
     assert star.differences(*OF_ONE_SOURCE) == []
     many = [paths for paths in read if len(paths) >= RUNS]
     assert sum("/purchase_order/" in paths[0] for paths in many) == 1
+    assert is_nothing_kept(spark)
+
+
+@pytest.mark.parametrize(("more_bytes", "is_kept"), [(0, True), (-1, False)])
+def test_the_rows_of_many_files_are_kept_if_the_files_are_small_together(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more_bytes: int,
+    is_kept: bool,
+) -> None:
+    spark.range(1000).write.parquet(f"file://{tmp_path}/rows")
+    parts = tuple((tmp_path / "rows").glob("*.parquet"))
+    files = [part.rename(part.with_name(f"{run}-rows")) for run, part in enumerate(parts)]
+    size = sum(file.stat().st_size for file in files)
+    monkeypatch.setattr(raw_files, "MANY_FILES", len(files))
+    monkeypatch.setattr(raw_files, "MOST_BYTES_KEPT", size + more_bytes)
+
+    with RawFiles(spark) as raw:
+        rows = raw.read(spark, "id bigint", tuple(f"file://{file}" for file in files))
+        assert rows.agg({"id": "sum"}).collect() == [(sum(range(1000)),)]
+        kept = spark.sparkContext._jsc.getPersistentRDDs()
+        assert bool(kept.isEmpty()) is not is_kept
     assert is_nothing_kept(spark)
