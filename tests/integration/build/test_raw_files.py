@@ -13,13 +13,23 @@ OF_ONE_SOURCE = ("dim_date", "fact_purchase_order")
 RUNS = 4
 
 
-def is_nothing_kept(spark: SparkSession) -> bool:
-    kept = spark.sparkContext._jsc.getPersistentRDDs()
-    return bool(kept.isEmpty()) and not spark.catalog.listTables("global_temp")
+def kept(spark: SparkSession) -> set[int]:
+    """Returns what the session keeps, and other tests have kept in it."""
+    return set(spark.sparkContext._jsc.getPersistentRDDs())
+
+
+@pytest.fixture
+def before(spark: SparkSession) -> set[int]:
+    """What was kept before the test."""
+    return kept(spark)
 
 
 def test_star_tables_of_one_source_share_the_reading_of_its_files(
-    business: Business, star: Star, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    business: Business,
+    star: Star,
+    spark: SparkSession,
+    monkeypatch: pytest.MonkeyPatch,
+    before: set[int],
 ) -> None:
     read: list[tuple[str, ...]] = []
     rows = raw_files._rows
@@ -38,7 +48,8 @@ def test_star_tables_of_one_source_share_the_reading_of_its_files(
     assert star.differences(*OF_ONE_SOURCE) == []
     many = [paths for paths in read if len(paths) >= RUNS]
     assert sum("/purchase_order/" in paths[0] for paths in many) == 1
-    assert is_nothing_kept(spark)
+    assert not kept(spark) - before
+    assert not spark.catalog.listTables("global_temp")
 
 
 @pytest.mark.parametrize(("more_bytes", "is_kept"), [(0, True), (-1, False)])
@@ -48,6 +59,7 @@ def test_the_rows_of_many_files_are_kept_if_the_files_are_small_together(
     monkeypatch: pytest.MonkeyPatch,
     more_bytes: int,
     is_kept: bool,
+    before: set[int],
 ) -> None:
     spark.range(1000).write.parquet(f"file://{tmp_path}/rows")
     parts = tuple((tmp_path / "rows").glob("*.parquet"))
@@ -59,6 +71,6 @@ def test_the_rows_of_many_files_are_kept_if_the_files_are_small_together(
     with RawFiles(spark) as raw:
         rows = raw.read(spark, "id bigint", tuple(f"file://{file}" for file in files))
         assert rows.agg({"id": "sum"}).collect() == [(sum(range(1000)),)]
-        kept = spark.sparkContext._jsc.getPersistentRDDs()
-        assert bool(kept.isEmpty()) is not is_kept
-    assert is_nothing_kept(spark)
+        assert bool(kept(spark) - before) is is_kept
+    assert not kept(spark) - before
+    assert not spark.catalog.listTables("global_temp")
