@@ -2,7 +2,6 @@
 
 import threading
 import uuid
-from types import TracebackType
 from typing import Final, Self
 
 from pyspark.sql import DataFrame, SparkSession
@@ -46,12 +45,7 @@ class RawFiles:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name, rows in self._kept.values():
             self._session.catalog.dropGlobalTempView(name)
             rows.unpersist()
