@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from functools import cached_property
 from typing import Final, Self
 
 from pyspark.sql import DataFrame, SparkSession
@@ -38,15 +39,15 @@ class RawFiles:
     """
 
     def __init__(self, spark: SparkSession) -> None:
-        self._session = prepare(spark.newSession())
+        self._spark = spark
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, tuple[str, ...]], tuple[str, DataFrame]] = {}
+        self._shared: dict[tuple[str, tuple[str, ...]], tuple[str, DataFrame]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, rows in self._kept.values():
+        for name, rows in self._shared.values():
             self._session.catalog.dropGlobalTempView(name)
             rows.unpersist()
 
@@ -61,10 +62,15 @@ class RawFiles:
         if len(paths) < MANY_FILES:
             return _rows(spark, schema, paths)
         with self._lock:
-            if (schema, paths) not in self._kept:
-                self._kept[schema, paths] = self._share(_rows(self._session, schema, paths))
-            name, _ = self._kept[schema, paths]
+            if (schema, paths) not in self._shared:
+                self._shared[schema, paths] = self._share(_rows(self._session, schema, paths))
+            name, _ = self._shared[schema, paths]
         return spark.table(f"global_temp.{name}")
+
+    @cached_property
+    def _session(self) -> SparkSession:
+        """The session of what is shared: most builds share nothing."""
+        return prepare(self._spark.newSession())
 
     def _share(self, rows: DataFrame) -> tuple[str, DataFrame]:
         name = f"raw_{uuid.uuid4().hex}"
