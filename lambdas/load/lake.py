@@ -459,3 +459,8 @@ def _translated_errors(name: str) -> Iterator[None]:
             # Arrow's own S3 client: its message has the code of S3.
             kind = AccessRefused if "ACCESS_DENIED" in str(error) else ObjectStoreUnavailable
             raise kind(f"could not {doing}: {error}") from error
+        except (ValueError, pa.ArrowException) as error:
+            raise StarSchemaMismatch(
+                f"could not {doing} ({error}): a file is damaged, or another engine wrote it in a "
+                'form that Load does not read. Start the state machine with {"rebuild": true}'
+            ) from error

@@ -1,5 +1,8 @@
 """Lake tables that somebody else rolled back, compacted, branched or wrote."""
 
+from urllib.parse import urlsplit
+
+import boto3
 import psycopg
 import pytest
 from pyiceberg.table import Table
@@ -118,3 +121,21 @@ def test_a_table_whose_history_says_nothing_is_refused(
         load_through(1)
 
     assert warehouse.execute("select design_id from dim_design").fetchall() == [(1,)]
+
+
+def test_a_file_that_is_no_parquet_costs_its_table_alone(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions("dim_currency")
+    star_lake.add_star_rows("dim_design", {})
+    (task,) = star_lake.table("dim_design").scan().plan_files()
+    place = urlsplit(task.file.file_path)
+    size = task.file.file_size_in_bytes
+    boto3.client("s3").put_object(
+        Bucket=place.netloc, Key=place.path[1:], Body=b"ORC".ljust(size, b"\0")
+    )
+
+    with pytest.raises(StarSchemaMismatch, match=r"^could not read \S*dim_design of the lake \("):
+        load_through(1)
+
+    assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]
