@@ -55,12 +55,17 @@ where indrelid = %s::regclass
 order by 1
 """
 # What SQL cannot put back: comments, an index that is invalid, clustered on, the replica identity,
-# in a tablespace or with statistics targets; and tables of which another one inherits. From a table
-# that a publication has, rows can be deleted only with their primary key. A table that has lost its
+# in a tablespace or with statistics targets; and tables of which another one inherits. A foreign
+# key that is not valid would be made again without a look at the rows. From a table that a
+# publication has, rows can be deleted only with their primary key. A table that has lost its
 # primary key is left to an ordinary load, which names it.
 _HAS_MORE: LiteralString = """
 select
     not exists (select from pg_constraint where conrelid = %(table)s::regclass and contype = 'p')
+    or exists (
+        select from pg_constraint
+        where conrelid = %(table)s::regclass and contype = 'f' and not convalidated
+    )
     or exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
     or exists (
         select from pg_publication_tables

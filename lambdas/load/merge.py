@@ -12,13 +12,12 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.staging import are_equal, names_of
 from pipeline.errors import StarSchemaMismatch
 
-REFUSED: Final = (
+_REFUSED: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,
     psycopg.errors.RaiseException,
     psycopg.errors.ProgramLimitExceeded,
 )
-"""PostgreSQL's errors that are about a row: its values, a constraint, a trigger, an index entry."""
 _MOST_REFUSED: Final = 1_000
 """How many rows of a table a load sets aside one by one, before it gives the table up."""
 _NAMED: Final = 3
@@ -48,6 +47,15 @@ class Written:
             self.refused + other.refused,
             self.skipped + other.skipped,
         )
+
+
+def is_refusal(error: psycopg.Error) -> bool:
+    """Returns whether an error is about a row: its values, a constraint, a trigger, an index entry.
+
+    A trigger may raise an SQLSTATE of its own, for which psycopg has no class.
+    """
+    is_unknown = type(error) is psycopg.DatabaseError and error.sqlstate is not None
+    return is_unknown or isinstance(error, _REFUSED)
 
 
 def write(
@@ -97,7 +105,9 @@ def _written(
             return written
     except psycopg.errors.CardinalityViolation as error:
         raise _staged_twice(connection, table, stage) from error
-    except REFUSED as error:
+    except psycopg.DatabaseError as error:
+        if not is_refusal(error):
+            raise
         if _duplicates(connection, table, stage):
             raise _staged_twice(connection, table, stage) from error
     return _Apart(connection, table, stage).write()
@@ -211,7 +221,9 @@ class _Apart:
         try:
             with self._connection.transaction():
                 return _write(self._connection, self._table, part)
-        except REFUSED as error:
+        except psycopg.DatabaseError as error:
+            if not is_refusal(error):
+                raise
             return otherwise(error)
 
     def _hold(self, row: str, error: psycopg.Error) -> Written:

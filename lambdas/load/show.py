@@ -24,13 +24,12 @@ from pipeline.errors import StarSchemaMismatch, first_line
 from pipeline.requests import LoadRequest
 
 _OF_ONE_TABLE = (
-    *merge.REFUSED,
     psycopg.ProgrammingError,
     psycopg.NotSupportedError,
     psycopg.InternalError,
     psycopg.errors.ObjectNotInPrerequisiteState,
 )
-"""PostgreSQL's errors that one table causes: the others can be loaded all the same."""
+"""PostgreSQL's errors that one table causes, apart from refusals: the others can be loaded."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,9 @@ class Show:
                 act(table)
         except StarSchemaMismatch as error:
             self._plan.problems[table.name] = str(error)
-        except _OF_ONE_TABLE as error:
+        except psycopg.DatabaseError as error:
+            if not (merge.is_refusal(error) or isinstance(error, _OF_ONE_TABLE)):
+                raise
             others = f"; it has {', '.join(table.attached)}" if table.attached else ""
             self._plan.problems[table.name] = (
                 f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from lambdas.load.load import LoadResult
 from lambdas.load.pace import Pace
@@ -148,6 +149,27 @@ def test_what_depends_on_the_primary_key_keeps_it(
 
     assert warehouse.execute("select payment_record_id from amounts").fetchall() == [(1,)]
     assert identities(warehouse) == before
+
+
+def test_a_foreign_key_that_is_not_valid_lets_no_row_in(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    (name,) = warehouse.execute(
+        "select conname from pg_constraint where conrelid = 'fact_payment'::regclass "
+        "and confrelid = 'dim_currency'::regclass"
+    ).fetchone() or ("",)
+    key = sql.SQL("alter table fact_payment drop constraint {0}, add constraint {0} ").format(
+        sql.Identifier(name)
+    )
+    warehouse.execute(key + sql.SQL("foreign key (currency_id) references dim_currency not valid"))
+    before = rules(warehouse)
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {}, {"payment_record_id": 2, "currency_id": 7})
+
+    assert load_through(1).facts_waiting == 1
+
+    assert warehouse.execute("select payment_record_id from fact_payment").fetchall() == [(1,)]
+    assert rules(warehouse) == before
 
 
 def test_a_fact_without_rows_is_not_touched(

@@ -59,6 +59,11 @@ CURRENCIES: dict[str, tuple[LiteralString, dict[str, Any], str]] = {
         "SQLSTATE 54000",
     ),
     "a trigger": (TRIGGER, {"currency_code": "BAD"}, "SQLSTATE P0001"),
+    "a trigger with an SQLSTATE of its own": (
+        TRIGGER.replace("such currency'", "such currency' using errcode = '45000'"),
+        {"currency_code": "BAD"},
+        "SQLSTATE 45000",
+    ),
     "a trigger that waits for the commit": (
         TRIGGER.replace("create trigger", "create constraint trigger")
         .replace("before insert", "after insert")
