@@ -193,8 +193,8 @@ class Lake:
     Attributes:
         catalog: The Glue Data Catalog.
         database: The database's name.
-        locations: The address of each table's metadata, as it was when the database was listed;
-            None to ask for the current one of each table by itself.
+        locations: The address of each table's metadata, as it was when the database was listed.
+            For other tables the catalogue is asked one by one; None for all.
     """
 
     catalog: GlueCatalog
@@ -327,13 +327,12 @@ class Lake:
 
     def _table(self, name: str) -> Table | None:
         with _translated_errors(name):
-            if self.locations is None:
+            # AWS Lake Formation lists no table that this role may not read.
+            if self.locations is None or name not in self.locations:
                 try:
                     return self.catalog.load_table((self.database, name))
                 except NoSuchTableError:
                     return None
-            if name not in self.locations:
-                return None
             if not (location := self.locations[name]):
                 raise StarSchemaMismatch(
                     f"{name} of the Glue database {self.database} is no Iceberg table: drop it "

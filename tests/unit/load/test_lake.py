@@ -72,7 +72,7 @@ def test_a_right_to_the_lake_that_is_refused_is_permanent(error: Exception) -> N
         lake(error).versions(PAYMENT, after=0, through=9)
 
 
-def test_a_listed_lake_asks_the_catalogue_no_more(
+def test_a_listed_lake_asks_the_catalogue_for_tables_alone_that_are_not_in_the_list(
     moto_aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     glue = boto3.client("glue")
@@ -80,12 +80,15 @@ def test_a_listed_lake_asks_the_catalogue_no_more(
     glue.create_table(DatabaseName="star", TableInput={"Name": "fact_payment"})
     listed = Lake(glue_catalog(boto3.client("s3")), "star").listed()
     glue.delete_table(DatabaseName="star", Name="fact_payment")
-    monkeypatch.setattr(GlueCatalog, "load_table", None)
-    never_built = dataclasses.replace(PAYMENT, name="fact_sales_order")
+    other = dataclasses.replace(PAYMENT, name="fact_sales_order")
 
-    assert listed.versions(never_built, after=0, through=9).table is None
+    assert listed.versions(other, after=0, through=9).table is None
     with pytest.raises(StarSchemaMismatch, match=r"fact_payment of .* star is no Iceberg table"):
         listed.versions(PAYMENT, after=0, through=9)
+    refused = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetTable")
+    monkeypatch.setattr(GlueCatalog, "load_table", FailingCatalog(refused).load_table)
+    with pytest.raises(AccessRefused, match="could not read fact_sales_order of the lake"):
+        listed.versions(other, after=0, through=9)
 
 
 def test_a_catalogue_that_does_not_answer_is_worth_a_retry() -> None:
