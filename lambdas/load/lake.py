@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import BooleanExpression, In, Reference
+from pyiceberg.expressions.literals import literal
 from pyiceberg.expressions.parser import parse
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.io.pyarrow import ArrowScan, _read_all_delete_files, schema_to_pyarrow
@@ -291,11 +293,12 @@ class Lake:
         quarantine, facts = self._table(_QUARANTINE), self._table(table.name)
         if quarantine is None or facts is None:
             return frozenset()
-        newest = _newest(quarantine, f"star_table = '{table.name}'", ("natural_key", "_sequence"))
+        of_table = parse(f"star_table = '{table.name}'")
+        newest = _newest(quarantine, of_table, ("natural_key", _SEQUENCE))
         if not newest:
             return frozenset()
-        keys = ", ".join(newest)
-        replaced = _newest(facts, f"{natural_key} in ({keys})", (natural_key, "_sequence"))
+        keys = In(term=Reference(natural_key), values=set(map(literal, newest)))
+        replaced = _newest(facts, keys, (natural_key, _SEQUENCE))
         return frozenset(key for key, sequence in newest.items() if replaced.get(key, 0) < sequence)
 
     def broken_rules(
@@ -317,9 +320,8 @@ class Lake:
         through = max(last for _, last in wanted.values())
         kept = [name for name in _RULES if name in quarantine.schema().column_names]
         names = ("star_table", _SEQUENCE, *kept)
-        for batch in _batches(
-            quarantine, f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}", names
-        ):
+        condition = parse(f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}")
+        for batch in _batches(quarantine, condition, names):
             for row in batch.to_pylist():
                 first, last = wanted.get(row["star_table"], (0, 0))
                 if first < row[_SEQUENCE] <= last:
@@ -349,7 +351,7 @@ def _rules(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(rule.removeprefix(_NOT_KEPT) for rule in row["reason"].split("; "))
 
 
-def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, int]:
+def _newest(table: Table, condition: BooleanExpression, names: tuple[str, str]) -> dict[str, int]:
     """Returns the newest run of each key; `names` are the columns of the key and of the run."""
     newest: dict[str, int] = {}
     for batch in _batches(table, condition, names):
@@ -359,11 +361,13 @@ def _newest(table: Table, condition: str, names: tuple[str, str]) -> dict[str, i
     return newest
 
 
-def _batches(table: Table, condition: str, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _batches(
+    table: Table, condition: BooleanExpression, names: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
     """Yields rows, one data file at a time; pyiceberg's own reader decodes all files ahead."""
     with _translated_errors(".".join(table.name())):
         scan = table.scan(row_filter=condition, selected_fields=names)
-        reader = ArrowScan(table.metadata, table.io, scan.projection(), parse(condition))
+        reader = ArrowScan(table.metadata, table.io, scan.projection(), condition)
         for task in scan.plan_files():
             for batch in reader.to_record_batches([task]):
                 yield batch.select(names)

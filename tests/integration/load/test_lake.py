@@ -29,6 +29,10 @@ CURRENCY = WarehouseTable(
     natural_key="currency_id",
     is_fact=False,
 )
+PAYMENT = WarehouseTable(
+    "fact_payment", "payment_record_id", (), (), natural_key="run_id", is_fact=True
+)
+OF_PAYMENTS = {"star_table": "fact_payment", "_sequence": 1}
 _MOST_BYTES = 24 * 1024 * 1024
 
 
@@ -116,6 +120,16 @@ def test_manifests_are_read_only_of_a_table_with_rows_of_later_runs(
     assert scanned == []
     assert len(star_lake.lake.versions(CURRENCY, after=1, through=3).files) == 1
     assert len(scanned) == 1
+
+
+def test_malformed_rows_are_found_by_a_key_of_any_text(star_lake: StarLake) -> None:
+    texts = ("it's", "A-17, B", "None", "")
+    star_lake.add_star_rows("fact_payment", {"run_id": texts[0]}, sequence=2)
+    star_lake.add("quarantine", *({"natural_key": text} | OF_PAYMENTS for text in texts))
+
+    malformed = star_lake.lake.malformed(PAYMENT, PAYMENT.natural_key)
+
+    assert malformed == set(texts[1:])
 
 
 def test_the_newest_build_of_the_wanted_runs_says_what_it_wrote_and_how_long_it_took(
