@@ -20,8 +20,9 @@ prerequisites:
 # conflict with it. The pins are complete, so pip does not resolve (--no-deps). AWS publishes awsglue
 # for Glue's own Python versions only, 3.11 and 3.13: on 3.12 its limit is ignored.
 define install
-	"$(PYTHON)" -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	@echo "Installing $< into $(@D)"
+	@"$(PYTHON)" -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--ignore-requires-python --requirement $<
 	@touch $@
 endef
@@ -36,7 +37,8 @@ endef
 .venv-bench/.installed: requirements/bench.txt | prerequisites
 	$(install)
 .PHONY: setup
-setup: .venv/.installed .venv-sam/.installed ## Install what the other commands need
+setup: ## Install what the other commands need
+	@$(MAKE) --silent --jobs=2 .venv/.installed .venv-sam/.installed
 
 .PHONY: run
 run: setup ## Start everything, deploy, fill the warehouse (SOURCE_DSN=, SCALE=, SEED=)
