@@ -1,6 +1,8 @@
-"""Fixtures, by topic, and how often the tests' process looks for garbage."""
+"""Fixtures, by topic, and what holds for the tests' process."""
 
 import gc
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.fixtures.browser",
@@ -17,5 +19,9 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Has garbage collected seldom: each time, Python goes through all modules and their tests."""
+    """Collects garbage seldom, as it goes through all modules, and lets examples take any time."""
     gc.set_threshold(20_000, 20, 20)
+    settings.register_profile(
+        "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("any machine")

@@ -66,7 +66,6 @@ def of_size(size: str) -> Iterator[None]:
 # An example takes seconds: what fails is shown as it was drawn, not shrunk.
 @settings(
     max_examples=2,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

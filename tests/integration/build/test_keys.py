@@ -46,7 +46,6 @@ def test_deletions_are_seen_whatever_the_primary_key(
 
 @settings(
     max_examples=2,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

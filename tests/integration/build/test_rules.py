@@ -16,7 +16,6 @@ from tests.unit.star_schema.test_rules import AMOUNTS, TEXTS, is_read
 # An example takes a second for however many values.
 @settings(
     max_examples=3,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

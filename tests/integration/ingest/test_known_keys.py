@@ -281,7 +281,6 @@ class Table:
 @pytest.mark.parametrize("size", SIZES)
 @settings(
     max_examples=5,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -290,9 +290,7 @@ class Payments:
             return dict(connection.execute(query).fetchall())
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_after_any_history_of_rows_and_keys_the_captures_show_the_source(
     ingestion: Ingestion, steps: list[tuple[str, int]]

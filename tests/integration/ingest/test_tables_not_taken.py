@@ -347,7 +347,6 @@ SHAPES: dict[str, tuple[LiteralString, ...]] = {
 
 @settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

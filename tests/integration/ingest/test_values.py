@@ -392,7 +392,6 @@ any_number = st.none() | st.decimals(allow_nan=False, allow_infinity=False).filt
 
 @settings(
     max_examples=10,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

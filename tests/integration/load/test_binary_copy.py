@@ -37,9 +37,7 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "character varying": (pa.string(), TEXTS),
     "text": (pa.large_string(), TEXTS),
 }
-REFERENCE = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+REFERENCE = settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def copied(

@@ -113,7 +113,6 @@ def expected(table: str, rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]
 @given(star=stars())
 @settings(
     max_examples=6,
-    deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),

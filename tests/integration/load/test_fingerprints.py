@@ -73,9 +73,7 @@ def in_postgres(connection: psycopg.Connection, row: tuple[Any, ...]) -> Any:
     return connection.execute(query, row).fetchone()
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=_ROWS)
 def test_a_row_s_fingerprint_is_the_same_in_duckdb_in_postgresql_and_in_plain_python(
     duck: duckdb.DuckDBPyConnection, empty_warehouse: psycopg.Connection, row: tuple[Any, ...]

@@ -192,7 +192,6 @@ RUNS = st.lists(
 
 @settings(
     max_examples=6,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(runs=RUNS, pace=st.sampled_from([AT_ONCE, IN_STEPS]))

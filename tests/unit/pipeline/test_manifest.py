@@ -177,7 +177,7 @@ def commit_changes(store: ManifestStore, runs: list[set[int]]) -> list[dict[str,
 RUNS = st.lists(st.sets(st.integers(0, 29), max_size=4), min_size=1, max_size=25)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(later=RUNS)
 def test_every_run_has_all_tables_and_few_other_manifests_have_entries_of_it(
     later: list[set[int]],

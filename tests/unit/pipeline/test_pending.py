@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import boto3
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceSchemaChanged
@@ -159,7 +159,6 @@ class Runs(ManifestStore):
 SOURCES = st.sets(st.sampled_from(["staff", "department"]))
 
 
-@settings(deadline=None)
 @given(
     drawn=st.lists(st.tuples(SOURCES, SOURCES), min_size=1, max_size=8),
     stops=st.sets(st.integers(1, 8)),

@@ -48,7 +48,7 @@ def is_read(read: Callable[[Any], object], value: Any) -> bool:
     return True
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.one_of(st.none(), TEXTS), min_size=1, max_size=30))
 def test_dates_are_kept_as_the_oracle_reads_them(texts: list[str | None]) -> None:
     assert kept("payment", "payment_date", "varchar", texts) == [
@@ -56,7 +56,7 @@ def test_dates_are_kept_as_the_oracle_reads_them(texts: list[str | None]) -> Non
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.one_of(st.none(), AMOUNTS), min_size=1, max_size=30))
 def test_amounts_are_kept_as_the_oracle_reads_them(amounts: list[Decimal | None]) -> None:
     texts = [None if amount is None else format(amount, "f") for amount in amounts]
@@ -65,7 +65,7 @@ def test_amounts_are_kept_as_the_oracle_reads_them(amounts: list[Decimal | None]
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.datetimes(), min_size=1, max_size=30))
 def test_moments_are_kept_within_the_calendar(moments: list[datetime]) -> None:
     assert kept("payment", "created_at", "timestamp", [str(moment) for moment in moments]) == [
