@@ -13,13 +13,17 @@ _TRANSACTION_WRAP = 2**32
 def written_since(horizon: int, captured: tuple[int, ...] = ()) -> sql.Composable:
     """Returns the condition for row versions whose `xmin` is at or above a horizon.
 
+    The age of a frozen row version that is more than 2^31 transactions old is negative.
+
     Args:
         horizon: The horizon (xid8).
         captured: Transactions (xid8) whose row versions are left out.
     """
-    since = sql.SQL("age(xmin) <= age({}::xid)").format(sql.Literal(_short_transaction(horizon)))
+    since = sql.SQL("age(xmin) <= age({}::xid) and age(xmin) >= 0").format(
+        sql.Literal(_short_transaction(horizon))
+    )
     if not captured:
-        return since
+        return sql.SQL("({})").format(since)
     left_out = sql.Literal(f"{{{','.join(map(_short_transaction, captured))}}}")
     return sql.SQL("({} and not xmin = any({}::xid[]))").format(since, left_out)
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from lambdas.ingest import change_capture
 from lambdas.ingest.chunks import Chunk
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.taken import Taken
+from lambdas.ingest.transactions import written_since
 from local.source.generate import create_and_fill
 from pipeline.manifest import Capture
 from star_schema.tables import joined_sources, star_tables
@@ -291,6 +293,24 @@ def test_rows_that_arrive_frozen_are_taken(orders: Ingestion) -> None:
     orders.run()
 
     assert taken_keys(orders) == [7]
+
+
+@pytest.mark.parametrize(
+    ("transactions_ago", "is_written"),
+    [(1, True), (1000, True), (1001, False), (2**31 - 1, False), (2**31 + 1, False)],
+)
+def test_a_row_written_before_the_horizon_is_not_taken_however_old_it_is(
+    ingestion: Ingestion, transactions_ago: int, *, is_written: bool
+) -> None:
+    with ingestion.connect() as connection:
+        now = connection.execute("select pg_current_xact_id()::text::bigint").fetchone()
+        assert now is not None
+        version = sql.SQL("(values ({}::xid)) as version (xmin)").format(
+            str((now[0] - transactions_ago) % 2**32)
+        )
+        query = sql.SQL("select {} from {}").format(written_since(now[0] - 1000), version)
+
+        assert connection.execute(query).fetchone() == (is_written,)
 
 
 def test_a_joined_table_is_taken_whole_when_one_row_changes(ingestion: Ingestion) -> None:
