@@ -221,12 +221,13 @@ def ingest(
 
 
 def _plan(planner: Planner, progress: Progress) -> tuple[RunPlan, int]:
-    """Returns the plan of an earlier invocation of the run if it still holds, or a new plan.
+    """Returns the plan of an earlier invocation if it can be continued, or a new plan.
 
     The second value is the number of invocations that have worked on the plan.
     """
     saved = progress.plan()
-    return saved if saved and planner.still_holds(saved[0]) else (planner.plan(), 0)
+    continued = planner.continued(saved[0]) if saved else None
+    return (continued, saved[1]) if saved and continued else (planner.plan(), 0)
 
 
 def _ingested(

@@ -1,7 +1,8 @@
 """The planning of a run: how each table is captured, decided inside the run's snapshot."""
 
+import dataclasses
 import uuid
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import psycopg
 
@@ -88,10 +89,8 @@ class Planner:
 
     def plan(self) -> RunPlan:
         """Returns a new plan: what has changed since the newest run."""
-        joined_first = sorted(self._source.tables, key=lambda one: one.name not in self._joined)
-        tables = tuple(self._planned(joined_first))
+        tables = tuple(self._planned(self._source.tables, {}))
         return RunPlan(
-            identifier=uuid.uuid4().hex,
             sequence=self._sequence,
             snapshot=self._source.snapshot,
             tables=tables,
@@ -106,20 +105,27 @@ class Planner:
             distrusts_counters=self._distrusts_counters,
         )
 
-    def still_holds(self, plan: RunPlan) -> bool:
-        """Whether a plan that an earlier invocation made can be continued.
+    def continued(self, plan: RunPlan) -> RunPlan | None:
+        """Returns the plan of an earlier invocation; None if it cannot be continued.
 
-        It cannot if another run was committed, if the server is another one, or if a table has
-        other columns, another key or another file than planned.
+        It cannot if another run was committed, or if the server is another one. A table that has
+        other columns, another key or another file than planned is planned again, alone.
         """
+        if not self._can_continue(plan):
+            return None
+        tables = [table for table in self._source.tables if table.name not in plan.not_taken]
+        planned = tuple(self._planned(tables, {one.name: one for one in plan.tables}))
+        told = (one.decision.warning for one in planned if one.decision.warning)
+        warnings = tuple(dict.fromkeys((*plan.warnings, *told)))
+        return dataclasses.replace(plan, tables=planned, warnings=warnings)
+
+    def _can_continue(self, plan: RunPlan) -> bool:
         snapshot = self._source.snapshot
-        tables = {table.name: table for table in self._source.tables}
         return (
             plan.sequence == self._sequence
             and plan.snapshot.system_identifier == snapshot.system_identifier
             and plan.snapshot.epoch.identity == snapshot.epoch.identity
             and plan.snapshot.next_transaction <= snapshot.next_transaction
-            and all(self._is_as_planned(one, tables.get(one.name)) for one in plan.tables)
         )
 
     def _is_comparable(self, previous: Manifest) -> bool:
@@ -131,20 +137,14 @@ class Planner:
             case found:
                 return found is Continuity.UNBROKEN
 
-    def _is_as_planned(self, planned: TablePlan, table: SourceTable | None) -> bool:
-        return (
-            table is not None
-            and table.oid == planned.table.oid
-            and table.columns == planned.table.columns
-            and table.primary_key == planned.table.primary_key
-            and natural_key(table) == planned.natural_key
-            and table.definition == planned.table.definition
-        )
-
-    def _planned(self, tables: Iterable[SourceTable]) -> Iterator[TablePlan]:
-        for table in tables:
+    def _planned(
+        self, tables: Iterable[SourceTable], before: Mapping[str, TablePlan]
+    ) -> Iterator[TablePlan]:
+        """Yields the plans of tables, joined ones first: those of before as far as they hold."""
+        for table in sorted(tables, key=lambda one: one.name not in self._joined):
             with self._failures.of(table.name):
-                yield self._plan(table)
+                last = before.get(table.name)
+                yield last if last and _is_as_planned(last, table) else self._plan(table)
 
     def _plan(self, table: SourceTable) -> TablePlan:
         key = natural_key(table)
@@ -164,11 +164,26 @@ class Planner:
             else chunks_of(table, changes_only=decision.capture is Capture.CHANGES)
         )
         statistics = self._source.statistics_of(table)
-        return TablePlan(table, key, decision, statistics, chunks)
+        return TablePlan(uuid.uuid4().hex, table, key, decision, statistics, chunks)
 
     def _is_refreshed(self, table: SourceTable) -> bool:
         asked = self._full_refresh
         return asked if isinstance(asked, bool) else table.name in asked
+
+
+def _is_as_planned(planned: TablePlan, table: SourceTable) -> bool:
+    """Whether a table is as planned. A leaf without pages has no chunk, so it must have none."""
+    return (
+        table.oid == planned.table.oid
+        and table.columns == planned.table.columns
+        and table.primary_key == planned.table.primary_key
+        and natural_key(table) == planned.natural_key
+        and table.definition == planned.table.definition
+        and not any(
+            now.pages and not then.pages
+            for now, then in zip(table.leaves, planned.table.leaves, strict=True)
+        )
+    )
 
 
 def _refuse_unknown(full_refresh: tuple[str, ...], known: Set[str]) -> None:

@@ -3,20 +3,21 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from lambdas.ingest.run_plan import RunPlan
+from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.taken import Taken
 from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-FORMAT = 4
+FORMAT = 5
 """Version of the documents below. Plans of another version are not continued.
 
 Format 1 had no version number, and stored chunks without the plan that they belong to.
 """
 _PREFIX = "progress/"
 _PLAN = "plan.json"
+_CHUNKS = "chunks/"
 
 ChunkKey = tuple[str, int]
 """A table's name and the number of a chunk in its plan."""
@@ -25,8 +26,8 @@ ChunkKey = tuple[str, int]
 class Progress:
     """The progress of one run, as objects under `progress/<run_id>/` in the raw bucket.
 
-    `plan.json` holds the plan; `<plan>/<table>-<chunk>.json` holds what a chunk gave. A run that
-    is planned again never reads the chunks of the plan before. A lifecycle rule of the bucket
+    `plan.json` holds the plan; `chunks/<plan of a table>-<chunk>.json` holds what a chunk gave. The
+    chunks of a table that is planned again are not read any more. A lifecycle rule of the bucket
     expires all of them.
     """
 
@@ -51,21 +52,19 @@ class Progress:
 
     def chunks(self, plan: RunPlan) -> dict[ChunkKey, Taken]:
         """Returns what each chunk of a plan gave, as far as the chunks have been read."""
+        names = {planned.identifier: planned.name for planned in plan.tables}
+        prefix = f"{self._prefix}{_CHUNKS}"
         found: dict[ChunkKey, Taken] = {}
-        for stored in self._objects.keys(f"{self._prefix}{plan.identifier}/"):
-            document = json.loads(self._objects.get(stored.key))
-            key = (document["table"], document["chunk"])
-            found[key] = Taken.from_document(document["taken"])
+        for stored in self._objects.keys(prefix):
+            identifier, number = stored.key.removeprefix(prefix).removesuffix(".json").split("-")
+            if identifier in names:
+                document = json.loads(self._objects.get(stored.key))
+                found[names[identifier], int(number)] = Taken.from_document(document)
         return found
 
-    def save_chunk(self, plan: RunPlan, key: ChunkKey, taken: Taken) -> None:
+    def save_chunk(self, planned: TablePlan, chunk: int, taken: Taken) -> None:
         """Stores what a chunk gave; later invocations do not read the chunk again."""
-        table, chunk = key
-        # A table's name may contain characters that an object's key may not.
-        self._put(
-            f"{plan.identifier}/{table.encode().hex()}-{chunk:06d}.json",
-            {"table": table, "chunk": chunk, "taken": taken.to_document()},
-        )
+        self._put(f"{_CHUNKS}{planned.identifier}-{chunk:06d}.json", taken.to_document())
 
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document).encode()

@@ -22,7 +22,8 @@ class TablePlan:
     """One table's part of a run.
 
     Attributes:
-        table: The table in the run's first snapshot.
+        identifier: Identifies this plan among all plans that were made for the table.
+        table: The table in the snapshot that it was planned in, in general the run's first one.
         natural_key: The columns that identify a row: the declared natural key, or the primary key
             of a table that has no declaration. Empty for a table without either.
         decision: How the table is captured.
@@ -30,6 +31,7 @@ class TablePlan:
         chunks: The chunks that its rows are read in.
     """
 
+    identifier: str
     table: SourceTable
     natural_key: tuple[str, ...]
     decision: Decision
@@ -56,6 +58,7 @@ class TablePlan:
         decision["counting"] = counting and Counting.from_document(counting)
         decision["count"] = count and KeyCount.from_document(count)
         return cls(
+            identifier=document["identifier"],
             table=SourceTable(**table, columns=columns, primary_key=primary_key, leaves=leaves),
             natural_key=tuple(document["natural_key"]),
             decision=Decision(**decision),
@@ -69,7 +72,6 @@ class RunPlan:
     """Everything that a run takes.
 
     Attributes:
-        identifier: Identifies this plan among all plans that were made for its run.
         sequence: The sequence that the run is committed as.
         snapshot: The run's first snapshot.
         tables: Every other table of the source; tables that the star schema joins come first.
@@ -81,7 +83,6 @@ class RunPlan:
             changes may not have been counted for a time.
     """
 
-    identifier: str
     sequence: int
     snapshot: SourceSnapshot
     tables: tuple[TablePlan, ...]
@@ -100,7 +101,6 @@ class RunPlan:
         snapshot = dict(document["snapshot"])
         epoch = Epoch(**snapshot.pop("epoch"))
         return cls(
-            identifier=document["identifier"],
             sequence=document["sequence"],
             snapshot=SourceSnapshot(**snapshot, epoch=epoch),
             tables=tuple(TablePlan.from_document(entry) for entry in document["tables"]),

@@ -178,7 +178,7 @@ class Taking:
         self.chunks[task.key] = taken
         refuse_unreadable(self._so_far(task.planned).unreadable)
         if self._saves_progress:
-            self._progress.save_chunk(self._plan, task.key, taken)
+            self._progress.save_chunk(task.planned, task.number, taken)
 
     def _so_far(self, planned: TablePlan) -> Taken:
         """Returns what the chunks of a table gave so far."""

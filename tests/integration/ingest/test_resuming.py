@@ -207,6 +207,50 @@ def test_a_run_whose_tables_are_not_what_they_were_begins_again(
     assert ids(source) == [row[0] for row in rows]
 
 
+def test_a_table_that_is_altered_again_and_again_costs_no_other(source: Ingestion) -> None:
+    results = [source.run(seconds_left=time_for(3))]
+    while not results[-1].complete and len(results) < CHUNKS:
+        source.execute("truncate design")
+        results.append(source.run(seconds_left=time_for(3)))
+
+    assert results[-1].complete
+    assert ids(source) == list(range(1, ROWS + 1))
+    read = {key for key in source.objects() if key.startswith("raw/orders/")}
+    assert read == set(source.manifest().tables["orders"].files)
+
+
+def test_a_table_that_is_locked_when_a_run_goes_on_costs_no_other(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(5))
+    before = {key for key in source.objects() if key.startswith("raw/orders/")}
+    with source.connect() as connection:
+        connection.execute("lock table design in access exclusive mode")
+
+        result = source.run()
+
+    assert (result.complete, list(not_taken(result))) == (True, ["design"])
+    assert before
+    assert before < set(source.manifest().tables["orders"].files)
+
+
+def test_a_row_that_moves_to_an_empty_leaf_meanwhile_is_not_lost(source: Ingestion) -> None:
+    source.execute(
+        "create table sale (id integer primary key)",
+        "create table old_sale (primary key (id)) inherits (sale)",
+        "insert into sale values (1), (2)",
+    )
+    source.run(run_id="first")
+    source.run(full_refresh=True, seconds_left=time_for(3))
+    source.execute(
+        "with moved as (delete from sale where id = 1 returning id) "
+        "insert into old_sale select id from moved"
+    )
+
+    source.run(full_refresh=True)
+
+    assert source.manifest().tables["sale"].keys_swept
+    assert sorted(row["id"] for row in source.taken("sale")) == [1, 2]
+
+
 def test_another_execution_begins_anew(source: Ingestion) -> None:
     source.run(seconds_left=time_for(3))
     source.execute("delete from orders where id = 1")
