@@ -17,7 +17,6 @@ Format 1 had no version number, and stored chunks without the plan that they bel
 """
 _PREFIX = "progress/"
 _PLAN = "plan.json"
-_CHUNKS = "chunks/"
 
 ChunkKey = tuple[str, int]
 """A table's name and the number of a chunk in its plan."""
@@ -26,9 +25,9 @@ ChunkKey = tuple[str, int]
 class Progress:
     """The progress of one run, as objects under `progress/<run_id>/` in the raw bucket.
 
-    `plan.json` holds the plan; `chunks/<plan of a table>-<chunk>.json` holds what a chunk gave. The
-    chunks of a table that is planned again are not read any more. A lifecycle rule of the bucket
-    expires all of them.
+    `plan.json` holds the plan; `raw/<plan of a table>-<chunk>.json` holds what a chunk gave, and
+    `raw_keys/` likewise what a key sweep gave. Those of a table that is planned again are not read
+    any more. A lifecycle rule of the bucket expires all of them.
     """
 
     def __init__(self, bucket: str, client: "S3Client", run_id: str) -> None:
@@ -50,10 +49,15 @@ class Progress:
         """Stores the plan for the next invocation."""
         self._put(_PLAN, {"format": FORMAT, "plan": plan.to_document(), "invocations": invocations})
 
-    def chunks(self, plan: RunPlan) -> dict[ChunkKey, Taken]:
-        """Returns what each chunk of a plan gave, as far as the chunks have been read."""
+    def taken(self, plan: RunPlan, kind: str) -> dict[ChunkKey, Taken]:
+        """Returns what each chunk of a plan gave, as far as the chunks have been read.
+
+        Args:
+            plan: The plan.
+            kind: The prefix of the raw zone that the chunks were read into.
+        """
         names = {planned.identifier: planned.name for planned in plan.tables}
-        prefix = f"{self._prefix}{_CHUNKS}"
+        prefix = f"{self._prefix}{kind}/"
         found: dict[ChunkKey, Taken] = {}
         for stored in self._objects.keys(prefix):
             identifier, number = stored.key.removeprefix(prefix).removesuffix(".json").split("-")
@@ -62,9 +66,9 @@ class Progress:
                 found[names[identifier], int(number)] = Taken.from_document(document)
         return found
 
-    def save_chunk(self, planned: TablePlan, chunk: int, taken: Taken) -> None:
+    def save_taken(self, planned: TablePlan, kind: str, chunk: int, taken: Taken) -> None:
         """Stores what a chunk gave; later invocations do not read the chunk again."""
-        self._put(f"{_CHUNKS}{planned.identifier}-{chunk:06d}.json", taken.to_document())
+        self._put(f"{kind}/{planned.identifier}-{chunk:06d}.json", taken.to_document())
 
     def _put(self, name: str, document: dict[str, Any]) -> None:
         text = json.dumps(document).encode()

@@ -28,24 +28,32 @@ class RawZone:
     def __init__(self, bucket: str, client: "S3Client", sequence: int, taken_at: str) -> None:
         self._objects = ObjectStore(bucket, client)
         self._sequence = sequence
+        self._next: dict[tuple[str, str], int] = {}
         self._day = datetime.fromisoformat(taken_at).strftime("year=%Y/month=%m/day=%d")
 
-    def put(self, prefix: str, table: str, path: Path) -> str:
-        """Uploads a file under the first free part number, and returns its key.
+    def put(self, prefix: str, table: str, path: Path, first: int = 0) -> str:
+        """Uploads a file under a free part number, and returns its key.
 
         A run that failed before its manifest was written, or a concurrent run, may have used part
         numbers of this sequence. Its files are not overwritten. An object with the same bytes is
         still another file: two chunks of a table without a key may hold equal rows.
 
+        Args:
+            prefix: The kind of file.
+            table: The table.
+            path: The file.
+            first: The part number to try first, unless this object has given out a greater one.
+
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not store the file.
         """
-        part = 0
+        part = max(first, self._next.get((prefix, table), 0))
         while True:
             key = f"{prefix}/{table}/{self._day}/{self._sequence:010d}-{part:04d}.parquet"
-            if self._objects.put_new(key, path):
-                return key
             part += 1
+            if self._objects.put_new(key, path):
+                self._next[prefix, table] = part
+                return key
 
     def put_if_absent(self, key: str, path: Path) -> bool:
         """Uploads a file if its key is free, and returns whether the object is as given.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -128,7 +129,9 @@ class Taking:
         if self._saves_progress:
             self._progress.save_plan(self._plan, self._invocation + 1)
         if self._invocation:
-            self.chunks = self._still_valid(self._progress.chunks(self._plan))
+            self.chunks = self._still_valid(self._progress.taken(self._plan, RawZone.ROWS))
+            swept = self._progress.taken(self._plan, RawZone.KEYS)
+            self.swept = {table: taken for (table, _), taken in swept.items()}
         self._snapshot = export_snapshot(self._connection)
         is_complete = self._run([task for task in tasks if task.key not in self.chunks])
         if is_complete:
@@ -136,7 +139,9 @@ class Taking:
                 [
                     _Task(planned, 0, Chunk(0, None), RawZone.KEYS)
                     for planned in self._plan.tables
-                    if planned.name not in self._failures.reasons and self._is_swept(planned)
+                    if planned.name not in self._failures.reasons
+                    and planned.name not in self.swept
+                    and self._is_swept(planned)
                 ]
             )
         if not is_complete:
@@ -174,11 +179,11 @@ class Taking:
                     f"{taken.unreadable} of its keys cannot be read; correct these rows"
                 )
             self.swept[task.planned.name] = taken
-            return
-        self.chunks[task.key] = taken
-        refuse_unreadable(self._so_far(task.planned).unreadable)
+        else:
+            self.chunks[task.key] = taken
+            refuse_unreadable(self._so_far(task.planned).unreadable)
         if self._saves_progress:
-            self._progress.save_chunk(task.planned, task.number, taken)
+            self._progress.save_taken(task.planned, task.prefix, task.number, taken)
 
     def _so_far(self, planned: TablePlan) -> Taken:
         """Returns what the chunks of a table gave so far."""
@@ -225,13 +230,11 @@ class Taking:
 
     def _uploaded(self, taken: Taken, task: _Task, rows: Path, values: Path) -> Taken:
         """Uploads the two files of a read, and returns what was taken with the files' keys."""
-        name = task.planned.name
+        put = partial(self._zone.put, table=task.planned.name, first=task.number)
         return dataclasses.replace(
             taken,
-            files=(self._zone.put(task.prefix, name, rows),) if taken.rows else (),
-            quarantine_files=(self._zone.put(RawZone.QUARANTINE, name, values),)
-            if taken.not_held
-            else (),
+            files=(put(task.prefix, path=rows),) if taken.rows else (),
+            quarantine_files=(put(RawZone.QUARANTINE, path=values),) if taken.not_held else (),
         )
 
     def _reader(self) -> SourceReader:

@@ -104,10 +104,10 @@ def time_for(tasks: int) -> Callable[[], float]:
     return seconds_left
 
 
-def until_complete(source: Ingestion, tasks: int) -> list[IngestResult]:
-    """Invokes with time for some tasks each, until the run is complete."""
+def until_complete(source: Ingestion, tasks: int, most: int = 100) -> list[IngestResult]:
+    """Invokes with time for some tasks each, until the run is complete, or so many times."""
     results = [source.run(seconds_left=time_for(tasks))]
-    while not results[-1].complete:
+    while not results[-1].complete and len(results) < most:
         results.append(source.run(seconds_left=time_for(tasks)))
     return results
 
@@ -217,6 +217,21 @@ def test_a_table_that_is_altered_again_and_again_costs_no_other(source: Ingestio
     assert ids(source) == list(range(1, ROWS + 1))
     read = {key for key in source.objects() if key.startswith("raw/orders/")}
     assert read == set(source.manifest().tables["orders"].files)
+
+
+def test_key_sweeps_are_made_in_as_many_invocations_as_they_take(source: Ingestion) -> None:
+    source.execute("insert into design values (2), (3)")
+    source.run(run_id="first")
+    source.execute("delete from design where id = 1", "delete from orders where id = 1")
+
+    *_, last = until_complete(source, 1, most=2 * CHUNKS + 4)
+
+    assert last.complete
+    assert {row["id"] for row in source.swept("design")} == {2, 3}
+    assert {row["id"] for row in source.swept("orders")} == set(range(2, ROWS + 1))
+    swept = {key for key in source.objects() if key.startswith("raw_keys/")}
+    tables = source.manifest().tables
+    assert swept == {*tables["design"].key_files, *tables["orders"].key_files}
 
 
 def test_a_table_that_is_locked_when_a_run_goes_on_costs_no_other(source: Ingestion) -> None:

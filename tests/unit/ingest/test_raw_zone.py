@@ -38,6 +38,21 @@ def test_a_file_that_is_there_already_stays_and_the_next_takes_another_number(
     assert client.get_object(Bucket="raw", Key=first)["Body"].read() == b"rows"
 
 
+def test_files_are_put_once_however_many_there_are(moto_bucket: str, part: Path) -> None:
+    client = boto3.client("s3")
+    puts: list[str] = []
+    client.meta.events.register(
+        "before-call.s3.PutObject", lambda params, **_: puts.append(params["url_path"])
+    )
+    zone = RawZone(moto_bucket, client, 7, TAKEN_AT)
+    for number in range(10):
+        zone.put(RawZone.ROWS, "design", part, first=number // 2)
+    later = RawZone(moto_bucket, client, 7, TAKEN_AT)
+    later.put(RawZone.ROWS, "design", part, first=10)
+
+    assert len(puts) == 11
+
+
 def test_equal_rows_of_two_chunks_are_two_files(moto_bucket: str, part: Path) -> None:
     zone = RawZone(moto_bucket, boto3.client("s3"), 7, TAKEN_AT)
 
