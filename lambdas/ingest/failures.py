@@ -24,11 +24,13 @@ _PASSING = (
     "53",  # insufficient resources
     "55",  # object not in prerequisite state: lock_not_available among them
     "57014",  # query_canceled: statement_timeout
+    "72000",  # snapshot_too_old: old_snapshot_threshold, before PostgreSQL 17
     INTERNAL,  # internal_error: "could not open relation with OID", of a leaf that was dropped
 )
 _ADVICE = {
     "0A": "leave the table out, or read it from the primary server",
     "22": "correct the rows, or the column's expression",
+    "72": "increase old_snapshot_threshold of its server, or switch that off",
     "42501": "grant the source's role SELECT on it, and BYPASSRLS if the table has policies",
 }
 _PASSING_ADVICE = "see in pg_stat_activity who locks or alters it, and start the pipeline again"
@@ -59,10 +61,9 @@ def table_failure(error: psycopg.Error) -> TableFailure:
     if code is None or error.diag.severity_nonlocalized in ("FATAL", "PANIC"):
         raise error
     is_passing = code.startswith(_PASSING)
-    advice = _PASSING_ADVICE if is_passing else _ADVICE.get(code) or _ADVICE.get(code[:2])
-    return TableFailure(
-        f"{code}: {first_line(error)}; {advice or _OTHER_ADVICE}", is_passing=is_passing
-    )
+    advice = _ADVICE.get(code) or _ADVICE.get(code[:2])
+    other = _PASSING_ADVICE if is_passing else _OTHER_ADVICE
+    return TableFailure(f"{code}: {first_line(error)}; {advice or other}", is_passing=is_passing)
 
 
 class Failures:

@@ -13,6 +13,7 @@ from pipeline.errors import SourceBusy
         ("55P03", True),
         ("57014", True),
         ("42P01", True),
+        ("72000", True),
         ("XX000", True),
         ("XX001", False),
         ("22012", False),
@@ -23,6 +24,12 @@ def test_an_error_that_may_pass_is_told_from_one_of_the_table(
     code: str, *, is_passing: bool
 ) -> None:
     assert table_failure(errors.lookup(code)("told")).is_passing is is_passing
+
+
+def test_a_snapshot_that_the_server_lets_expire_is_told_with_its_setting() -> None:
+    failure = table_failure(errors.lookup("72000")("snapshot too old"))
+
+    assert failure.reason.startswith("72000: snapshot too old; increase old_snapshot_threshold")
 
 
 def test_a_leaf_that_was_dropped_is_tried_again_before_its_table_is_not_taken() -> None:
