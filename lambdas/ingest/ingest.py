@@ -21,7 +21,6 @@ from lambdas.ingest.drift import drift
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.fingerprints import fingerprint_stars
 from lambdas.ingest.leaves import read_leaves
-from lambdas.ingest.natural_keys import natural_key
 from lambdas.ingest.planning import Planner
 from lambdas.ingest.progress import Progress
 from lambdas.ingest.raw_zone import RawZone
@@ -144,8 +143,6 @@ def ingest(
     failures = Failures(is_last_attempt=request.is_last_attempt)
     with connect() as connection:
         source = read_source(connection, scope, failures)
-        for table in source.tables:
-            scope.refuse_key(table.schema, table.relation, natural_key(table))
         planner = Planner(
             connection,
             source,
@@ -154,6 +151,7 @@ def ingest(
             full_refresh=request.full_refresh,
             trust_counters=not request.verify,
             failures=failures,
+            scope=scope,
             reread_limit_bytes=reread_limit_bytes,
         )
         plan, invocation = _plan(planner, progress)

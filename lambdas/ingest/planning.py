@@ -14,6 +14,7 @@ from lambdas.ingest.failures import Failures
 from lambdas.ingest.natural_keys import natural_key, refuse_ambiguous_key
 from lambdas.ingest.open_transactions import long_transaction_warnings
 from lambdas.ingest.run_plan import RunPlan, TablePlan
+from lambdas.ingest.scope import Scope
 from pipeline.errors import InvalidInput
 from pipeline.manifest import Capture, Manifest
 
@@ -37,6 +38,7 @@ class Planner:
         reread_limit_bytes: Size of a source from which a clean restart of the server does not
             cause whole captures, nor a load of its configuration a search of all tables.
         failures: The tables that cannot be planned.
+        scope: What is captured of the source.
 
     Raises:
         InvalidInput: `full_refresh` names a table that the source does not have.
@@ -53,6 +55,7 @@ class Planner:
         trust_counters: bool,
         reread_limit_bytes: int,
         failures: Failures,
+        scope: Scope,
     ) -> None:
         self._connection = connection
         self._source = source
@@ -61,6 +64,7 @@ class Planner:
         self._joined = joined
         self._full_refresh = full_refresh
         self._failures = failures
+        self._scope = scope
         self._restarted = False
         if not isinstance(full_refresh, bool):
             known = {table.name for table in source.tables} | failures.reasons.keys()
@@ -148,6 +152,7 @@ class Planner:
 
     def _plan(self, table: SourceTable) -> TablePlan:
         key = natural_key(table)
+        self._scope.refuse_key(table.schema, table.relation, key)
         # Rolling back to a savepoint releases the locks that deciding took.
         with self._connection.transaction(force_rollback=True):
             decision = self._detector.decide(

@@ -12,6 +12,7 @@ from typing import Self
 import sqlglot
 from sqlglot import exp
 
+from lambdas.ingest.failures import TableFailure
 from pipeline.errors import InvalidSettings
 from star_schema.sources import source_declaration
 from star_schema.tables import StarTable
@@ -147,14 +148,14 @@ class Scope:
                         )
 
     def refuse_key(self, schema: str, table: str, key: Iterable[str]) -> None:
-        """Fails if a column of a table's key is left out: deletions could not be told.
+        """Refuses a table of whose key a column is left out: deletions could not be told.
 
         Raises:
-            InvalidSettings: A column is left out.
+            TableFailure: A column is left out.
         """
         for column in key:
             if self.leaves_out_column(schema, table, column):
-                raise InvalidSettings(
+                raise TableFailure(
                     f"SourceColumnsLeftOut leaves out {schema}.{table}.{column}, which is part of "
                     "the table's key: change the parameter, or leave out the table"
                 )

@@ -12,7 +12,7 @@ from local.source.generate import create_and_fill
 from pipeline.errors import InvalidSettings
 from pipeline.manifest import Capture
 from star_schema.tables import joined_sources, star_tables
-from tests.integration.ingest.ingestion import Ingestion, captures
+from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
 
 SECRET = "a secret that must never leave the source"
 
@@ -172,9 +172,15 @@ def test_a_pattern_that_matches_nothing_is_reported(people: Ingestion) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["person.id", "*.id", "public.person.?d"])
-def test_a_column_of_a_key_cannot_be_left_out(people: Ingestion, pattern: str) -> None:
-    with pytest.raises(InvalidSettings, match="part of the table's key"):
-        people.run(scope=Scope(columns_left_out=(pattern,)))
+def test_a_table_with_a_column_of_its_key_left_out_costs_no_other(
+    people: Ingestion, pattern: str
+) -> None:
+    people.execute("create table place (name text primary key)", "insert into place values ('a')")
+
+    result = people.run(scope=Scope(columns_left_out=(pattern,)))
+
+    assert "part of the table's key" in not_taken(result)["person"]
+    assert people.taken("place") == [{"name": "a"}]
 
 
 @pytest.mark.parametrize(
