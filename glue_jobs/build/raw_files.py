@@ -18,10 +18,12 @@ MOST_TASKS: Final = 64
 
 
 def prepare(session: SparkSession) -> SparkSession:
-    """Has a session read raw files as what they are, and returns it."""
+    """Has a session read raw files, and texts in statements, as what they are, and returns it."""
     session.conf.set("spark.sql.session.timeZone", "UTC")
     # As at the source: names may differ by case alone.
     session.conf.set("spark.sql.caseSensitive", "true")
+    # A condition may have keys in itself, and a text ${user.name} is no variable of Spark's.
+    session.conf.set("spark.sql.variable.substitute", "false")
     # By default each of some thousand files is looked up in a task of its own.
     session.conf.set(_LOOK_UP_TASKS, MOST_TASKS)
     return session

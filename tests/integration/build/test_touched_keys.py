@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
 from glue_jobs.build.key_ranges import NEAR, RANGES, among, near, within_ranges
+from glue_jobs.build.raw_files import prepare
 from tests.integration.build.world import Business, Star, frame
 
 NEW_ROWS: tuple[LiteralString, ...] = (
@@ -104,9 +105,10 @@ def test_few_changed_rows_leave_the_files_of_a_large_dimension(
 
 
 def test_keys_of_any_type_are_among_themselves_alone(spark: SparkSession) -> None:
-    texts = frame(spark, [("it's",), ("a\\b",), ("",)], "k string")
-    days = spark.sql("select explode(sequence(date'2024-01-30', date'2024-02-02')) as k")
-    numbers = spark.range(-20, 20).toDF("k")
+    session = prepare(spark.newSession())
+    texts = frame(session, [("it's",), ("a\\b",), ("",), ("${user.name}",)], "k string")
+    days = session.sql("select explode(sequence(date'2024-01-30', date'2024-02-02')) as k")
+    numbers = session.range(-20, 20).toDF("k")
 
     for keys in (texts, days, numbers):
         more = keys.unionByName(keys.selectExpr(f"cast('2030' as {keys.dtypes[0][1]}) as k"))
