@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from pipeline.answers import Failure
-from pipeline.errors import SourceSchemaChanged
+from pipeline.errors import ManifestInvalid, SourceSchemaChanged
 from pipeline.manifest import ManifestStore
 from pipeline.pending import pending_captures
 from star_schema.tables import StarTable
@@ -65,7 +65,11 @@ def unbuilt(
             everything is to be built again.
         through: The newest run; 0 if there is none.
         small_rows: How many captured rows one job builds.
+
+    Raises:
+        ManifestInvalid: A star table has applied runs that the raw zone does not have.
     """
+    _refuse_lost_runs(applied, through)
     captures: dict[str, list[int]] = {}
     impossible: list[str] = []
     for star in stars if through else ():
@@ -84,3 +88,14 @@ def unbuilt(
     )
     jobs = 0 if not captures else 1 if is_small else 2
     return Unbuilt(tuple(captures), jobs, tuple(impossible))
+
+
+def _refuse_lost_runs(applied: Mapping[str, int | None], through: int) -> None:
+    """Fails if the raw zone is behind the lake, whose tables would not apply its next runs."""
+    ahead = {name: run for name, run in applied.items() if run is not None and run > through}
+    for name, run in sorted(ahead.items()):
+        raise ManifestInvalid(
+            f"{name} is built through run {run} in the lake, and the newest run of the raw zone is "
+            f"{through}: manifests were deleted, or an earlier state of it was restored. Restore "
+            'them from their versions, or start the state machine with {"rebuild": true}'
+        )

@@ -10,7 +10,7 @@ import pytest
 from lambdas.ingest.lake_position import applied_in, applied_runs
 from lambdas.ingest.unbuilt import Unbuilt, unbuilt
 from pipeline.answers import Failure
-from pipeline.errors import ObjectStoreUnavailable
+from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable
 from pipeline.manifest import ManifestStore
 from star_schema.tables import star_table
 from tests.unit.pipeline.test_pending import Runs, manifest
@@ -108,6 +108,13 @@ def test_only_what_no_build_has_applied_counts(store: ManifestStore) -> None:
     assert tables(store, {"dim_staff": None, "dim_currency": 2}, 2) == ("dim_staff",)
     assert tables(store, {"dim_staff": 1, "dim_currency": 2}, 2) == ()
     assert tables(store, {}, 0) == ()
+
+
+def test_a_lake_that_is_ahead_of_the_raw_zone_is_not_taken_for_built(store: ManifestStore) -> None:
+    store.commit(manifest(1, {"staff": 1, "department": 1, "currency": 1}))
+
+    with pytest.raises(ManifestInvalid, match="dim_currency is built through run 2 in the lake"):
+        tables(store, {"dim_staff": 1, "dim_currency": 2}, 1)
 
 
 def test_what_waits_for_a_joined_source_starts_no_build(store: ManifestStore) -> None:
