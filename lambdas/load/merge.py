@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -21,6 +21,35 @@ _REFUSED: Final = (
 _MOST_REFUSED: Final = 1_000
 """How many rows of a table a load sets aside one by one, before it gives the table up."""
 _NAMED: Final = 3
+_HELD: LiteralString = (
+    "select stage.{key} from {stage} as stage join {held} as held on held.{key} = stage.{key} "
+    "where true"
+)
+# As `on conflict` requires it.
+_HAS_KEY: LiteralString = """
+select exists (
+    select
+    from pg_index
+    join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+    where indrelid = %s::regclass
+        and attname = %s
+        and indnkeyatts = 1
+        and indisunique
+        and indimmediate
+        and indisvalid
+        and indpred is null
+)
+"""
+# New record ids follow all others, which the ends of an index tell.
+_MAY_BE_HELD: LiteralString = (
+    "select (select min({key}) from {stage} as stage) <= (select max({key}) from {held} as held)"
+)
+_WAITING: LiteralString = (
+    "select stage.{key} from {stage} as stage "
+    "join waiting_row as waiting on waiting.key = stage.{key}::text "
+    "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as held "
+    "where waiting.table_name = {name}"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +93,7 @@ def write(
     stage: sql.Identifier,
     *,
     is_checked: bool = False,
+    are_new: bool = False,
 ) -> Written:
     """Writes the staged rows; a row that PostgreSQL or a trigger keeps out goes to waiting_row.
 
@@ -72,12 +102,15 @@ def write(
         table: The table.
         stage: The table of the staged rows.
         is_checked: Whether their foreign keys have been checked.
+        are_new: Whether the table is expected to have none of their keys. An insert without a
+            search for them takes two thirds of an upsert's time.
 
     Raises:
         StarSchemaMismatch: A key is staged twice, more than 1,000 rows are refused, or a trigger
             changed what was written.
     """
-    written = _written(connection, table, stage, is_checked)
+    by = _insert if are_new and not table.attached else _write
+    written = _written(connection, table, stage, is_checked, by)
     if not table.attached:
         return written
     new, old = waiting.hold_skipped(connection, table, stage)
@@ -94,12 +127,13 @@ def _written(
     table: WarehouseTable,
     stage: sql.Identifier,
     is_checked: bool,
+    by: Callable[[psycopg.Connection, WarehouseTable, sql.Identifier], Written],
 ) -> Written:
     try:
         with connection.transaction():
             if is_checked:
                 foreign_keys.switch_off(connection)
-            written = _write(connection, table, stage)
+            written = by(connection, table, stage)
             if is_checked:
                 foreign_keys.switch_on(connection)
             return written
@@ -133,6 +167,21 @@ def _write(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Comp
     return Written(*row) if row else Written()
 
 
+def _insert(connection: psycopg.Connection, table: WarehouseTable, rows: sql.Composable) -> Written:
+    """Inserts rows with new keys, of which PostgreSQL refuses one that the table has."""
+    name = sql.Identifier(table.name).as_string(connection)
+    has_key = connection.execute(_HAS_KEY, [name, table.key]).fetchone()
+    if has_key != (True,):
+        return _write(connection, table, rows)
+    return Written(connection.execute(_insertion(table, rows)).rowcount)
+
+
+def _insertion(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
+    return sql.SQL("insert into {} ({}) select {} from {} as stage").format(
+        sql.Identifier(table.name), names_of(table), names_of(table, "stage"), rows
+    )
+
+
 def _upsert(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
     changes = sql.SQL(", ").join(
         sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name))
@@ -140,18 +189,14 @@ def _upsert(table: WarehouseTable, rows: sql.Composable) -> sql.Composed:
         if column.name != table.key
     )
     return sql.SQL(
-        "insert into {table} ({names}) select {stage_names} from {rows} as stage "
-        "where not exists (select from {held} as held where held.{key} = stage.{key} "
-        "and {are_equal}) "
+        "{insertion} where not exists "
+        "(select from {held} as held where held.{key} = stage.{key} and {are_equal}) "
         "on conflict ({key}) do update set {changes}"
     ).format(
-        table=sql.Identifier(table.name),
+        insertion=_insertion(table, rows),
         held=table.rows,
-        names=names_of(table),
-        rows=rows,
         key=sql.Identifier(table.key),
         are_equal=are_equal(table),
-        stage_names=names_of(table, "stage"),
         changes=changes,
     )
 
@@ -240,28 +285,32 @@ class _Apart:
 
 def check_unchanged(
     connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
-) -> None:
+) -> bool:
     """Checks that no staged row of a fact differs from the row with its record id.
+
+    Returns:
+        Whether the fact has none of the staged rows: they are new, or wait.
 
     Raises:
         StarSchemaMismatch: The lake has other content under a record id.
     """
-    query = sql.SQL(
-        "select stage.{key} from {stage} as stage join {held} as held on held.{key} = stage.{key} "
-        "where not {are_equal} "
-        "union all "
-        "select stage.{key} from {stage} as stage "
-        "join waiting_row as waiting on waiting.key = stage.{key}::text "
-        "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as held "
-        "where waiting.table_name = {name} and not {are_equal} "
-        "limit {most}"
-    ).format(
-        stage=stage,
-        held=table.rows,
-        key=sql.Identifier(table.key),
-        name=sql.Literal(table.name),
-        are_equal=are_equal(table),
-        most=_NAMED,
+    equal = are_equal(table)
+    held, waits, are_held = (
+        sql.SQL(rows).format(
+            stage=stage,
+            held=table.rows,
+            key=sql.Identifier(table.key),
+            name=sql.Literal(table.name),
+        )
+        for rows in (_HELD, _WAITING, f"{_MAY_BE_HELD} and exists ({_HELD})")
+    )
+    are_new = connection.execute(are_held).fetchone() != (True,)
+    query = sql.SQL("{} limit {}").format(
+        sql.SQL(" union all ").join(
+            sql.SQL("{} and not {}").format(rows, equal)
+            for rows in ([waits] if are_new else [held, waits])
+        ),
+        _NAMED,
     )
     if differing := [str(row[0]) for row in connection.execute(query)]:
         raise StarSchemaMismatch(
@@ -269,6 +318,7 @@ def check_unchanged(
             f"{', '.join(differing)}: the lake table was rolled back or written by somebody else. "
             'Start the state machine with {"rebuild": true}'
         )
+    return are_new
 
 
 def check_shown(

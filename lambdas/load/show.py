@@ -179,10 +179,11 @@ class Show:
         """Writes the staged and the waiting rows that the table can show; the others wait."""
         stage = self._staging.of(table.name)
         staged = self._staging.shape(table)
+        are_new = False
         if self._request.rebuild:
             waiting.forget_unknown(self._connection, table, stage)
         elif table.is_fact:
-            merge.check_unchanged(self._connection, table, stage)
+            are_new = merge.check_unchanged(self._connection, table, stage)
         waiting.bring_back(self._connection, table, stage)
         held_back = waiting.hold_back(
             self._connection, table, stage, staged=staged, gone=self._gone
@@ -193,7 +194,9 @@ class Show:
         is_checked = self._is_worth_checks(table) and foreign_keys.lock_referenced(
             self._connection, table, stage
         )
-        written = merge.write(self._connection, table, stage, is_checked=is_checked)
+        written = merge.write(
+            self._connection, table, stage, is_checked=is_checked, are_new=are_new
+        )
         waiting.release(self._connection, table, stage)
         if table.is_fact:
             mark_superseded(self._connection, table, None if self._request.rebuild else stage)

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from pyiceberg.table import Table
 
+from lambdas.load import merge
 from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
@@ -82,6 +83,21 @@ def test_the_same_row_once_more_is_no_change(
     payments.add_star_rows("fact_payment", {"payment_record_id": 2, "run_id": "run-2"}, sequence=3)
 
     assert load_through(3).rows == 0
+
+
+def test_a_row_that_comes_up_between_the_check_and_the_insert_is_no_change(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    load_through: LoadThrough,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(merge, "check_unchanged", lambda *_: True)
+    again = {"payment_record_id": 2, "run_id": "run-2"}
+    payments.add_star_rows("fact_payment", again, {"payment_record_id": 3}, sequence=3)
+
+    assert load_through(3).rows == 1
+
+    assert shown(warehouse) == [(1, False), (2, False), (3, False)]
 
 
 def test_tags_branches_and_compactions_are_harmless(
