@@ -94,7 +94,8 @@ def _lock(
 ) -> bool:
     """Locks the rows of one dimension, and returns whether it has all that are referred to."""
     values = sql.SQL(" union ").join(
-        sql.SQL("select {} from {}").format(sql.Identifier(one.column), stage) for one in references
+        sql.SQL("select distinct {} from {}").format(sql.Identifier(one.column), stage)
+        for one in references
     )
     first = references[0]
     locked = connection.execute(

@@ -92,9 +92,9 @@ class Staging(ABC):
 
     def _analyze(self, table: WarehouseTable) -> None:
         """Takes the statistics by which joins are planned: all columns take six times as long."""
-        self.connection.execute(
-            sql.SQL("analyze {} ({})").format(self.of(table.name), sql.Identifier(table.key))
-        )
+        keys = {table.key: None, table.natural_key: None}
+        columns = sql.SQL(", ").join(map(sql.Identifier, keys))
+        self.connection.execute(sql.SQL("analyze {} ({})").format(self.of(table.name), columns))
 
 
 class TemporaryStaging(Staging):
