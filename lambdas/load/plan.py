@@ -1,6 +1,6 @@
 """What a load brings to each star table: the rows after the table's position, as far as built."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -82,25 +82,19 @@ def make_plan(
         StarSchemaMismatch: The warehouse is loaded through a later run.
         ObjectStoreUnavailable: The lake could not be read.
     """
-    held = positions(connection)
-    plan = Plan(positions={name: held.get(name, 0) for name in stars})
-    newest = max(plan.positions.values(), default=0)
-    if newest > request.sequence and not request.rebuild:
-        raise StarSchemaMismatch(
-            f"the warehouse is loaded through run {newest}, and the raw zone has come to run "
-            f"{request.sequence} only: it is another one, or was restored. Start the state machine "
-            'with {"rebuild": true} to make the warehouse equal to it'
-        )
-    tables = read_star_tables(connection, stars.values())
-    lake = lake.listed()
-
-    def read(table: WarehouseTable) -> tuple[int, Versions]:
-        _check_columns(table, stars[table.name])
-        _check_logged(table)
-        after = 0 if request.rebuild else plan.positions[table.name]
-        return after, lake.versions(table, after=after, through=request.sequence)
-
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        # The lake answers while the warehouse does.
+        listing = pool.submit(lake.listed)
+        plan = Plan(positions=_positions(connection, stars, request))
+        tables = read_star_tables(connection, stars.values())
+        listed = listing.result()
+
+        def read(table: WarehouseTable) -> tuple[int, Versions]:
+            _check_columns(table, stars[table.name])
+            _check_logged(table)
+            after = 0 if request.rebuild else plan.positions[table.name]
+            return after, listed.versions(table, after=after, through=request.sequence)
+
         found = {table.name: pool.submit(read, table) for table in tables}
     for table in tables:
         try:
@@ -120,6 +114,21 @@ def make_plan(
         plan.problems[name] = f"the warehouse has no table {name}: create it by a migration"
     plan.tables = tuple(table for table in tables if table.name in plan.versions)
     return plan
+
+
+def _positions(
+    connection: psycopg.Connection, stars: Iterable[str], request: LoadRequest
+) -> dict[str, int]:
+    held = positions(connection)
+    own = {name: held.get(name, 0) for name in stars}
+    newest = max(own.values(), default=0)
+    if newest > request.sequence and not request.rebuild:
+        raise StarSchemaMismatch(
+            f"the warehouse is loaded through run {newest}, and the raw zone has come to run "
+            f"{request.sequence} only: it is another one, or was restored. Start the state machine "
+            'with {"rebuild": true} to make the warehouse equal to it'
+        )
+    return own
 
 
 def _check_columns(table: WarehouseTable, star: StarTable) -> None:

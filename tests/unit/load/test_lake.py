@@ -91,6 +91,26 @@ def test_a_listed_lake_asks_the_catalogue_for_tables_alone_that_are_not_in_the_l
         listed.versions(other, after=0, through=9)
 
 
+def test_a_catalogue_of_several_pages_is_listed_whole(
+    moto_aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = glue_catalog(boto3.client("s3"))
+    pages = {"": ("dim_staff", "1"), "1": ("dim_date", "2"), "2": ("dim_design", None)}
+
+    def get_tables(DatabaseName: str, NextToken: str = "") -> dict[str, Any]:  # noqa: N803
+        name, token = pages[NextToken]
+        assert DatabaseName == "star"
+        return {"TableList": [{"Name": name}], **({"NextToken": token} if token else {})}
+
+    monkeypatch.setattr(catalog.glue, "get_tables", get_tables)
+
+    assert list(Lake(catalog, "star").listed().locations or ()) == [
+        "dim_staff",
+        "dim_date",
+        "dim_design",
+    ]
+
+
 def test_a_catalogue_that_does_not_answer_is_worth_a_retry() -> None:
     glue = boto3.client("glue", "eu-west-2", endpoint_url="http://127.0.0.1:1", config=_ONCE)
     catalog = GlueCatalog("glue", glue)
