@@ -7,7 +7,6 @@ from typing import Any
 from pipeline.cold_start import uncollected
 
 with uncollected():
-    import boto3
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -17,6 +16,7 @@ with uncollected():
     from lambdas.ingest.tables_not_taken import failure, put_metric
     from lambdas.ingest.unbuilt import NOTHING, Unbuilt, unbuilt
     from pipeline.answers import IngestAnswer, Names
+    from pipeline.aws_session import default_session
     from pipeline.database import Database, Role, translated_errors
     from pipeline.manifest import ManifestStore
     from pipeline.reports import Reports
@@ -43,10 +43,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings = IngestSettings.read()
     remove_leftovers()
     source = Database(Role.SOURCE, settings.source)
-    bucket, client = settings.raw_bucket, boto3.client("s3")
+    session = default_session()
+    bucket, client = settings.raw_bucket, session.client("s3")
     store = ManifestStore(bucket, client)
     stars = star_tables()
-    secrets = boto3.client("secretsmanager")
+    secrets = session.client("secretsmanager")
     with translated_errors(Role.SOURCE):
         result = ingest(
             request,
@@ -63,7 +64,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         )
     if not result.complete:
         return _answered(answer_of(request, result, stars, NOTHING, report=""))
-    glue = boto3.client("glue")
+    glue = session.client("glue")
     names = [star.name for star in stars]
     applied = {} if request.rebuild else applied_runs(glue, client, settings.glue_database, names)
     to_build = unbuilt(

@@ -7,7 +7,6 @@ from typing import Any
 from pipeline.cold_start import uncollected
 
 with uncollected():
-    import boto3
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -20,6 +19,7 @@ with uncollected():
     from lambdas.load.quality import Quality, put_metrics, quality
     from lambdas.load.verify import VerifiedTable
     from pipeline.answers import Failure, LoadAnswer, Names
+    from pipeline.aws_session import default_session
     from pipeline.database import Database, Role, translated_errors
     from pipeline.errors import PermanentError, StarSchemaMismatch, StarTablesBehind
     from pipeline.manifest import ManifestStore
@@ -49,13 +49,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     request = LoadRequest.from_json(event)
     settings = LoadSettings.read()
     warehouse = Database(Role.WAREHOUSE, settings.warehouse)
-    s3 = boto3.client("s3")
+    session = default_session()
+    s3 = session.client("s3")
     bucket = settings.raw_bucket
-    lake = Lake(glue_catalog(s3, boto3.Session().get_credentials()), settings.glue_database)
+    lake = Lake(glue_catalog(s3, session.get_credentials()), settings.glue_database)
     with (
         translated_errors(Role.WAREHOUSE),
         connect(
-            warehouse, settings.administrator_secret_arn, boto3.client("secretsmanager")
+            warehouse, settings.administrator_secret_arn, session.client("secretsmanager")
         ) as connection,
     ):
         connection.autocommit = True

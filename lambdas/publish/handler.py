@@ -6,7 +6,6 @@ from typing import Any
 from pipeline.cold_start import uncollected
 
 with uncollected():
-    import boto3
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from botocore.config import Config
@@ -20,6 +19,7 @@ with uncollected():
     from lambdas.publish.raw_catalogue import RawCatalogue
     from lambdas.publish.warehouse import connect
     from pipeline.answers import Names, PublishAnswer
+    from pipeline.aws_session import default_session
     from pipeline.manifest import ManifestStore
     from pipeline.reports import Reports
     from pipeline.requests import PublishRequest
@@ -44,21 +44,22 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     began = time.monotonic()
     request = PublishRequest.from_json(event)
     settings = PublishSettings.read()
-    bucket, client = settings.raw_bucket, boto3.client("s3")
-    secrets = boto3.client("secretsmanager")
+    session = default_session()
+    bucket, client = settings.raw_bucket, session.client("s3")
+    secrets = session.client("secretsmanager")
     store = ManifestStore(bucket, client)
     catalogued: list[str] = []
     extracts: list[str] = []
     shown: dict[str, list[str]] = {}
     if request.publishes and request.ingested:
-        tables = GlueTables(settings.raw_glue_database, boto3.client("glue"))
+        tables = GlueTables(settings.raw_glue_database, session.client("glue"))
         catalogued = RawCatalogue(store, bucket, tables).catalogue(request.ingested.sequence)
     if request.extracts:
         with connect(settings.warehouse, secrets) as connection:
             shown = previews(connection)
-            log_previews(shown, settings.preview_log_group, request.run_id, boto3.client("logs"))
+            log_previews(shown, settings.preview_log_group, request.run_id, session.client("logs"))
             extracts = write_extracts(connection, settings.lake_bucket, client)
-    states = boto3.client("stepfunctions", config=_SOON)
+    states = session.client("stepfunctions", config=_SOON)
     observed = observe(request, settings, store, states, secrets, seconds=time.monotonic() - began)
     put_metrics(observed, settings.metrics_namespace)
     kept = keep(request, observed, settings, client)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import boto3
 import psycopg
 
 from benchmarks.load.contenders.task import warehouse_url
@@ -20,6 +19,7 @@ from benchmarks.load.star import DATABASE
 from lambdas.load.lake import Lake, glue_catalog
 from lambdas.load.load import load
 from lambdas.load.pace import Pace
+from pipeline.aws_session import default_session
 from pipeline.requests import LoadRequest
 
 _SECONDS_OF_AN_INVOCATION = 900.0
@@ -46,7 +46,8 @@ def main(sequence: int, how: Collection[str] = ()) -> None:
 
 def _load(sequence: int, pace: Pace) -> None:
     """Loads in as many invocations as necessary."""
-    catalog = glue_catalog(boto3.client("s3"), boto3.Session().get_credentials())
+    session = default_session()
+    catalog = glue_catalog(session.client("s3"), session.get_credentials())
     is_complete = False
     with psycopg.connect(warehouse_url(), autocommit=True) as connection:
         while not is_complete:
