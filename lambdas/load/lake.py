@@ -22,7 +22,12 @@ from pyiceberg.expressions import BooleanExpression, In, Reference
 from pyiceberg.expressions.literals import literal
 from pyiceberg.expressions.parser import parse
 from pyiceberg.io import FileIO, load_file_io
-from pyiceberg.io.pyarrow import ArrowScan, _read_all_delete_files, schema_to_pyarrow
+from pyiceberg.io.pyarrow import (
+    ArrowScan,
+    _read_all_delete_files,
+    pyarrow_to_schema,
+    schema_to_pyarrow,
+)
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
@@ -398,11 +403,7 @@ def _rows_of_file(
         is_small = task.file.file_size_in_bytes <= _WHOLE_BYTES
         source = pa.BufferReader(stream.read()) if is_small else stream
         file = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
-        in_file = {
-            int(field.metadata[_FIELD_ID]): field.name
-            for field in file.schema_arrow
-            if field.metadata and _FIELD_ID in field.metadata
-        }
+        in_file = _names_by_id(table, file.schema_arrow)
         kinds = schema_to_pyarrow(table.schema().select(*names))
         held = {name: in_file.get(table.schema().find_field(name).field_id) for name in names}
         columns = [column for column in held.values() if column]
@@ -417,6 +418,20 @@ def _rows_of_file(
                 ],
                 names=list(names),
             )
+
+
+def _names_by_id(table: Table, schema: pa.Schema) -> dict[int, str]:
+    """Returns the names that a data file gives the fields of its table, by the fields' ids."""
+    named = {
+        int(field.metadata[_FIELD_ID]): field.name
+        for field in schema
+        if field.metadata and _FIELD_ID in field.metadata
+    }
+    if named:
+        return named
+    # A file that was added as it was: the table maps its names.
+    mapped = pyarrow_to_schema(schema, table.name_mapping())
+    return {field.field_id: field.name for field in mapped.fields}
 
 
 def _left(

@@ -16,7 +16,7 @@ from pyiceberg.types import IntegerType
 from lambdas.load import lake
 from lambdas.load.catalog import WarehouseColumn, WarehouseTable
 from lambdas.load.lake import Position, Versions
-from tests.fixtures.lake import StarLake
+from tests.fixtures.lake import StarLake, lake_schema, star_row
 
 CURRENCY = WarehouseTable(
     "dim_currency",
@@ -61,6 +61,22 @@ def test_a_file_that_is_older_than_a_column_has_nulls_in_it_and_a_renamed_one_ke
 
     assert rows(versions) == [(None, "GBP")]
     assert next(versions.batches())[1].schema.field("places").type == pa.int32()
+
+
+def test_a_file_without_ids_of_fields_is_read_by_the_names_that_the_table_maps(
+    star_lake: StarLake,
+) -> None:
+    star_lake.add("dim_currency")
+    table = star_lake.table("dim_currency")
+    path = f"{table.location()}/data/added.parquet"
+    row = star_row("dim_currency", currency_code="GBP")
+    with table.io.new_output(path).create() as output:
+        pq.write_table(pa.Table.from_pylist([row], schema=lake_schema("dim_currency")), output)
+    table.add_files([path], snapshot_properties={"applied-through": "1"})
+
+    versions = star_lake.lake.versions(CURRENCY, after=0, through=1)
+
+    assert rows(versions) == [(1, "GBP")]
 
 
 @pytest.mark.parametrize("whole_bytes", [0, lake._WHOLE_BYTES])
