@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,7 +84,6 @@ def deploy(parameters: Mapping[str, str], build: Path) -> None:
     Raises:
         DeploymentFailed: A command failed.
     """
-    environment = os.environ | {"SAM_CLI_TELEMETRY": "0", "LAMBDA_DEPENDENCIES": "provided"}
     overrides = [f"{name}={value}" for name, value in parameters.items()]
     # `sam` reads its configuration beside the template, and the built template is elsewhere.
     config = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local")
@@ -92,8 +92,20 @@ def deploy(parameters: Mapping[str, str], build: Path) -> None:
         ["build", *config, "--build-dir", str(build)],
         ["deploy", *config, "--template-file", template, "--parameter-overrides", *overrides],
     ):
+        _run_sam(command)
+
+
+def _run_sam(command: list[str]) -> None:
+    own = {"SAM_CLI_TELEMETRY": "0", "LAMBDA_DEPENDENCIES": "provided"}
+    # `sam deploy` leaves a temporary folder for each function.
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(  # noqa: S603
-            [_SAM, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [_SAM, *command],
+            cwd=ROOT,
+            env=os.environ | own | {"TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        if done.returncode:
-            raise DeploymentFailed(f"sam {command[0]} failed:\n{done.stdout}{done.stderr}")
+    if done.returncode:
+        raise DeploymentFailed(f"sam {command[0]} failed:\n{done.stdout}{done.stderr}")

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from local import deployment
-from local.deployment import code_digest, put_secret
+from local.deployment import code_digest, deploy, put_secret
 
 PARAMETERS = {"SourceSecretArn": "arn:a", "WarehouseSecretArn": "arn:b"}
 
@@ -79,3 +79,15 @@ def test_a_secret_holds_a_database_s_address_by_the_names_that_rds_gives():
         "password": "new",
         "dbname": "totesys",
     }
+
+
+def test_what_sam_leaves_in_its_temporary_folder_is_removed(repository, monkeypatch):
+    sam, left = repository / "sam", repository / "left"
+    sam.write_text(f"#!/bin/sh\nmktemp -d >> '{left}'\n")
+    sam.chmod(0o755)
+    monkeypatch.setattr(deployment, "_SAM", sam)
+
+    deploy(PARAMETERS, repository / "build")
+
+    folders = [Path(line) for line in left.read_text().splitlines()]
+    assert [folder.exists() for folder in folders] == [False, False]
