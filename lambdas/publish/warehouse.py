@@ -102,9 +102,9 @@ def _open(login: Login) -> pg8000.Connection:
                 sock=connected,
                 ssl_context=_ssl_context(login),
                 application_name=login.keywords.get("application_name", "totesys-pipeline"),
-                startup_params={
-                    name: value for name, value in login.keywords.items() if name == "options"
-                },
+                # pg8000 leaves the encoding to the role's settings, and an extract has its bytes.
+                startup_params={"client_encoding": "UTF8"}
+                | {name: value for name, value in login.keywords.items() if name == "options"},
             )
         except BaseException:
             connected.close()

@@ -149,9 +149,10 @@ def test_extracts_keep_digits_microseconds_nulls_and_empty_text_in_any_schema(
     with psycopg.connect(warehouse_dsn) as connection:
         connection.execute('alter schema public rename to "The Warehouse"; create schema public')
         database = sql.Identifier(connection.info.dbname)
-        connection.execute(
-            sql.SQL("alter database {} set datestyle = 'German, DMY'").format(database)
-        )
+        for setting in ("datestyle = 'German, DMY'", "client_encoding = 'ISO_8859_5'"):
+            connection.execute(
+                sql.SQL("alter database {} set {}").format(database, sql.SQL(setting))
+            )
 
     handler(EXTRACTS, Context())
 
