@@ -5,7 +5,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from lambdas.load.attached import named
 from lambdas.load.catalog import WarehouseTable
+from pipeline.errors import StarSchemaMismatch
 
 _TOUCHED: LiteralString = "{natural_key} in (select {natural_key} from {stage})"
 
@@ -19,24 +21,27 @@ with version as (
     from {held} as held
     where {touched}
 ),
-changed as (
-    update superseded_version as known
-    set superseded_by = version.superseded_by
+wanted as (
+    select record_id, superseded_by
     from version
-    where known.table_name = {name}
-        and known.record_id = version.record_id
-        and known.superseded_by <> version.superseded_by
+    where superseded_by is not null
+        and not exists (
+            select
+            from superseded_version as known
+            where known.table_name = {name}
+                and known.record_id = version.record_id
+                and known.superseded_by = version.superseded_by
+        )
+),
+written as (
+    insert into superseded_version (table_name, record_id, superseded_by)
+    select {name}, record_id, superseded_by
+    from wanted
+    order by record_id
+    on conflict (table_name, record_id) do update set superseded_by = excluded.superseded_by
+    returning 1
 )
-insert into superseded_version (table_name, record_id, superseded_by)
-select {name}, record_id, superseded_by
-from version
-where superseded_by is not null
-    and not exists (
-        select
-        from superseded_version as known
-        where known.table_name = {name} and known.record_id = version.record_id
-    )
-order by record_id
+select (select count(*) from wanted) = (select count(*) from written)
 """
 
 
@@ -53,6 +58,9 @@ def mark_superseded(
         table: The fact.
         stage: The table of the rows that were written; None to mark the whole fact, of which rows
             may have been deleted.
+
+    Raises:
+        StarSchemaMismatch: A trigger of somebody else prevents it.
     """
     if stage is None:
         connection.execute("delete from superseded_version where table_name = %s", [table.name])
@@ -64,4 +72,9 @@ def mark_superseded(
         "stage": stage,
     }
     touched = sql.SQL("true" if stage is None else _TOUCHED).format(**parts)
-    connection.execute(sql.SQL(_MARK).format(touched=touched, **parts))
+    mark = sql.SQL(_MARK).format(touched=touched, **parts)
+    if connection.execute(mark).fetchone() != (True,):
+        raise StarSchemaMismatch(
+            f"{named(connection, 'superseded_version')} of superseded_version keeps marks of "
+            f"{table.name} out of it: drop what does"
+        )

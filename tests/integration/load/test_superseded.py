@@ -1,7 +1,9 @@
 """The marks of the versions that have a newer one."""
 
 import psycopg
+import pytest
 
+from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake, star_row
 from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
 
@@ -71,6 +73,28 @@ def test_a_load_writes_no_mark_that_stays_as_it_is(
 
     assert_marked(warehouse, (1, 2), (2, 3), (3, 4))
     assert (warehouse.execute(written).fetchall(), len(before)) == (before, 2)
+
+
+def test_a_trigger_that_skips_a_mark_is_named(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    add_versions(star_lake, 1, (1, 7), (2, 8))
+    load_through(1)
+    warehouse.execute(
+        "create function theirs() returns trigger language plpgsql as $$ begin return null; end $$;"
+        "create trigger theirs before insert or update on superseded_version for each row "
+        "execute function theirs()"
+    )
+    add_versions(star_lake, 2, (3, 7))
+    star_lake.add_star_rows("dim_transaction", {"transaction_id": 5}, sequence=2)
+
+    with pytest.raises(StarSchemaMismatch, match="trigger theirs of superseded_version keeps"):
+        load_through(2)
+
+    assert_marked(warehouse)
+    shown = warehouse.execute("select count(*) from dim_transaction")
+    assert shown.fetchone() == (2,)
 
 
 def test_a_rebuild_marks_what_the_lake_has(
