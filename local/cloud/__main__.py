@@ -48,6 +48,7 @@ def main() -> None:
         lambda_errors,
         recorder,
         roles,
+        s3_listing,
         step_functions,
     )
 
@@ -56,6 +57,7 @@ def main() -> None:
     lambda_errors.patch()
     step_functions.patch()
     roles.patch()
+    s3_listing.patch()
     recorder.patch()
 
     from ministack.app import app  # noqa: PLC0415
