@@ -179,25 +179,50 @@ def _hold(
 
 
 def release(connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier) -> None:
-    """Removes the rows that are staged from waiting_row: the table shows them now."""
-    connection.execute(
-        sql.SQL(
-            "delete from waiting_row using {stage} as stage "
-            "where table_name = {name} and waiting_row.key = stage.{key}::text"
-        ).format(stage=stage, name=sql.Literal(table.name), key=sql.Identifier(table.key))
-    )
+    """Removes the rows that are staged from waiting_row: the table shows them now.
+
+    Raises:
+        StarSchemaMismatch: A trigger kept them there.
+    """
+    _remove(connection, table, "exists", stage)
 
 
 def forget_unknown(
     connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
 ) -> None:
-    """Removes the rows that are not staged from waiting_row."""
-    connection.execute(
-        sql.SQL(
-            "delete from waiting_row as waiting where table_name = {name} and not exists "
-            "(select from {stage} as stage where stage.{key}::text = waiting.key)"
-        ).format(stage=stage, name=sql.Literal(table.name), key=sql.Identifier(table.key))
+    """Removes the rows that are not staged from waiting_row.
+
+    Raises:
+        StarSchemaMismatch: A trigger kept them there.
+    """
+    _remove(connection, table, "not exists", stage)
+
+
+def _remove(
+    connection: psycopg.Connection,
+    table: WarehouseTable,
+    exists: LiteralString,
+    stage: sql.Identifier,
+) -> None:
+    """Removes the rows of a table whose keys are staged, or are not, from waiting_row."""
+    those = sql.SQL(
+        "from waiting_row as waiting where table_name = {name} and {exists} "
+        "(select from {stage} as stage where stage.{key}::text = waiting.key)"
+    ).format(
+        name=sql.Literal(table.name),
+        exists=sql.SQL(exists),
+        stage=stage,
+        key=sql.Identifier(table.key),
     )
+    remove = sql.SQL(
+        "with removed as (delete {those} returning 1) "
+        "select (select count(*) {those}) = (select count(*) from removed)"
+    ).format(those=those)
+    if connection.execute(remove).fetchone() != (True,):
+        raise StarSchemaMismatch(
+            f"{named(connection, 'waiting_row')} of waiting_row keeps rows of {table.name} in it: "
+            "drop what does"
+        )
 
 
 def _nulls(table: WarehouseTable) -> Iterable[_Reason]:

@@ -264,6 +264,26 @@ def test_a_trigger_that_skips_what_a_load_notes_of_itself_is_named(
     assert held(warehouse, CODES) == []
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_trigger_that_keeps_rows_waiting_which_are_shown_or_gone_is_named(
+    warehouse: psycopg.Connection, currencies: StarLake, load_through: LoadThrough, rebuild: bool
+) -> None:
+    load_through(1)
+    currencies.add_star_rows("dim_currency", {"currency_id": 1, "currency_name": None}, sequence=2)
+    load_through(2)
+    attach(warehouse, "trigger theirs before delete on waiting_row for each row", "return null;")
+    gbp = star_row("dim_currency", sequence=3, currency_id=2, currency_code="CHF")
+    if rebuild:
+        currencies.replace("dim_currency", gbp)
+    else:
+        currencies.add("dim_currency", gbp, gbp | {"currency_id": 1})
+
+    with pytest.raises(StarSchemaMismatch, match="trigger theirs of waiting_row keeps rows"):
+        load_through(3, rebuild=rebuild)
+
+    assert held(warehouse, CODES) == [(1, "EUR"), (2, "GBP")]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
