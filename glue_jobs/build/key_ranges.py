@@ -26,9 +26,9 @@ NEAR: Final = 1 << _NEAR_BITS
 
 MOST_KEYS_LISTED = 50_000
 """A condition that names each key names no more than these."""
-_MAP_BITS: Final = 20
 _WORD_BITS: Final = 6
-"""A map of keys has 2 ** 20 bits, in words of 2 ** 6."""
+_MOST_MAP_BITS: Final = 20
+"""A map of keys has 2 ** 6 to 2 ** 7 bits for each key, at most 2 ** 20, in words of 2 ** 6."""
 
 ROWS_OF_A_RANGE = 500_000
 """How many rows a range that is written as one file is to hold: two fit into a heap of 2 GB."""
@@ -174,9 +174,10 @@ def _mapped(numbers: Sequence[int], column: str) -> str:
     needs more than a bit of the map each, and its highest bits are left out of the number of the
     bit: outside the span, another number may meet the condition.
     """
-    low = max((numbers[-1] - numbers[0]).bit_length() - _MAP_BITS, 0)
-    words = [0] * (1 << _MAP_BITS - _WORD_BITS)
-    for place in {number >> low & (1 << _MAP_BITS) - 1 for number in numbers}:
+    bits = min(len(numbers).bit_length() + _WORD_BITS, _MOST_MAP_BITS)
+    low = max((numbers[-1] - numbers[0]).bit_length() - bits, 0)
+    words = [0] * (1 << bits - _WORD_BITS)
+    for place in {number >> low & (1 << bits) - 1 for number in numbers}:
         words[place >> _WORD_BITS] |= 1 << (place & (1 << _WORD_BITS) - 1)
     signed = [word - (word >> 63 << 64) for word in words]
     word = f"shiftright(cast({column} as bigint), {low + _WORD_BITS}) & {len(words) - 1}"
