@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
 from glue_jobs.build.key_ranges import KeyRanges
-from glue_jobs.build.lake import Applied, LakeTable, retrying
+from glue_jobs.build.lake import Applied, LakeTable, reason_of, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_files import RawFiles, prepare
 from glue_jobs.build.raw_views import RawViews, with_run_ids
@@ -20,7 +20,7 @@ from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.spark_sql import plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
-from pipeline.errors import PipelineError, TableBuildFailed, first_line
+from pipeline.errors import PipelineError, TableBuildFailed
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.pending import Pending, pending
 from star_schema.quarantine import QUARANTINE
@@ -98,7 +98,7 @@ def build_tables(
                 failures.append(f"{name}: {type(error).__name__}: {error}")
             except Exception as error:
                 _LOGGER.exception("%s failed", name)
-                failures.append(f"{name}: {type(error).__name__}: {first_line(error)}")
+                failures.append(f"{name}: {type(error).__name__}: {reason_of(error)}")
     if failures:
         raise TableBuildFailed(
             f"{len(failures)} of {len(tables)} star tables were not built ("

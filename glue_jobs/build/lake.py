@@ -45,6 +45,8 @@ _BEGAN_AT: Final = "build-began-at-ms"
 _SEQUENCE: Final = "_sequence"
 _PROPERTIES: Final = {
     "format-version": "2",
+    # Load reads no other format.
+    "write.format.default": "parquet",
     "write.parquet.compression-codec": "zstd",
     # What a reader that looks for a few keys can leave out: 16 MiB instead of 128.
     "write.parquet.row-group-size-bytes": str(16 * 1024 * 1024),
@@ -134,7 +136,7 @@ def translated_conflicts(name: str) -> Iterator[None]:
         if _CONFLICTS.isdisjoint(_java_classes(error)):
             raise
         raise CommitConflict(
-            f"another writer committed to {name} at the same time ({first_line(error)})"
+            f"another writer committed to {name} at the same time ({reason_of(error)})"
         ) from error
 
 
@@ -402,7 +404,15 @@ class LakeTable:
             raise CommitConflict(f"another writer committed to {self.name} at the same time")
 
     def _in_order(self, frame: DataFrame) -> DataFrame:
-        return frame.select(*(quoted(name) for name in self.rows().columns))
+        """Returns rows in the table's columns: one that somebody else added is null in them."""
+        return frame.select(
+            *(
+                f.col(quoted(held.name))
+                if held.name in frame.columns
+                else f.lit(None).cast(held.dataType).alias(held.name)
+                for held in self.rows().schema
+            )
+        )
 
     def _announce(self, applied: Applied) -> None:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_THROUGH}", str(applied.through))
@@ -437,6 +447,11 @@ class LakeTable:
         return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(
             self._spark._jsparkSession, self.identifier
         )
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the first line of what an error says; of one of Java's, what Java says."""
+    return first_line(getattr(error, "java_exception", None) or error)
 
 
 def _java_classes(error: Exception) -> set[str]:

@@ -15,8 +15,14 @@ from typing import Final
 
 from pyspark.sql import Row, SparkSession
 
-from glue_jobs.build.lake import CATALOG, LakeTable, retrying, translated_conflicts
-from pipeline.errors import CommitConflict, TableMaintenanceFailed, first_line
+from glue_jobs.build.lake import (
+    CATALOG,
+    LakeTable,
+    reason_of,
+    retrying,
+    translated_conflicts,
+)
+from pipeline.errors import CommitConflict, TableMaintenanceFailed
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -121,7 +127,7 @@ def maintain_tables(
                 maintained = future.result()
             except Exception as error:
                 _LOGGER.exception("%s failed", name)
-                failures.append(f"{name}: {type(error).__name__}: {first_line(error)}")
+                failures.append(f"{name}: {type(error).__name__}: {reason_of(error)}")
             else:
                 done += [maintained] if maintained else []
     if failures:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import FileFormat
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
@@ -116,6 +117,7 @@ def test_a_table_of_an_earlier_version_becomes_what_is_declared(
         "alter column currency_code comment 'another'",
         "write unordered",
         "unset tblproperties ('write.metadata.metrics.column.currency_id')",
+        "set tblproperties ('write.format.default' = 'orc')",
     ):
         spark.sql(f"alter table {identifier} {change}")
     spark.sql(f"comment on table {identifier} is 'another'")
@@ -131,6 +133,7 @@ def test_a_table_of_an_earlier_version_becomes_what_is_declared(
     assert comments == [column.comment for column in CURRENCY.columns + ADDED_COLUMNS]
     assert len(table.sort_order().fields) == 1
     assert table.properties["write.metadata.metrics.column.currency_id"] == "full"
+    assert {task.file.file_format for task in table.scan().plan_files()} == {FileFormat.PARQUET}
 
 
 def test_a_table_whose_entry_was_lost_goes_on_from_its_newest_metadata_file(

@@ -217,6 +217,37 @@ def test_a_rebuild_that_a_build_overtakes_is_made_again(
     assert star.differences(table) == []
 
 
+@pytest.mark.parametrize("small_rows", [lake.SMALL_TABLE_ROWS, 0])
+def test_a_column_of_others_stops_no_build(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch, small_rows: int
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", small_rows)
+    change(business, 1)
+    star.build(*TABLES)
+    for table in TABLES:
+        star.alter(table, "add column note string comment 'theirs'")
+    change(business, 2)
+
+    star.build(*TABLES)
+
+    rows = {table: star.rows(table) for table in TABLES}
+    assert {row.pop("note") for them in rows.values() for row in them} == {None}
+    monkeypatch.setattr(star, "rows", rows.__getitem__)
+    assert star.differences(*TABLES) == []
+
+
+def test_what_java_says_is_the_reason(business: Business, star: Star) -> None:
+    change(business, 1)
+    star.build("dim_design")
+    star.alter("dim_design", "set tblproperties ('format-version' = '3')")
+    change(business, 2)
+
+    with pytest.raises(
+        TableBuildFailed, match=r"\(dim_design: Py4JJavaError: .*downgrade v3 table"
+    ):
+        star.build("dim_design")
+
+
 def test_a_table_that_others_commit_to_at_each_attempt_is_named(
     three_runs: Business, star: Star, monkeypatch: pytest.MonkeyPatch
 ) -> None:
