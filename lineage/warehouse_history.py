@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -13,7 +13,8 @@ from lambdas.load.position import positions
 from star_schema.tables import StarTable, star_tables
 
 # A transaction that began later has a younger age, its savepoints included: PostgreSQL gives a
-# transaction its id before those of its savepoints.
+# transaction its id before those of its savepoints. From 2^31 transactions on, age() is negative.
+AGE: Final = sql.SQL("age(xmin)::bigint & 4294967295")
 _LOADS: LiteralString = """
 select
     sequence,
@@ -21,7 +22,7 @@ select
     loaded_at,
     (tables -> %(table)s ->> 'after')::bigint as after,
     (tables -> %(table)s ->> 'through')::bigint as through,
-    age(xmin) as age
+    {age} as age
 from pipeline_run
 order by sequence
 """
@@ -112,8 +113,11 @@ def read_warehouse(
     cursor = connection.cursor(row_factory=dict_row)
     if table:
         rows = cursor.execute(
-            sql.SQL("select *, age(xmin) as _age from {} where {}::text = %s order by {}").format(
-                table.rows, sql.Identifier(table.natural_key), sql.Identifier(table.key)
+            sql.SQL("select *, {} as _age from {} where {}::text = %s order by {}").format(
+                AGE,
+                table.rows,
+                sql.Identifier(table.natural_key),
+                sql.Identifier(table.key),
             ),
             [key],
         ).fetchall()
@@ -126,7 +130,7 @@ def read_warehouse(
         )
         for row in cursor.execute(_WAITING, [star.name, record_ids])
     }
-    loads = cursor.execute(_LOADS, {"table": star.name}).fetchall()
+    loads = cursor.execute(sql.SQL(_LOADS).format(age=AGE), {"table": star.name}).fetchall()
     position = positions(connection).get(star.name, 0)
     return WarehouseRows(table, position, tuple(rows), waiting, tuple(loads))
 
