@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cold_start import uncollected
 
@@ -11,13 +11,11 @@ with uncollected():
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from lambdas.load.captured_runs import record_runs
-    from lambdas.load.certifying import prove
     from lambdas.load.lake import Lake, glue_catalog
     from lambdas.load.load import LoadResult, load
     from lambdas.load.loader_role import connect
     from lambdas.load.plan import source_changed
     from lambdas.load.quality import Quality, put_metrics, quality
-    from lambdas.load.verify import VerifiedTable
     from pipeline.answers import Failure, LoadAnswer, Names
     from pipeline.aws_session import default_session
     from pipeline.database import Database, Role, translated_errors
@@ -27,6 +25,9 @@ with uncollected():
     from pipeline.requests import LoadRequest
     from pipeline.settings import LoadSettings
     from star_schema.tables import star_tables
+
+if TYPE_CHECKING:
+    from lambdas.load.verify import VerifiedTable
 
 _LOGGER = Logger(service="load")
 
@@ -68,6 +69,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         found = quality(connection, lake, request)
         proof, failure = None, failure_of(result)
         if request.verify and not result.problems:
+            # Most loads are not verified, and start 10 ms sooner without it.
+            from lambdas.load.certifying import prove  # noqa: PLC0415
+
             try:
                 proof = prove(
                     connection,
@@ -95,7 +99,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def answer_of(
     result: LoadResult,
     found: Quality,
-    verified: Sequence[VerifiedTable] | None,
+    verified: "Sequence[VerifiedTable] | None",
     failure: Failure | None,
     report: str,
 ) -> LoadAnswer:
