@@ -29,6 +29,11 @@ _LOGGER = logging.getLogger(__name__)
 TABLES_AT_ONCE: Final = 2
 """One table's compaction keeps the workers busy; a second one fills the waits for the catalogue."""
 
+METADATA_TASKS: Final = 16
+"""How many tasks read a table's manifests, however few there are: several for each core of a job.
+
+Iceberg takes Spark's number of shuffled partitions, which is 200."""
+
 _MIB: Final = 1024 * 1024
 _COMPACTION: Final = {
     # Files of less than three quarters of this are small ones.
@@ -151,6 +156,7 @@ def _attempt(
 ) -> Maintained | None:
     began = time.monotonic()
     spark.conf.set("spark.sql.session.timeZone", "UTC")
+    spark.conf.set("spark.sql.shuffle.partitions", METADATA_TASKS)
     table = LakeTable(spark, database, name)
     if not table.exists():
         return None

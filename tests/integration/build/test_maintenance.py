@@ -235,6 +235,15 @@ def test_a_table_with_nothing_to_do_gets_no_commit(compacted: Compacted) -> None
     assert [one.before == one.after for one in done.values()] == [True, True]
 
 
+def test_a_small_table_takes_few_tasks(compacted: Compacted) -> None:
+    scheduler = compacted.lake.spark.sparkContext._jsc.sc().taskScheduler()
+    before = scheduler.nextTaskId()
+
+    compacted.lake.maintain("fact_payment")
+
+    assert scheduler.nextTaskId() - before < 200
+
+
 def test_a_young_orphan_may_be_of_a_commit_under_way_and_stays(
     compacted: Compacted, s3: "S3Client"
 ) -> None:
