@@ -166,6 +166,11 @@ class TableCapture:
     greatest_keys: tuple[int, ...] = ()
     printed_names: str = ""
 
+    @property
+    def keys(self) -> int:
+        """The number in `content_digest`, "version:number:digest"; 0 if there is none."""
+        return int(self.content_digest.split(":")[-2]) if self.content_digest else 0
+
     def unchanged(self) -> Self:
         """Returns the entry of a later run that does not find the table changed."""
         return dataclasses.replace(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import SourceSchemaChanged
-from pipeline.manifest import Manifest, ManifestStore
+from pipeline.manifest import Manifest, ManifestStore, TableCapture
 from star_schema.tables import StarTable
 
 
@@ -17,17 +17,15 @@ class Pending:
         captures: For each source the runs that captured it since, the newest first.
         head: The newest run that the table shows once they are applied; None if there is none.
         waits: Why the table does not show a later run; empty if it does.
+        rows: How many rows a build compares, about: those captured, each key of each sweep, and all
+            rows of what the SELECT joins for each run.
     """
 
     runs: dict[int, Manifest]
     captures: dict[str, tuple[Manifest, ...]]
     head: Manifest | None
     waits: str
-
-    @property
-    def rows(self) -> int:
-        """The number of captured rows."""
-        return sum(run.tables[name].rows for name, runs in self.captures.items() for run in runs)
+    rows: int
 
 
 def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) -> Pending:
@@ -51,18 +49,25 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
     }
     changed = {run.sequence for runs in captures.values() for run in runs}
     complete = (_first_complete(store, star, sequence) for sequence in sorted(changed))
+    runs = {run.sequence: run for run in complete}
     return Pending(
-        runs={run.sequence: run for run in complete},
+        runs=runs,
         captures=captures,
         head=store.read(reached) if reached else None,
         waits=_not_taken(star, store.read(through)),
+        rows=max(
+            sum(_rows(run.tables[source]) for source in captures for run in captures[source]),
+            sum(run.tables[source].keys for source in star.joined_sources for run in runs.values()),
+        ),
     )
 
 
 def pending_captures(
     store: ManifestStore, star: StarTable, *, after: int, through: int
 ) -> Iterator[int]:
-    """Yields the rows of each capture that a star table has to apply, and reads no more manifests.
+    """Yields the rows and keys of each capture that a star table has to apply, one by one.
+
+    No more manifests are read than those of the captures that are asked for.
 
     There is a capture exactly if `pending` returns a run.
 
@@ -78,7 +83,12 @@ def pending_captures(
     reached = _reached(store, star, after=after, through=through)
     for source in star.sources:
         for run in store.changes(source, after=after, through=reached):
-            yield run.tables[source].rows
+            yield _rows(run.tables[source])
+
+
+def _rows(capture: TableCapture) -> int:
+    """Returns how many rows and keys a capture has."""
+    return capture.rows + (capture.keys if capture.key_files else 0)
 
 
 def _reached(store: ManifestStore, star: StarTable, *, after: int, through: int) -> int:

@@ -1,7 +1,7 @@
 """Which runs a star table has to apply."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DIM_STAFF = star_table("dim_staff")
+DIM_DESIGN = star_table("dim_design")
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def manifest(
     not_taken: Mapping[str, str] | None = None,
     since: Mapping[str, int] | None = None,
     rows: Mapping[str, int] | None = None,
+    **others: Any,
 ) -> Manifest:
     tables = {
         name: capture_of(
@@ -52,6 +54,7 @@ def manifest(
             previous_change=(previous or {}).get(name, 0 if last == 1 else 1),
             not_taken=(not_taken or {}).get(name, ""),
             not_taken_since=(since or {}).get(name, 0),
+            **others,
         )
         for name, last in changed_in.items()
     }
@@ -192,3 +195,34 @@ def test_what_waits_for_a_source_since_long_is_found_by_few_manifests() -> None:
 
     assert not list(pending_captures(store, DIM_STAFF, after=1, through=501))
     assert store.reads < 10
+
+
+class Swept(Runs):
+    """Runs of which each captures a row, and looks at all of the table's 7,000 keys."""
+
+    def __init__(self, *sources: str, key_files: tuple[str, ...] = ()) -> None:
+        super().__init__([])
+        self._runs = {
+            n: manifest(
+                n,
+                dict.fromkeys(sources, n),
+                previous=dict.fromkeys(sources, n - 1),
+                rows=dict.fromkeys(sources, 1),
+                content_digest="1:7000:-5",
+                key_files=key_files,
+            )
+            for n in range(1, 21)
+        }
+
+
+def test_each_key_of_each_sweep_counts_as_a_row() -> None:
+    store = Swept("design", key_files=("raw_keys/a",))
+
+    assert pending(store, DIM_DESIGN, after=0, through=20).rows == 20 * 7001
+    assert list(pending_captures(store, DIM_DESIGN, after=0, through=20)) == [7001] * 20
+    assert pending(Swept("design"), DIM_DESIGN, after=0, through=20).rows == 20
+
+
+def test_each_run_has_all_rows_of_what_a_select_joins() -> None:
+    todo = pending(Swept("staff", "department"), DIM_STAFF, after=10, through=20)
+    assert todo.rows == 10 * 2 * 7000
