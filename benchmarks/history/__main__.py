@@ -82,8 +82,12 @@ def main() -> int:
         closing(Captures(made)) as captures,
     ):
         course = _Course(made, captures, folder)
-        steps = [*course.captured(options.runs), *course.built(options.runs)]
-        steps += course.loaded(options.runs)
+        steps: list[Step] = []
+        for part in (course.captured, course.built, course.loaded):
+            for step in part(options.runs):
+                # A long history takes hours: what a later part loses has been told.
+                tell("  ".join(_cells(step)))
+                steps.append(step)
         extents = course.maintained()
     _tell_results(options.runs, steps, course.differences, extents)
     return 1 if course.differences else 0

@@ -55,8 +55,7 @@ class Cost:
 
     Attributes:
         requests: Requests to Amazon S3, on average.
-        seconds: The median of their seconds, without those of listings: the local cloud sorts all
-            keys of the bucket for each.
+        seconds: The median of their seconds.
     """
 
     requests: float
@@ -84,12 +83,8 @@ class Captures:
         self._connection = psycopg.connect(business.dsn, autocommit=True)
         self._stars = star_tables()
         self._calls: list[str] = []
-        self._listed_s = 0.0
         self.runs = 0
-        events = business.client.meta.events
-        events.register("before-call.s3", self._count)
-        events.register("before-call.s3.ListObjectsV2", self._begin_listing)
-        events.register("after-call.s3.ListObjectsV2", self._end_listing)
+        business.client.meta.events.register("before-call.s3", self._count)
 
     def close(self) -> None:
         """Closes the connection to the source."""
@@ -101,7 +96,6 @@ class Captures:
         if self.runs > 1:
             self._change()
         self._calls.clear()
-        self._listed_s = 0.0
         began = time.monotonic()
         store = ManifestStore(RAW_BUCKET, self._business.client)
         result = self.ingest(store)
@@ -113,7 +107,7 @@ class Captures:
             through=result.sequence,
             small_rows=_SMALL_BUILD_ROWS,
         )
-        seconds = time.monotonic() - began - self._listed_s
+        seconds = time.monotonic() - began
         if not result.committed or result.sequence != self.runs:
             raise RuntimeError(f"run {self.runs} was not committed")
         return Cost(len(self._calls), seconds)
@@ -143,12 +137,6 @@ class Captures:
 
     def _count(self, model: Any, **_: Any) -> None:
         self._calls.append(model.name)
-
-    def _begin_listing(self, context: dict[str, Any], **_: Any) -> None:
-        context["listing_began"] = time.monotonic()
-
-    def _end_listing(self, context: dict[str, Any], **_: Any) -> None:
-        self._listed_s += time.monotonic() - context["listing_began"]
 
 
 @dataclass(frozen=True)
