@@ -9,7 +9,7 @@ from lambdas.ingest.key_count import KeyCount, Keys
 from lambdas.ingest.progress import ChunkKey
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
-from lambdas.ingest.taken import Taken
+from lambdas.ingest.taken import FIRST, Taken
 from lambdas.ingest.transactions import bounded
 from pipeline.manifest import Capture, Manifest, TableCapture
 
@@ -147,7 +147,7 @@ def _count(planned: TablePlan, taken: Taken) -> KeyCount | None:
 
     A capture that a later invocation took part in has rows of several snapshots, and no count.
     """
-    return (planned.decision.count or taken.count) if taken.invocations <= {0} else None
+    return (planned.decision.count or taken.count) if taken.invocations <= {FIRST} else None
 
 
 def _captured_transactions(
@@ -159,7 +159,7 @@ def _captured_transactions(
     """
     if cursor:
         return cursor.captured_transactions
-    if not taken.invocations <= {0}:
+    if not taken.invocations <= {FIRST}:
         return ()
     count = _count(planned, taken)
     return bounded({*planned.decision.definitions, *(count.transactions if count else ())})

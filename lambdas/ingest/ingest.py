@@ -1,6 +1,7 @@
 """One ingest: a snapshot of the source, the changes since the last run, one manifest."""
 
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin
+from lambdas.ingest.taken import FIRST
 from lambdas.ingest.taking import Taking
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, TableCapture
@@ -179,7 +181,7 @@ def ingest(
                 run_id=request.run_id,
                 seconds_left=seconds_left,
             )
-            if request.verify and complete and invocation == 0 and not failures.reasons
+            if request.verify and complete and invocation == FIRST and not failures.reasons
             else None
         )
         if complete:
@@ -218,14 +220,15 @@ def ingest(
     )
 
 
-def _plan(planner: Planner, progress: Progress) -> tuple[RunPlan, int]:
+def _plan(planner: Planner, progress: Progress) -> tuple[RunPlan, str]:
     """Returns the plan of an earlier invocation if it can be continued, or a new plan.
 
-    The second value is the number of invocations that have worked on the plan.
+    The second value names this invocation. A number would not: of a call that was repeated
+    because its answer was lost, two invocations may work at the same time.
     """
     saved = progress.plan()
-    continued = planner.continued(saved[0]) if saved else None
-    return (continued, saved[1]) if saved and continued else (planner.plan(), 0)
+    continued = planner.continued(saved) if saved else None
+    return (continued, uuid.uuid4().hex) if continued else (planner.plan(), FIRST)
 
 
 def _ingested(

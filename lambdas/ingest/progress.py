@@ -10,7 +10,7 @@ from pipeline.object_store import ObjectStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-FORMAT = 5
+FORMAT = 6
 """Version of the documents below. Plans of another version are not continued.
 
 Format 1 had no version number, and stored chunks without the plan that they belong to.
@@ -34,8 +34,8 @@ class Progress:
         self._objects = ObjectStore(bucket, client)
         self._prefix = f"{_PREFIX}{run_id}/"
 
-    def plan(self) -> tuple[RunPlan, int] | None:
-        """Returns the plan of an earlier invocation and the number of invocations so far.
+    def plan(self) -> RunPlan | None:
+        """Returns the plan of an earlier invocation.
 
         Returns None if there is no plan, or if another version of this code wrote it.
         """
@@ -43,11 +43,11 @@ class Progress:
         document: dict[str, Any] = json.loads(text) if text else {}
         if document.get("format") != FORMAT:
             return None
-        return RunPlan.from_document(document["plan"]), int(document["invocations"])
+        return RunPlan.from_document(document["plan"])
 
-    def save_plan(self, plan: RunPlan, invocations: int) -> None:
+    def save_plan(self, plan: RunPlan) -> None:
         """Stores the plan for the next invocation."""
-        self._put(_PLAN, {"format": FORMAT, "plan": plan.to_document(), "invocations": invocations})
+        self._put(_PLAN, {"format": FORMAT, "plan": plan.to_document()})
 
     def taken(self, plan: RunPlan, kind: str) -> dict[ChunkKey, Taken]:
         """Returns what each chunk of a plan gave, as far as the chunks have been read.

@@ -6,6 +6,9 @@ from typing import Any, Self
 
 from lambdas.ingest.key_count import KeyCount
 
+FIRST = ""
+"""The invocation that made the plan: what it reads is in the snapshot of the plan."""
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -19,7 +22,7 @@ class Taken:
         count: What a count of all its rows gave; None if they were not counted.
         unreadable: Number of rows that the source cannot send; their values are among `not_held`.
         quarantine_files: Keys of the Parquet files of the values in the quarantine.
-        invocations: Invocations of the run that read the part, counted from 0.
+        invocations: Invocations of the run that read the part: FIRST, or names of later ones.
     """
 
     rows: int = 0
@@ -28,7 +31,7 @@ class Taken:
     quarantine_files: tuple[str, ...] = ()
     unreadable: int = 0
     count: KeyCount | None = None
-    invocations: frozenset[int] = frozenset()
+    invocations: frozenset[str] = frozenset()
 
     def __add__(self, other: Self) -> Self:
         return type(self)(

@@ -28,7 +28,7 @@ from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.selection import Selection
 from lambdas.ingest.source_reader import SourceReader
-from lambdas.ingest.taken import Taken
+from lambdas.ingest.taken import FIRST, Taken
 from lambdas.ingest.unreadable import refuse_unreadable
 from pipeline.manifest import Capture
 from pipeline.scratch import scratch_folder
@@ -60,7 +60,7 @@ class Taking:
         connection: A connection inside this invocation's snapshot.
         zone: The raw zone.
         progress: The run's progress.
-        invocation: The number of this invocation of the run, from 0.
+        invocation: FIRST, or the name of a later invocation, which no other has.
         at_once: Tables whose chunks must all be read in one snapshot.
         readers: Number of connections that read at the same time.
         failures: Takes the tables that cannot be read.
@@ -81,7 +81,7 @@ class Taking:
         connection: psycopg.Connection,
         zone: RawZone,
         progress: Progress,
-        invocation: int,
+        invocation: str,
         at_once: frozenset[str],
         readers: int,
         failures: Failures,
@@ -96,7 +96,7 @@ class Taking:
         self._readers = readers
         self._failures = failures
         self._seconds_left = seconds_left
-        self._saves_progress = invocation > 0 or _is_large(plan)
+        self._saves_progress = invocation != FIRST or _is_large(plan)
         self._own = threading.local()
         self._closing = ExitStack()
         self._folder = Path(self._closing.enter_context(scratch_folder()))
@@ -127,8 +127,8 @@ class Taking:
         if all(planned.decision.capture is Capture.NONE for planned in self._plan.tables):
             return True
         if self._saves_progress:
-            self._progress.save_plan(self._plan, self._invocation + 1)
-        if self._invocation:
+            self._progress.save_plan(self._plan)
+        if self._invocation != FIRST:
             self.chunks = self._still_valid(self._progress.taken(self._plan, RawZone.ROWS))
             swept = self._progress.taken(self._plan, RawZone.KEYS)
             self.swept = {table: taken for (table, _), taken in swept.items()}
@@ -146,7 +146,7 @@ class Taking:
             )
         if not is_complete:
             plan = dataclasses.replace(self._plan, not_taken=self._failures.reasons)
-            self._progress.save_plan(plan, self._invocation + 1)
+            self._progress.save_plan(plan)
         return is_complete
 
     def _run(self, tasks: list[_Task]) -> bool:

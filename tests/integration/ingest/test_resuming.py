@@ -266,6 +266,23 @@ def test_a_row_that_moves_to_an_empty_leaf_meanwhile_is_not_lost(source: Ingesti
     assert sorted(row["id"] for row in source.taken("sale")) == [1, 2]
 
 
+def test_a_row_that_moves_between_invocations_that_overlap_is_not_lost(source: Ingestion) -> None:
+    source.run(seconds_left=time_for(0))
+    other: list[IngestResult] = []
+
+    def overlapped() -> float:
+        other.extend([] if other else [source.run(seconds_left=time_for(3))])
+        return 0.0
+
+    source.run(seconds_left=overlapped)
+    source.execute("delete from orders where id < 100", "vacuum orders")
+    source.execute("update orders set note = 'moved' where id = 3000")
+
+    source.run()
+
+    assert 3000 in {row["id"] for row in source.swept("orders")}
+
+
 def test_another_execution_begins_anew(source: Ingestion) -> None:
     source.run(seconds_left=time_for(3))
     source.execute("delete from orders where id = 1")
