@@ -486,6 +486,11 @@ def _translated_errors(name: str) -> Iterator[None]:
     with translated_aws_errors(doing):
         try:
             yield
+        except FileNotFoundError as error:
+            raise StarSchemaMismatch(
+                f"could not {doing} ({error}): a file is missing. Restore it from its versions in "
+                'the bucket, or start the state machine with {"rebuild": true}'
+            ) from error
         except OSError as error:
             # Arrow's own S3 client: its message has the code of S3.
             kind = AccessRefused if "ACCESS_DENIED" in str(error) else ObjectStoreUnavailable

@@ -155,3 +155,18 @@ def test_a_file_that_is_no_parquet_costs_its_table_alone(
         load_through(1)
 
     assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]
+
+
+def test_a_file_that_is_gone_costs_its_table_alone(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions("dim_currency")
+    star_lake.add_star_rows("dim_design", {})
+    (task,) = star_lake.table("dim_design").scan().plan_files()
+    place = urlsplit(task.file.file_path)
+    boto3.client("s3").delete_object(Bucket=place.netloc, Key=place.path[1:])
+
+    with pytest.raises(StarSchemaMismatch, match=r"dim_design of the lake.*a file is missing"):
+        load_through(1)
+
+    assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]
