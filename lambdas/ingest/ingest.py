@@ -141,7 +141,8 @@ def ingest(
     scope.refuse_needed(stars)
     store = store or ManifestStore(bucket, client)
     progress = Progress(bucket, client, request.run_id)
-    previous = store.newest(request.loaded_through)
+    # A rebuild goes on from the runs that are left of a raw zone that was emptied or restored.
+    previous = store.newest(0 if request.rebuild else request.loaded_through)
     failures = Failures(is_last_attempt=request.is_last_attempt)
     with connect() as connection:
         source = read_source(connection, scope, failures)

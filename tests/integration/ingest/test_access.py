@@ -19,7 +19,13 @@ from lambdas.ingest.session import SETTINGS, begin
 from local.cloud.server import LocalCloud
 from local.source.generate import create_and_fill
 from pipeline.database import Role, translated_errors
-from pipeline.errors import DatabaseRefused, InvalidSettings, SourceBusy, SourceUnavailable
+from pipeline.errors import (
+    DatabaseRefused,
+    InvalidSettings,
+    ManifestInvalid,
+    SourceBusy,
+    SourceUnavailable,
+)
 from pipeline.manifest import RUNS_PREFIX, Capture, key_of
 from pipeline.object_store import ObjectStore
 from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
@@ -97,6 +103,23 @@ def test_the_function_goes_on_from_the_run_it_is_told_of(
     ingestion.execute("insert into a values (1)")
 
     assert invoke(secret_of(ingestion.dsn), loaded_through=1)["sequence"] == 2
+
+
+def test_a_rebuild_goes_on_from_the_runs_that_are_left(
+    ingestion: Ingestion, invoke: Invoke
+) -> None:
+    ingestion.execute("create table a (id integer)")
+    invoke(secret_of(ingestion.dsn))
+    ingestion.execute("insert into a values (1)")
+    invoke(secret_of(ingestion.dsn), loaded_through=1)
+    ingestion.client.delete_object(Bucket=ingestion.bucket, Key=key_of(2))
+
+    with pytest.raises(ManifestInvalid, match=r"2\.json is missing"):
+        invoke(secret_of(ingestion.dsn), loaded_through=2)
+
+    answer = invoke(secret_of(ingestion.dsn), loaded_through=2, rebuild=True)
+
+    assert (answer["sequence"], answer["committed"]) == (2, True)
 
 
 def test_the_function_reads_no_manifest_twice_nor_the_one_that_it_writes(
