@@ -19,6 +19,8 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.staging import Staging
 
+NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException)
+"""PostgreSQL's errors where a table is another role's, or an event trigger forbids to alter it."""
 _LOCK_SECONDS = 2.0
 """The least time to try for the locks: longer than a short query lasts."""
 _SECONDS_A_ROW = 20e-6
@@ -133,8 +135,8 @@ def lay_bare(tables: Mapping[WarehouseTable, int], deadline: Deadline) -> dict[s
     Returns:
         The rules to restore, by the fact's name. A fact stays as it is if something depends on its
         constraints (a foreign key, a view that groups by the primary key), if a rule has a property
-        that SQL does not restore, or if it belongs to another role. All facts do if somebody uses
-        the tables for too long.
+        that SQL does not restore, if it belongs to another role, or if an event trigger forbids it.
+        All facts do if somebody uses the tables for too long.
     """
     connection = deadline.connection
     saved = sum(tables.values()) * _SECONDS_A_ROW
@@ -181,7 +183,7 @@ def _stripped(connection: psycopg.Connection, table: WarehouseTable) -> Rules | 
     try:
         with connection.transaction():
             return _strip(connection, table)
-    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.InsufficientPrivilege):
+    except (psycopg.errors.DependentObjectsStillExist, *NOT_ALLOWED):
         return None
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from lambdas.load.catalog import WarehouseTable
 from lambdas.load.dependants import is_referred_to
+from lambdas.load.first_load import NOT_ALLOWED
 from pipeline.errors import StarSchemaMismatch
 
 _MANY = 1_000
@@ -138,8 +139,8 @@ def _without_foreign_keys(
         with connection.transaction():
             for fact, name, _ in parts:
                 connection.execute(sql.SQL("alter table {} drop constraint {}").format(fact, name))
-    except psycopg.errors.InsufficientPrivilege:
-        # The facts belong to another role: PostgreSQL has to check each row.
+    except NOT_ALLOWED:
+        # PostgreSQL has to check each row.
         parts = []
     yield
     for part in parts:

@@ -234,3 +234,23 @@ def test_a_record_that_the_lake_has_twice_leaves_its_table_as_it_was(
 
     assert warehouse.execute("select from fact_payment").fetchall() == []
     assert rules(warehouse) == before
+
+
+def test_an_event_trigger_that_forbids_to_alter_tables_keeps_no_row_out(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {})
+    before = identities(warehouse)
+    warehouse.execute(
+        "create function forbid() returns event_trigger language plpgsql "
+        "as $$ begin raise exception 'no DDL by day'; end $$"
+    )
+    warehouse.execute(
+        "create event trigger by_day on ddl_command_start when tag in ('ALTER TABLE') "
+        "execute function forbid()"
+    )
+
+    assert part(load_through(1), "fact_payment") == LoadedTable("fact_payment", inserted=1)
+
+    assert identities(warehouse) == before
