@@ -10,6 +10,7 @@ import psycopg
 
 from benchmarks.build.business import RAW_BUCKET, Business
 from lambdas.ingest.ingest import IngestResult, ingest
+from lambdas.ingest.lake_position import AppliedRun
 from lambdas.ingest.unbuilt import unbuilt
 from local.source.activity import new_sales_orders
 from pipeline.manifest import ManifestStore
@@ -103,7 +104,7 @@ class Captures:
         unbuilt(
             store,
             self._stars,
-            {star.name: result.sequence - 1 for star in self._stars},
+            {star.name: AppliedRun(result.sequence - 1) for star in self._stars},
             through=result.sequence,
             small_rows=_SMALL_BUILD_ROWS,
         )

@@ -9,6 +9,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,9 +24,25 @@ if TYPE_CHECKING:
 _READ_AT_ONCE = 8
 
 
+@dataclass(frozen=True)
+class AppliedRun:
+    """The run through which a star table is built.
+
+    Attributes:
+        through: The run's sequence; 0 if the table has no rows.
+        run_id: The name of the execution that made that run; empty if the table does not tell.
+    """
+
+    through: int
+    run_id: str = ""
+
+
+NEVER = AppliedRun(0)
+
+
 def applied_runs(
     glue: "GlueClient", s3: "S3Client", database: str, names: Iterable[str]
-) -> dict[str, int | None]:
+) -> dict[str, AppliedRun | None]:
     """Returns the run through which each star table is built.
 
     Args:
@@ -35,7 +52,7 @@ def applied_runs(
         names: The star tables.
 
     Returns:
-        0 for a table that no build has made; None where the metadata does not tell.
+        NEVER for a table that no build has made; None where the metadata does not tell.
 
     Raises:
         AccessRefused: A policy does not allow to read the catalogue or the lake.
@@ -45,7 +62,7 @@ def applied_runs(
         locations = dict(_metadata_locations(glue, database))
     with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         wanted = {name: locations.get(name) for name in names}
-        found = pool.map(lambda place: _applied(s3, place) if place else 0, wanted.values())
+        found = pool.map(lambda place: _applied(s3, place) if place else NEVER, wanted.values())
         return dict(zip(wanted, found, strict=True))
 
 
@@ -56,7 +73,7 @@ def _metadata_locations(glue: "GlueClient", database: str) -> Iterator[tuple[str
                 yield table["Name"], location
 
 
-def _applied(s3: "S3Client", location: str) -> int | None:
+def _applied(s3: "S3Client", location: str) -> AppliedRun | None:
     place = urlsplit(location)
     try:
         content = ObjectStore(place.netloc, s3).get(place.path.lstrip("/"))
@@ -66,13 +83,14 @@ def _applied(s3: "S3Client", location: str) -> int | None:
         return None  # what is wrong with the table is for the build to say
 
 
-def applied_in(metadata: dict[str, Any]) -> int | None:
-    """Returns the run that a table's metadata names: 0 without rows, None if nothing tells."""
+def applied_in(metadata: dict[str, Any]) -> AppliedRun | None:
+    """Returns the run that a table's metadata names: NEVER without rows, None if nothing tells."""
     snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in metadata.get("snapshots", ())}
     current = snapshot = snapshots.get(metadata.get("current-snapshot-id"))
     while snapshot is not None:
-        if "applied-through" in snapshot["summary"]:
-            return int(snapshot["summary"]["applied-through"])
+        summary = snapshot["summary"]
+        if "applied-through" in summary:
+            return AppliedRun(int(summary["applied-through"]), summary.get("run-id", ""))
         snapshot = snapshots.get(snapshot.get("parent-snapshot-id"))
     has_rows = current is not None and current["summary"].get("total-records") != "0"
-    return None if has_rows else 0
+    return None if has_rows else NEVER

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from lambdas.ingest.lake_position import NEVER, AppliedRun
 from pipeline.answers import Failure
 from pipeline.errors import ManifestInvalid, SourceSchemaChanged
 from pipeline.manifest import ManifestStore
@@ -51,7 +52,7 @@ NOTHING = Unbuilt()
 def unbuilt(
     store: ManifestStore,
     stars: Iterable[StarTable],
-    applied: Mapping[str, int | None],
+    applied: Mapping[str, AppliedRun | None],
     *,
     through: int,
     small_rows: int,
@@ -67,16 +68,16 @@ def unbuilt(
         small_rows: How many captured rows one job builds.
 
     Raises:
-        ManifestInvalid: A star table has applied runs that the raw zone does not have.
+        ManifestInvalid: A star table has applied other runs than those of the raw zone.
     """
-    _refuse_lost_runs(applied, through)
+    _refuse_other_runs(store, applied, through)
     captures: dict[str, list[int]] = {}
     impossible: list[str] = []
     for star in stars if through else ():
-        after = applied.get(star.name, 0)
+        last = applied.get(star.name, NEVER)
         try:
-            rows = pending_captures(store, star, after=after or 0, through=through)
-            found = list(islice(rows, _MOST_CAPTURES + 1)) if after is not None else [0]
+            rows = pending_captures(store, star, after=(last or NEVER).through, through=through)
+            found = list(islice(rows, _MOST_CAPTURES + 1)) if last else [0]
         except SourceSchemaChanged as error:
             impossible.append(str(error))
             continue
@@ -90,12 +91,23 @@ def unbuilt(
     return Unbuilt(tuple(captures), jobs, tuple(impossible))
 
 
-def _refuse_lost_runs(applied: Mapping[str, int | None], through: int) -> None:
-    """Fails if the raw zone is behind the lake, whose tables would not apply its next runs."""
-    ahead = {name: run for name, run in applied.items() if run is not None and run > through}
-    for name, run in sorted(ahead.items()):
-        raise ManifestInvalid(
-            f"{name} is built through run {run} in the lake, and the newest run of the raw zone is "
-            f"{through}: manifests were deleted, or an earlier state of it was restored. Restore "
-            'them from their versions, or start the state machine with {"rebuild": true}'
-        )
+def _refuse_other_runs(
+    store: ManifestStore, applied: Mapping[str, AppliedRun | None], through: int
+) -> None:
+    """Fails if the raw zone is another one than the lake was built from, or has lost runs of it.
+
+    The star tables would not apply its next runs, or apply them to rows of other runs.
+    """
+    built = {name: last for name, last in sorted(applied.items()) if last and last.through}
+    if not built:
+        return
+    name, last = max(built.items(), key=lambda item: item[1].through)
+    if last.through <= through and last.run_id in ("", store.read(last.through).run_id):
+        return
+    found = "has come to" if last.through > through else "has another"
+    raise ManifestInvalid(
+        f"{name} is built through run {last.through} in the lake (of execution {last.run_id}), and "
+        f"the raw zone {found} run {min(last.through, through)}: manifests were deleted, an "
+        "earlier state of it was restored, or it is another one. Restore them from their versions, "
+        'or start the state machine with {"rebuild": true}'
+    )

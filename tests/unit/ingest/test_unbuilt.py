@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 
-from lambdas.ingest.lake_position import applied_in, applied_runs
+from lambdas.ingest.lake_position import NEVER, AppliedRun, applied_in, applied_runs
 from lambdas.ingest.unbuilt import Unbuilt, unbuilt
 from pipeline.answers import Failure
 from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable
@@ -29,21 +29,22 @@ def metadata(*summaries: dict[str, str], current: int | None = None) -> dict[str
     }
 
 
-ONE, TWO = {"applied-through": "1"}, {"applied-through": "2"}
+ONE, TWO = {"applied-through": "1"}, {"applied-through": "2", "run-id": "run-2"}
+FIRST, SECOND = AppliedRun(1), AppliedRun(2, "run-2")
 COMPACTED = {"total-records": "9"}
 
 
 @pytest.mark.parametrize(
     ("document", "applied"),
     [
-        ({}, 0),
-        (metadata(), 0),
-        ({"current-snapshot-id": -1, "snapshots": []}, 0),
-        (metadata(ONE, TWO), 2),
-        (metadata(ONE, TWO, current=1), 1),
-        (metadata(ONE, TWO, COMPACTED), 2),
+        ({}, NEVER),
+        (metadata(), NEVER),
+        ({"current-snapshot-id": -1, "snapshots": []}, NEVER),
+        (metadata(ONE, TWO), SECOND),
+        (metadata(ONE, TWO, current=1), FIRST),
+        (metadata(ONE, TWO, COMPACTED), SECOND),
         (metadata(COMPACTED), None),
-        (metadata({"total-records": "0"}), 0),
+        (metadata({"total-records": "0"}), NEVER),
     ],
 )
 def test_the_current_snapshot_and_its_ancestors_name_the_run(document, applied):
@@ -78,12 +79,12 @@ def test_the_catalogue_says_where_the_metadata_of_each_table_is(store: ManifestS
 
     names = ("plain", "compressed", "missing", "broken", "a_view", "absent")
     assert applied_runs(glue, boto3.client("s3"), "star", names) == {
-        "plain": 1,
-        "compressed": 2,
+        "plain": FIRST,
+        "compressed": SECOND,
         "missing": None,
         "broken": None,
-        "a_view": 0,
-        "absent": 0,
+        "a_view": NEVER,
+        "absent": NEVER,
     }
 
 
@@ -92,8 +93,13 @@ def test_a_catalogue_that_does_not_answer_is_no_empty_lake(store: ManifestStore)
         applied_runs(boto3.client("glue"), boto3.client("s3"), "gone", ["dim_staff"])
 
 
+def lake(runs: dict[str, int | None]) -> dict[str, AppliedRun | None]:
+    """Returns what a lake tells whose tables are built through some runs."""
+    return {name: None if run is None else AppliedRun(run) for name, run in runs.items()}
+
+
 def tables(store: ManifestStore, applied: dict[str, int | None], through: int) -> tuple[str, ...]:
-    return unbuilt(store, (STAFF, CURRENCY), applied, through=through, small_rows=0).tables
+    return unbuilt(store, (STAFF, CURRENCY), lake(applied), through=through, small_rows=0).tables
 
 
 def test_only_what_no_build_has_applied_counts(store: ManifestStore) -> None:
@@ -117,6 +123,21 @@ def test_a_lake_that_is_ahead_of_the_raw_zone_is_not_taken_for_built(store: Mani
         tables(store, {"dim_staff": 1, "dim_currency": 2}, 1)
 
 
+def test_a_raw_zone_that_has_come_to_the_runs_number_again_is_another_one(
+    store: ManifestStore,
+) -> None:
+    store.commit(manifest(1, {"staff": 1, "department": 1, "currency": 1}))
+    store.commit(manifest(2, {"staff": 2, "department": 1, "currency": 1}))
+
+    def jobs(run_id: str) -> int:
+        applied = {"dim_staff": AppliedRun(2, run_id), "dim_currency": AppliedRun(1, "gone")}
+        return unbuilt(store, (STAFF, CURRENCY), applied, through=2, small_rows=0).jobs
+
+    assert (jobs("run-2"), jobs("")) == (0, 0)
+    with pytest.raises(ManifestInvalid, match=r"run 2 in the lake \(of execution another\)"):
+        jobs("another")
+
+
 def test_what_waits_for_a_joined_source_starts_no_build(store: ManifestStore) -> None:
     store.commit(manifest(1, {"staff": 1, "department": 1, "currency": 1}))
     for run in (2, 3):
@@ -132,8 +153,8 @@ def test_what_waits_for_a_joined_source_starts_no_build(store: ManifestStore) ->
 def test_what_no_build_can_make_is_told_and_starts_none(store: ManifestStore) -> None:
     store.commit(manifest(1, {"staff": 1, "department": 1}))
 
-    applied = {"dim_staff": 1, "dim_currency": 1}
-    found = unbuilt(store, (STAFF, CURRENCY), applied, through=1, small_rows=0)
+    applied: dict[str, int | None] = {"dim_staff": 1, "dim_currency": 1}
+    found = unbuilt(store, (STAFF, CURRENCY), lake(applied), through=1, small_rows=0)
 
     assert (found.tables, found.jobs) == ((), 0)
     failure = found.added_to(None)
@@ -151,7 +172,7 @@ def test_a_small_build_is_one_job_and_a_large_one_is_two(store: ManifestStore) -
 
     def jobs(applied: dict[str, int | None], small_rows: int) -> int:
         stars = (STAFF, CURRENCY)
-        return unbuilt(store, stars, applied, through=1, small_rows=small_rows).jobs
+        return unbuilt(store, stars, lake(applied), through=1, small_rows=small_rows).jobs
 
     built: dict[str, int | None] = {"dim_staff": 1, "dim_currency": 1}
     assert (jobs({}, 30), jobs({}, 31)) == (2, 1)
@@ -163,7 +184,7 @@ def test_a_small_build_is_one_job_and_a_large_one_is_two(store: ManifestStore) -
 def test_a_build_of_very_many_runs_is_large_and_few_manifests_are_read_to_tell() -> None:
     store = Runs([({"staff"}, set())] * 1000)
 
-    found = unbuilt(store, (STAFF,), {"dim_staff": 1}, through=1000, small_rows=10**9)
+    found = unbuilt(store, (STAFF,), {"dim_staff": FIRST}, through=1000, small_rows=10**9)
 
     assert found.jobs == 2
     assert store.reads < 300
