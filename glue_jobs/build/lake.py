@@ -37,6 +37,7 @@ SMALL_TABLE_ROWS = 100_000
 """A table of no more rows is read whole: it has one row group or two."""
 MOST_DELETED = 0.1
 """The part of a table's rows that delete files may name: readers keep the places in memory."""
+_GC: Final = "gc.enabled"
 _MERGE_MODE: Final = "write.merge.mode"
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
 _THROUGH: Final = "applied-through"
@@ -238,6 +239,11 @@ class LakeTable:
         The value is that of the first look: a build's own commit does not change it.
         """
         return int(self._summary().get("total-records", 0)) <= SMALL_TABLE_ROWS
+
+    @property
+    def may_lose_files(self) -> bool:
+        """Whether files of old snapshots may be removed: others may have forbidden it."""
+        return str(self._iceberg().properties().get(_GC) or True).lower() == "true"
 
     def greatest(self, column: str) -> int:
         """Returns a column's greatest value, 0 for none; Iceberg answers from its metadata."""

@@ -164,13 +164,18 @@ def _attempt(
     _rewrite(spark, table)
     # Expiration keeps the newest snapshot, whatever its age: it has to name the run as well.
     table.keep_applied()
-    expired = _expire(spark, table, retention)
+    expired = orphans = 0
+    if table.may_lose_files:
+        expired = _expire(spark, table, retention)
+        orphans = _remove_orphans(spark, table, retention)
+    else:
+        _LOGGER.info("%-24s keeps old snapshots and files: its property gc.enabled is false", name)
     maintained = Maintained(
         table=name,
         before=before,
         after=_extent(spark, table),
         snapshots_expired=expired,
-        orphans_removed=_remove_orphans(spark, table, retention),
+        orphans_removed=orphans,
         seconds=round(time.monotonic() - began, 1),
     )
     _LOGGER.info("%s", maintained)

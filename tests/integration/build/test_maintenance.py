@@ -277,6 +277,18 @@ def test_orphans_go_and_what_a_snapshot_or_another_table_has_stays(
     assert lake.star.differences("fact_payment") == []
 
 
+def test_a_table_that_may_lose_no_file_keeps_its_snapshots(compacted: Compacted) -> None:
+    table = f"glue_catalog.{compacted.lake.star.database}.fact_payment"
+    snapshots = compacted.lake.table().snapshots()
+    compacted.lake.spark.sql(f"alter table {table} set tblproperties ('gc.enabled' = 'false')")
+
+    done = compacted.lake.maintain("fact_payment", retention=NOTHING_OLD)
+
+    compacted.lake.spark.sql(f"alter table {table} unset tblproperties ('gc.enabled')")
+    assert done["fact_payment"].snapshots_expired == 0
+    assert compacted.lake.table().snapshots() == snapshots
+
+
 def test_a_table_that_no_build_has_made_is_left_out(compacted: Compacted) -> None:
     assert compacted.lake.maintain("dim_staff") == {}
 
