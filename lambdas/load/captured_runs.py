@@ -4,7 +4,8 @@ from typing import LiteralString
 
 import psycopg
 
-from pipeline.errors import ManifestInvalid
+from pipeline import warehouse_schema
+from pipeline.errors import ManifestInvalid, StarSchemaMismatch
 from pipeline.manifest import Manifest, ManifestStore
 
 _MOST = 200
@@ -15,6 +16,38 @@ from generate_series(%s::bigint, 1, -1) as sequence
 where sequence not in (select captured_run.sequence from captured_run)
 limit %s
 """
+_NEWEST: LiteralString = """
+select sequence, run_id
+from captured_run
+where sequence <= %s
+order by sequence desc
+limit 1
+"""
+
+
+def refuse_other_runs(connection: psycopg.Connection, store: ManifestStore, through: int) -> None:
+    """Fails if the warehouse has runs of another raw zone: its rows are not those of the lake.
+
+    Args:
+        connection: The warehouse, in autocommit mode; its session then uses the warehouse's schema.
+        store: The manifests.
+        through: The run to load through.
+
+    Raises:
+        StarSchemaMismatch: The newest run of the warehouse is of another execution.
+        ObjectStoreUnavailable: A manifest could not be read.
+    """
+    warehouse_schema.enter(connection.cursor())
+    if connection.execute("select to_regclass('captured_run') is null").fetchone() == (True,):
+        return  # the load migrates the warehouse
+    known = connection.execute(_NEWEST, [through]).fetchone()
+    run = _read(store, known[0]) if known else None
+    if known and run and run.run_id != known[1]:
+        raise StarSchemaMismatch(
+            f"the warehouse has run {run.sequence} of execution {known[1]}, and the raw zone that "
+            f"of execution {run.run_id}: it is another one, or was restored. Start the state "
+            'machine with {"rebuild": true} to make the warehouse equal to it'
+        )
 
 
 def record_runs(

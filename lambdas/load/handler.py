@@ -10,7 +10,7 @@ with uncollected():
     from aws_lambda_powertools import Logger
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from lambdas.load.captured_runs import record_runs
+    from lambdas.load.captured_runs import record_runs, refuse_other_runs
     from lambdas.load.lake import Lake, glue_catalog
     from lambdas.load.load import LoadResult, load
     from lambdas.load.loader_role import connect
@@ -62,6 +62,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ):
         connection.autocommit = True
         store = ManifestStore(bucket, s3)
+        if not request.rebuild:
+            refuse_other_runs(connection, store, request.sequence)
         result = load(connection, lake, request, source_changed(store), seconds_left=seconds_left)
         if not result.complete:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from lambdas.load import captured_runs
-from lambdas.load.captured_runs import record_runs
+from lambdas.load.captured_runs import record_runs, refuse_other_runs
+from pipeline.errors import StarSchemaMismatch
 from pipeline.manifest import Manifest, ManifestStore, key_of
 
 if TYPE_CHECKING:
@@ -72,3 +73,22 @@ def test_a_rebuild_forgets_the_runs_of_another_raw_zone(
     record_runs(warehouse, store, 2, anew=True)
 
     assert [name for _, name, _ in recorded(warehouse)] == ["run-1", "run-2"]
+
+
+def test_a_raw_zone_that_has_come_to_the_warehouse_s_runs_again_is_another_one(
+    warehouse: psycopg.Connection, store: ManifestStore
+) -> None:
+    refuse_other_runs(warehouse, store, 5)
+    record_runs(warehouse, store, 3)
+    refuse_other_runs(warehouse, store, 5)
+    warehouse.execute("update captured_run set run_id = 'another' where sequence = 3")
+
+    refuse_other_runs(warehouse, store, 2)
+    with pytest.raises(StarSchemaMismatch, match="has run 3 of execution another"):
+        refuse_other_runs(warehouse, store, 5)
+
+
+def test_a_warehouse_that_is_not_installed_has_no_run(
+    empty_warehouse: psycopg.Connection, store: ManifestStore
+) -> None:
+    refuse_other_runs(empty_warehouse, store, 5)

@@ -15,8 +15,8 @@ from lambdas.load.load import load
 from lambdas.load.migrations import migrations
 from pipeline.answers import LoadAnswer, Names
 from pipeline.certificate import Certificate
-from pipeline.errors import WarehouseUnavailable
-from pipeline.manifest import ManifestStore
+from pipeline.errors import StarSchemaMismatch, WarehouseUnavailable
+from pipeline.manifest import ManifestStore, key_of
 from pipeline.reports import Reports
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import IN_STEPS
@@ -190,6 +190,20 @@ def test_runs_that_are_loaded_together_are_recorded_with_their_instants(
     with psycopg.connect(warehouse_dsn) as connection:
         runs = connection.execute("select sequence, run_id from captured_run order by 1")
         assert runs.fetchall() == [(1, "run-1"), (2, "run-2")]
+
+
+def test_a_raw_zone_with_other_runs_than_those_loaded_is_refused_but_by_a_rebuild(
+    deployed: StarLake, raw_bucket: str, s3: "S3Client"
+) -> None:
+    handler({"run_id": "run-1", "sequence": 1}, Context())
+    text = s3.get_object(Bucket=raw_bucket, Key=key_of(1))["Body"].read()
+    s3.put_object(Bucket=raw_bucket, Key=key_of(1), Body=text.replace(b"run-1", b"another"))
+
+    with pytest.raises(StarSchemaMismatch, match=r"run 1 of execution run-1, .* another"):
+        handler({"run_id": "run-2", "sequence": 2}, Context())
+
+    assert handler({"run_id": "run-2", "sequence": 2, "rebuild": True}, Context())["through"] == 2
+    assert handler({"run_id": "run-2", "sequence": 2}, Context())["through"] == 2
 
 
 def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:
