@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import boto3
-from botocore.loaders import Loader
+from botocore.loaders import Loader, instance_cache
 from botocore.session import Session
+
+from pipeline.cold_start import uncollected
 
 
 class _Loader(Loader):
@@ -20,6 +23,15 @@ class _Loader(Loader):
         """Returns the names of all services, with or without a file of that kind."""
         folders = [path for path in self.search_paths if Path(path).is_dir()]
         return [entry.name for path in folders for entry in os.scandir(path) if entry.is_dir()]
+
+    @instance_cache
+    def load_data_with_path(self, name: str) -> tuple[dict[str, Any], str]:
+        """Reads a file once, without garbage collection: its content lasts as long as the process.
+
+        The descriptions of Amazon S3 and AWS Glue are a hundred thousand objects.
+        """
+        with uncollected():
+            return super().load_data_with_path(name)
 
 
 def default_session() -> boto3.Session:

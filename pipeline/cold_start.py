@@ -1,4 +1,4 @@
-"""The start of a function's process: its imports."""
+"""The start of a function's process: what is read once, and lasts as long as the process."""
 
 import gc
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Imports modules without garbage collection, then and later.
+    """Imports modules or reads data without garbage collection, then and later.
 
     Imports make some hundred thousand objects that last as long as the process. A collection finds
     none of them to be garbage, and takes longer the more there are (Python's documentation of
-    `gc.freeze`).
+    `gc.freeze`). Whatever garbage there is at the end lasts as long: it is for what happens once.
     """
     was_enabled = gc.isenabled()
     gc.disable()

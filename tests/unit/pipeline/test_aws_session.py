@@ -1,5 +1,7 @@
 """The session from which a function makes its clients."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -11,9 +13,11 @@ from pipeline.aws_session import default_session
 
 
 @pytest.fixture(autouse=True)
-def no_session_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_session_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has made no client yet."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    yield
+    gc.unfreeze()
 
 
 def test_a_client_is_made_without_a_look_at_the_descriptions_of_other_services(
@@ -44,3 +48,23 @@ def test_boto3_makes_its_own_clients_from_the_same_session(moto_aws: None) -> No
 def test_a_service_that_aws_does_not_have_is_named_as_ever(moto_aws: None) -> None:
     with pytest.raises(UnknownServiceError, match="Unknown service: 's4'"):
         default_session().client("s4")  # type: ignore[call-overload]
+
+
+def test_no_collection_walks_the_description_of_a_service(moto_aws: None) -> None:
+    made = default_session().client("s3")
+
+    described = made.meta.service_model.metadata
+
+    assert made.meta.service_model.operation_names
+    assert not any(one is described for one in gc.get_objects())
+
+
+def test_what_an_invocation_leaves_is_not_kept_because_it_makes_a_client(moto_aws: None) -> None:
+    default_session().client("s3").get_paginator("list_objects_v2")
+    kept = gc.get_freeze_count()
+    garbage = [[]]  # type: ignore[var-annotated]
+
+    default_session().client("s3").get_paginator("list_objects_v2")
+
+    assert gc.get_freeze_count() <= kept
+    assert any(one is garbage for one in gc.get_objects())
