@@ -33,7 +33,7 @@ _NUMBERS: Final = {
 }
 _NEGATIVE = 0x4000
 # A numeric's digits are base 10,000: for each digit, its decimals without trailing zeros.
-_DECIMALS_OF_DIGIT = np.array([len(f"{digit:04}".rstrip("0")) for digit in range(10_000)], ">i2")
+_DECIMALS_OF_DIGIT = np.count_nonzero(np.arange(10_000)[:, None] % (10, 100, 1000, 10_000), axis=1)
 
 _Fields = list[tuple[Any, Any]]
 """Fields of fixed size that are adjacent in each row: the type, and the values or one constant."""

@@ -18,9 +18,16 @@ from botocore.config import Config
 from pyarrow.fs import ensure_s3_initialized
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import BooleanExpression, In, Reference
+from pyiceberg.expressions import (
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThan,
+    In,
+    LessThanOrEqual,
+    Reference,
+)
 from pyiceberg.expressions.literals import literal
-from pyiceberg.expressions.parser import parse
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.io.pyarrow import (
     ArrowScan,
@@ -289,7 +296,7 @@ class Lake:
         if snapshot is None and built is not None and built <= after:
             # No row of the table is of a later run: the manifests need not be read.
             return nothing
-        condition = f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}"
+        condition = _of_runs(after, through)
         with _translated_errors(table.name):
             files = held.scan(row_filter=condition, snapshot_id=snapshot).plan_files()
             in_order = sorted(files, key=lambda task: task.file.file_path)
@@ -311,7 +318,7 @@ class Lake:
         quarantine, facts = self._table(_QUARANTINE), self._table(table.name)
         if quarantine is None or facts is None:
             return frozenset()
-        of_table = parse(f"star_table = '{table.name}'")
+        of_table = EqualTo(term=Reference("star_table"), value=literal(table.name))
         newest = _newest(quarantine, of_table, ("natural_key", _SEQUENCE))
         if not newest:
             return frozenset()
@@ -338,7 +345,7 @@ class Lake:
         through = max(last for _, last in wanted.values())
         kept = [name for name in _RULES if name in quarantine.schema().column_names]
         names = ("star_table", _SEQUENCE, *kept)
-        condition = parse(f"{_SEQUENCE} > {after} and {_SEQUENCE} <= {through}")
+        condition = _of_runs(after, through)
         for batch in _batches(quarantine, condition, names):
             for row in batch.to_pylist():
                 first, last = wanted.get(row["star_table"], (0, 0))
@@ -360,6 +367,13 @@ class Lake:
                 )
             metadata = FromInputFile.table_metadata(self._io.new_input(location))
             return Table((self.database, name), metadata, location, self._io, self.catalog)
+
+
+def _of_runs(after: int, through: int) -> BooleanExpression:
+    """Returns the condition of rows of a range of runs: to parse it from a text takes 2 ms."""
+    sequence = Reference(_SEQUENCE)
+    later = GreaterThan(term=sequence, value=literal(after))
+    return And(left=later, right=LessThanOrEqual(term=sequence, value=literal(through)))
 
 
 def _rules(row: Mapping[str, Any]) -> tuple[str, ...]:

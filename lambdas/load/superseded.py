@@ -13,6 +13,7 @@ _TOUCHED: LiteralString = "{natural_key} in (select {natural_key} from {stage})"
 
 # Only marks that differ are written: of a key with many versions, one mark a new version. The order
 # keeps a plan that reads an empty table again and again from reading what is inserted meanwhile.
+# Most marks are of rows without one: an insert with `on conflict` takes half as long again.
 _MARK: LiteralString = """
 with version as (
     select
@@ -21,27 +22,31 @@ with version as (
     from {held} as held
     where {touched}
 ),
-wanted as (
-    select record_id, superseded_by
+wanted as materialized (
+    select version.record_id, version.superseded_by, known.ctid as mark
     from version
-    where superseded_by is not null
-        and not exists (
-            select
-            from superseded_version as known
-            where known.table_name = {name}
-                and known.record_id = version.record_id
-                and known.superseded_by = version.superseded_by
-        )
+    left join superseded_version as known
+        on known.table_name = {name} and known.record_id = version.record_id
+    where version.superseded_by is not null
+        and known.superseded_by is distinct from version.superseded_by
+),
+moved as (
+    update superseded_version as known
+    set superseded_by = wanted.superseded_by
+    from wanted
+    where known.ctid = wanted.mark
+    returning 1
 ),
 written as (
     insert into superseded_version (table_name, record_id, superseded_by)
     select {name}, record_id, superseded_by
     from wanted
+    where mark is null
     order by record_id
-    on conflict (table_name, record_id) do update set superseded_by = excluded.superseded_by
     returning 1
 )
-select (select count(*) from wanted) = (select count(*) from written)
+select (select count(*) from wanted)
+    = (select count(*) from moved) + (select count(*) from written)
 """
 
 
