@@ -4,12 +4,13 @@ import threading
 import uuid
 from functools import cached_property
 from typing import Final, Self
+from urllib.parse import unquote
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as f
 
 MANY_FILES: Final = 100
-"""So many files of a table are looked up once: a long history is many small files."""
+"""So many files of a table are looked up once, by folder: a long history is many small files."""
 MOST_BYTES_KEPT: Final = 256 * 1024 * 1024
 """The rows of many files are kept, in memory and on disk, if the files have no more bytes."""
 _LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -89,6 +90,26 @@ def _bytes(rows: DataFrame) -> int:
 
 
 def _rows(spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
-    rows = spark.read.schema(schema).parquet(*paths)
+    reader = spark.read.schema(schema)
+    rows = reader.parquet(*paths) if len(paths) < MANY_FILES else _of_folders(reader, paths)
     sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
     return rows.select("*", sequence.alias("_sequence"))
+
+
+def _of_folders(reader: DataFrameReader, paths: tuple[str, ...]) -> DataFrame:
+    """Returns the rows of files by one listing a folder, not three requests a file.
+
+    Where a folder has others, of other runs or of one that was not committed, its files are looked
+    up by themselves.
+    """
+    folders = {_folder(path) for path in paths}
+    rows = reader.parquet(*sorted(folders))
+    differing = {_folder(path) for path in {*paths} ^ {*map(unquote, rows.inputFiles())}}
+    if not differing:
+        return rows
+    looked_up = [path for path in paths if _folder(path) in differing]
+    return reader.parquet(*sorted(folders - differing), *looked_up)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

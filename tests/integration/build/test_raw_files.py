@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -74,3 +76,28 @@ def test_the_rows_of_many_files_are_kept_if_the_files_are_small_together(
         assert bool(kept(spark) - before) is is_kept
     assert not kept(spark) - before
     assert not spark.catalog.listTables("global_temp")
+
+
+@pytest.mark.parametrize(
+    ("others", "looked_up"), [((), 2), (("27/12-0",), 3), (("27/10-1", "28/9-0"), 4)]
+)
+def test_many_files_are_listed_by_their_folders_and_no_others_are_read(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    others: tuple[str, ...],
+    looked_up: int,
+) -> None:
+    wanted = ("27/10-0", "27/11-0", "28/11-0", "28/112-0")
+    for number, name in enumerate((*wanted, *others)):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"id": pa.array([number], pa.int64())}), file)
+    monkeypatch.setattr(raw_files, "MANY_FILES", len(wanted))
+
+    with RawFiles(spark) as raw:
+        rows = raw.read(spark, "id bigint", tuple(f"file://{tmp_path}/{name}" for name in wanted))
+
+        assert {tuple(row) for row in rows.collect()} == {(0, 10), (1, 11), (2, 11), (3, 112)}
+        leaf = rows._jdf.queryExecution().analyzed().collectLeaves().head()
+        assert leaf.relation().location().rootPaths().size() == looked_up
