@@ -175,7 +175,7 @@ class _TableBuild:
             ranges = KeyRanges.of(captured.rows, key)
             if ranges:
                 return writer.write_first(captured.rows, ranges, todo)
-        with nullcontext() if is_first else self._reader.known(captured) as known:
+        with nullcontext() if is_first else self._reader.known(captured, is_tiny=is_tiny) as known:
             versions = new_versions(
                 captured.rows,
                 key=key,

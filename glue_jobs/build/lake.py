@@ -33,8 +33,10 @@ _LOGGER = logging.getLogger(__name__)
 CATALOG = "glue_catalog"
 ATTEMPTS: Final = 4
 """How often work on a table is tried if other writers commit to it at the same time."""
-SMALL_TABLE_ROWS = 100_000
-"""A table of no more rows is read whole: it has one row group or two."""
+SMALL_TABLE_ROWS = 300_000
+"""A table of no more rows is read or written whole if need be: it has one row group or two."""
+TINY_TABLE_ROWS = 10_000
+"""A table of no more rows is read whole: to collect the keys to look for would take longer."""
 MOST_DELETED = 0.1
 """The part of a table's rows that delete files may name: readers keep the places in memory."""
 _GC: Final = "gc.enabled"
@@ -167,7 +169,6 @@ class LakeTable:
         self.name = name
         self.identifier = f"{CATALOG}.{database}.{name}"
         self._base: int | None = None
-        self._through = 0
         self._began_at_ms = time.time_ns() // 1_000_000
 
     def exists(self) -> bool:
@@ -191,11 +192,6 @@ class LakeTable:
         Raises:
             LakeTableChanged: The table has rows of a run that its snapshots do not name.
         """
-        applied = self._read_applied()
-        self._through = applied.through
-        return applied
-
-    def _read_applied(self) -> Applied:
         self.refresh()
         if self._base is None:
             return Applied(0, "")
@@ -232,13 +228,23 @@ class LakeTable:
             if applied.through:
                 self.append(self.rows().limit(0), applied)
 
-    @cached_property
+    @property
     def is_small(self) -> bool:
         """Whether it costs less to read the whole table than to find out which part to read.
 
         The value is that of the first look: a build's own commit does not change it.
         """
-        return int(self._summary().get("total-records", 0)) <= SMALL_TABLE_ROWS
+        return self._row_count <= SMALL_TABLE_ROWS
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether it costs less to read the whole table than to collect the keys to look for."""
+        return self._row_count <= TINY_TABLE_ROWS
+
+    @cached_property
+    def _row_count(self) -> int:
+        """The number of rows that the table had at the first look."""
+        return int(self._summary().get("total-records", 0))
 
     @property
     def may_lose_files(self) -> bool:
@@ -358,13 +364,14 @@ class LakeTable:
         Raises:
             CommitConflict: Another writer committed since the build read the table.
         """
-        if self.is_small:
-            return self._merge_whole(frame, key, applied)
         # A view whose plan reads the table that is merged into cannot be planned by Spark 4.1.
-        changed = self._in_order(frame).localCheckpoint()
-        count = changed.count()
-        if not count:
+        changed = self._in_order(frame).localCheckpoint(eager=False)
+        count, least = self._count_and_least(changed, key)
+        if not count or self.rows().where(f.col(quoted(key)) >= f.lit(least)).isEmpty():
             return self.append(changed, applied)
+        if self.is_small and count <= SMALL_TABLE_ROWS:
+            self._merge_whole(changed, key, applied)
+            return count
         column = f"target.`{key}`"
         is_light = self._keeps_files(count)
         touched = (among if is_light else within_ranges)(changed.select(key), column)
@@ -379,6 +386,11 @@ class LakeTable:
         )
         return count
 
+    @staticmethod
+    def _count_and_least(rows: DataFrame, key: str) -> tuple[int, Any]:
+        found = rows.agg(f.count("*"), f.min(quoted(key))).collect()[0]
+        return int(found[0]), found[1]
+
     def _keeps_files(self, count: int) -> bool:
         """Returns whether a MERGE of so many rows is to leave the files, and add delete files."""
         summary = self._summary()
@@ -390,13 +402,10 @@ class LakeTable:
         if self._iceberg().properties().get(_MERGE_MODE) != mode:
             self._alter(f"set tblproperties ({_pairs({_MERGE_MODE: mode})})")
 
-    def _merge_whole(self, frame: DataFrame, key: str, applied: Applied) -> int:
+    def _merge_whole(self, changed: DataFrame, key: str, applied: Applied) -> None:
         """Writes a small table anew: a MERGE would replace its files too, by more jobs."""
-        held, changed = self.rows(), self._in_order(frame)
-        latest = last_of_each(held.unionByName(changed).repartition(1), key, _SEQUENCE)
-        before = self._through
-        self._overwrite(latest, applied, where=f.lit(True))
-        return self.rows().where(f.col(_SEQUENCE) > before).count()
+        both = self.rows().unionByName(changed).repartition(1)
+        self._overwrite(last_of_each(both, key, _SEQUENCE), applied, where=f.lit(True))
 
     def _check_base(self) -> None:
         """Checks that the session's metadata is still that of the base snapshot.

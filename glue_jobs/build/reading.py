@@ -135,11 +135,15 @@ class StarReader:
         return self._table.rows().select(*names, f.lit(0).cast("bigint").alias("_sequence"))
 
     @contextmanager
-    def known(self, captured: Captured) -> Iterator[DataFrame]:
+    def known(self, captured: Captured, *, is_tiny: bool) -> Iterator[DataFrame]:
         """Gives the latest version that the table holds of each key that may have a new one.
 
         The amount read follows the amount captured: of other keys nothing but the key, and that
-        only if a run swept. A small table is read, and given, whole.
+        only if a run swept. A small table may be read, and given, whole.
+
+        Args:
+            captured: What the runs captured.
+            is_tiny: Whether that is so little that a join takes longer than what it leaves out.
 
         Raises:
             SourceSchemaChanged: The SELECT has a column that the table does not hold.
@@ -152,7 +156,9 @@ class StarReader:
                 'gained: start the state machine with {"rebuild": true} to fill it'
             )
         if self._table.is_small:
-            yield self._latest(rows)
+            by_key = is_tiny and captured.present is None and not self._table.is_tiny
+            few = rows.where(near(captured.rows.select(key), quoted(key))) if by_key else rows
+            yield self._latest(few)
             return
         keys = touched_keys(
             captured.rows,

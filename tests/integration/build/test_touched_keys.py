@@ -39,19 +39,24 @@ def without_files(business: Business, locations: set[str]) -> Iterator[None]:
             client.put_object(Bucket=bucket, Key=key, Body=body)
 
 
+UPDATE_PAYMENT: LiteralString = "update payment set payment_amount = 20 where payment_id = 9001"
+UPDATE_TRANSACTION: LiteralString = (
+    "update transaction set transaction_type = 'PURCHASE' where transaction_id = 9001"
+)
+ADD_TRANSACTION: LiteralString = (
+    "insert into transaction (transaction_id, transaction_type, sales_order_id) "
+    "values (9010, 'SALE', 1)"
+)
+
+
 @pytest.mark.parametrize(
-    ("table", "source", "change"),
+    ("table", "source", "change", "small_rows"),
     [
-        (
-            "fact_payment",
-            "payment",
-            "update payment set payment_amount = 20 where payment_id = 9001",
-        ),
-        (
-            "dim_transaction",
-            "transaction",
-            "update transaction set transaction_type = 'PURCHASE' where transaction_id = 9001",
-        ),
+        ("fact_payment", "payment", UPDATE_PAYMENT, 0),
+        ("fact_payment", "payment", UPDATE_PAYMENT, 1000),
+        ("dim_transaction", "transaction", UPDATE_TRANSACTION, 0),
+        ("dim_transaction", "transaction", ADD_TRANSACTION, 0),
+        ("dim_transaction", "transaction", ADD_TRANSACTION, 1000),
     ],
 )
 def test_a_build_reads_no_file_of_keys_that_did_not_change(
@@ -60,9 +65,11 @@ def test_a_build_reads_no_file_of_keys_that_did_not_change(
     table: str,
     source: str,
     change: LiteralString,
+    small_rows: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", small_rows)
+    monkeypatch.setattr(lake, "TINY_TABLE_ROWS", 0)
     business.run()
     star.build(table)
     of_other_keys = star.files(table)
