@@ -145,26 +145,37 @@ def _lifecycle(place: Place) -> Finding:
 
 
 def _policy(place: Place) -> Finding:
-    def look(client: Any, bucket: str, _logical: str) -> str | None:
-        policy = client.get_bucket_policy(Bucket=bucket)["Policy"]
-        return None if "aws:SecureTransport" in policy else "its policy does not demand TLS"
+    client, partition = place.client("s3"), place.output("StateMachineArn").split(":")[1]
+    problems: dict[str, str] = {}
+    for bucket in map(place.resource, BUCKETS):
+        held = _statements(client, bucket)
+        if any("aws:SecureTransport" in json.dumps(one) for one in held):
+            continue
+        arn = f"arn:{partition}:s3:::{bucket}"
+        demand = {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [*held, demand]})
+        problems[f"{bucket}: its policy does not demand TLS"] = (
+            f"aws s3api put-bucket-policy --bucket {bucket} --policy '{policy}'"
+        )
+    return judged(problems, "calls without TLS are refused")
 
-    statement = {
-        "Sid": "TlsOnly",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": ["arn:aws:s3:::{bucket}", "arn:aws:s3:::{bucket}/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    return _each_bucket(
-        place,
-        look,
-        "NoSuchBucketPolicy",
-        f"aws s3api put-bucket-policy --bucket {{bucket}} --policy '{policy}'",
-        "calls without TLS are refused",
-    )
+
+def _statements(client: Any, bucket: str) -> list[dict[str, Any]]:
+    """Returns the statements of a bucket's policy, which a new policy replaces."""
+    try:
+        held = json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+    except ClientError as error:
+        if code_of(error) != "NoSuchBucketPolicy":
+            raise
+        return []
+    return held if isinstance(held, list) else [held]
 
 
 def newest_manifest(place: Place) -> Manifest:

@@ -1,5 +1,6 @@
 """Faults in an account of AWS that the local cloud cannot show, and what mends each."""
 
+import json
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -474,3 +475,22 @@ def test_a_host_without_an_address_is_a_fault(monkeypatch: pytest.MonkeyPatch) -
 
     assert finding.status is Status.FAULT
     assert finding.fixes[0].startswith("aws secretsmanager put-secret-value ")
+
+
+def test_a_bucket_s_policy_keeps_what_others_granted_by_it() -> None:
+    grant = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}, "Action": "s3:Get*"}
+    tls = {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+
+    found = look(
+        "storage.policy",
+        {
+            "s3.GetBucketPolicy": [
+                {"Policy": json.dumps({"Statement": grant})},
+                Refusal("NoSuchBucketPolicy"),
+                {"Policy": json.dumps({"Statement": [grant, tls]})},
+            ]
+        },
+    )
+
+    assert [json.dumps(grant) in fix for fix in found.fixes] == [True, False]
+    assert all('"Resource": ["arn:aws:s3:::' in fix for fix in found.fixes)
