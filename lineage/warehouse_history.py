@@ -91,9 +91,13 @@ class WarehouseRows:
         return None
 
     def written_by(self, row: dict[str, Any]) -> Load | None:
-        """Returns the load whose transaction wrote a row; None if that cannot be told."""
-        older = [load for load in self._loads if load["age"] >= row["_age"]]
-        return _load(min(older, key=lambda load: load["age"])) if older else None
+        """Returns the load whose transaction wrote a row; None if that cannot be told.
+
+        A restored dump has all loads of one transaction.
+        """
+        age = min((load["age"] for load in self._loads if load["age"] >= row["_age"]), default=None)
+        loads = [load for load in self._loads if load["age"] == age]
+        return _load(loads[0]) if len(loads) == 1 else None
 
 
 def read_warehouse(
