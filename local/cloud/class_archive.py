@@ -9,7 +9,6 @@ Source: Java Virtual Machine Guide, "Class Data Sharing", "Dynamic archive".
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import shutil
 import threading
@@ -25,14 +24,15 @@ _one_writer = threading.Lock()
 
 
 class ClassArchive:
-    """The archive for one folder of jars, as one JVM uses it.
+    """The archive for one class path, as one JVM uses it.
 
     Args:
-        jars: The folder of Spark's jars. The archive is beside it.
+        jars: The folder of the jars that AWS Glue adds. The archive is beside it.
+        home: The Spark home, whose name tells its jars.
     """
 
-    def __init__(self, jars: Path) -> None:
-        self._path = jars.with_name(f"spark-classes-{_digest(jars)}.jsa")
+    def __init__(self, jars: Path, home: Path) -> None:
+        self._path = jars.with_name(f"spark-classes-{_digest(jars, home)}.jsa")
         self._unfinished: Path | None = None
 
     @property
@@ -70,14 +70,13 @@ class ClassArchive:
             _one_writer.release()
 
 
-def _digest(jars: Path) -> str:
+def _digest(jars: Path, home: Path) -> str:
     """Returns a digest of what an archive depends on: the JVM and the jars on its class path."""
-    home = os.environ.get("JAVA_HOME")
-    java = Path(home, "bin", "java") if home else Path(shutil.which("java") or "java")
-    spark = importlib.util.find_spec("pyspark")
-    parts = [jars, java.resolve(), Path(spark.origin if spark and spark.origin else "")]
+    java_home = os.environ.get("JAVA_HOME")
+    java = Path(java_home, "bin", "java") if java_home else Path(shutil.which("java") or "java")
+    parts = [jars, java.resolve()]
     seen = [(str(part), part.stat().st_mtime_ns if part.exists() else 0) for part in parts]
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((seen, str(home))).encode()).hexdigest()[:12]
 
 
 def _has_members(group: int) -> bool:

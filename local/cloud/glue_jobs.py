@@ -27,6 +27,7 @@ from ministack.services import glue
 
 from local.cloud.class_archive import ClassArchive
 from local.cloud.roles import role_credentials
+from local.cloud.spark_home import spark_home
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,8 +44,12 @@ _JAVA_OPTIONS = (
     "-XX:TieredStopAtLevel=1",
     "-XX:ReservedCodeCacheSize=256m",
     "-XX:+UseSerialGC",
+    # What a job's classes take: Java collects garbage each time that they fill a part of it.
+    "-XX:MetaspaceSize=256m",
     "-Xshare:auto",
 )
+# Of the JVM that composes the command of the job's JVM.
+_LAUNCHER_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
 _LOG_PREFIX = "--custom-logGroup-prefix"
 _DEFAULT_LOG_PREFIX = "/aws-glue/jobs"
 _DEFAULT_MINUTES = 2880
@@ -147,6 +152,8 @@ def spark_settings(endpoint: str, jars: Path, java_options: tuple[str, ...] = ()
         "spark.driver.extraClassPath": f"{jars}/*",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        # Without a UI nobody reads a plan's text, which each query and each of its stages makes.
+        "spark.sql.ui.explainMode": "simple",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
         "spark.hadoop.fs.s3a.endpoint": endpoint,
         "spark.hadoop.fs.s3a.endpoint.region": os.environ["AWS_DEFAULT_REGION"],
@@ -190,7 +197,8 @@ def _run(
         for uri in arguments.get("--extra-py-files", "").split(",")
         if uri
     ]
-    archive = ClassArchive(jars)
+    home = spark_home(jars)
+    archive = ClassArchive(jars, home)
     settings = spark_settings(endpoint, jars, archive.options()) | settings_of(
         arguments.get("--conf", "")
     )
@@ -205,6 +213,8 @@ def _run(
         "PYSPARK_SUBMIT_ARGS": shlex.join(["--properties-file", str(defaults), "pyspark-shell"]),
         "PYTHONPATH": os.pathsep.join(packages),
         "PYSPARK_PYTHON": sys.executable,
+        "SPARK_HOME": str(home),
+        "SPARK_LAUNCHER_OPTS": _LAUNCHER_OPTIONS,
     }
     argv = [part for name, value in arguments.items() for part in (name, str(value))]
     deadline = time.monotonic() + 60 * minutes

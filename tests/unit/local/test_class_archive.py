@@ -13,6 +13,7 @@ from local.cloud.glue_jobs import spark_settings
 
 WRITE = "-XX:ArchiveClassesAtExit="
 USE = "-XX:SharedArchiveFile="
+HOME = Path("spark home")
 
 
 @pytest.fixture
@@ -45,28 +46,28 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def following(jars: Path) -> tuple[ClassArchive, tuple[str, ...]]:
     """Returns what a next JVM is given, once the writing of an archive has ended."""
     deadline = time.monotonic() + 10
-    while not (options := (archive := ClassArchive(jars)).options()):
+    while not (options := (archive := ClassArchive(jars, HOME)).options()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return archive, options
 
 
 def test_the_archive_of_a_job_that_succeeded_is_used_by_the_next(jars: Path) -> None:
-    archive = ClassArchive(jars)
+    archive = ClassArchive(jars, HOME)
     written_by(archive.options()).write_text("classes")
 
     archive.end(ended_group(), is_kept=True)
 
     option = following(jars)[1][0]
     assert Path(option.removeprefix(USE)).read_text() == "classes"
-    assert ClassArchive(jars).shared[0] == option
+    assert ClassArchive(jars, HOME).shared[0] == option
 
 
 def test_one_job_at_a_time_writes_the_archive(jars: Path) -> None:
-    first = ClassArchive(jars)
+    first = ClassArchive(jars, HOME)
     assert first.options()
 
-    assert ClassArchive(jars).options() == ()
+    assert ClassArchive(jars, HOME).options() == ()
 
     first.end(ended_group(), is_kept=False)
     second, options = following(jars)
@@ -76,7 +77,7 @@ def test_one_job_at_a_time_writes_the_archive(jars: Path) -> None:
 
 @pytest.mark.parametrize("is_written", [True, False])
 def test_nothing_is_left_of_a_job_that_failed_or_had_no_jvm(jars: Path, is_written: bool) -> None:
-    archive = ClassArchive(jars)
+    archive = ClassArchive(jars, HOME)
     unfinished = written_by(archive.options())
     if is_written:
         unfinished.write_text("classes")
@@ -90,26 +91,35 @@ def test_nothing_is_left_of_a_job_that_failed_or_had_no_jvm(jars: Path, is_writt
 
 
 def test_an_archive_is_kept_only_when_the_jvm_has_exited(jars: Path) -> None:
-    archive = ClassArchive(jars)
+    archive = ClassArchive(jars, HOME)
     written_by(archive.options()).write_text("a part")
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as jvm:
         archive.end(jvm.pid, is_kept=True)
 
-        assert ClassArchive(jars).options() == ()
+        assert ClassArchive(jars, HOME).options() == ()
         jvm.kill()
     assert following(jars)[1][0].startswith(USE)
 
 
 def test_other_jars_have_another_archive(jars: Path, tmp_path: Path) -> None:
-    archive = ClassArchive(jars)
+    archive = ClassArchive(jars, HOME)
     written_by(archive.options()).write_text("classes")
     archive.end(ended_group(), is_kept=True)
     following(jars)
 
     (jars / "iceberg.jar").touch()
 
-    assert ClassArchive(jars).shared == ()
-    assert ClassArchive(tmp_path / "others").shared == ()
+    assert ClassArchive(jars, HOME).shared == ()
+    assert ClassArchive(tmp_path / "others", HOME).shared == ()
+
+
+def test_another_spark_has_another_archive(jars: Path) -> None:
+    archive = ClassArchive(jars, HOME)
+    written_by(archive.options()).write_text("classes")
+    archive.end(ended_group(), is_kept=True)
+    following(jars)
+
+    assert ClassArchive(jars, Path("other home")).shared == ()
 
 
 def test_a_java_option_with_a_space_is_one_option(
