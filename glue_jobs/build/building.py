@@ -17,7 +17,7 @@ from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_files import RawFiles, prepare
 from glue_jobs.build.raw_views import RawViews, with_run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
-from glue_jobs.build.spark_sql import plan_for
+from glue_jobs.build.spark_sql import keep_classes, plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
 from pipeline.errors import PipelineError, TableBuildFailed
@@ -85,6 +85,7 @@ def build_tables(
     built: list[Built] = []
     failures: list[str] = []
     tables = tuple(stars)
+    keep_classes(spark)
     if any(star.is_fact for star in tables):
         prepare_quarantine(spark, request.database)
     with RawFiles(spark) as files, ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:

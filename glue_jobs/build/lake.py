@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
-from glue_jobs.build.spark_sql import literal, quoted
+from glue_jobs.build.spark_sql import java_class, literal, quoted
 from glue_jobs.build.versions import last_of_each
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
 
@@ -458,10 +458,8 @@ class LakeTable:
 
     def _iceberg(self) -> Any:
         """Returns Iceberg's table, as the session's catalog holds it; queries read the same."""
-        jvm: Any = self._spark._jvm
-        return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(
-            self._spark._jsparkSession, self.identifier
-        )
+        iceberg = java_class(self._spark, "org.apache.iceberg.spark.Spark3Util")
+        return iceberg.loadIcebergTable(self._spark._jsparkSession, self.identifier)
 
 
 def reason_of(error: Exception) -> str:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
+
+_ASKED_FOR: Final = ("org.apache.spark.api.python.PythonUtils", "org.apache.spark.sql.functions")
 
 
 def plan_for(spark: SparkSession, *, few_rows: bool) -> None:
@@ -16,6 +18,20 @@ def plan_for(spark: SparkSession, *, few_rows: bool) -> None:
     spark.conf.set("spark.sql.codegen.wholeStage", str(not few_rows).lower())
     spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if few_rows else "FALLBACK")
     spark.conf.set("spark.sql.adaptive.enabled", str(not few_rows).lower())
+
+
+def java_class(spark: SparkSession, name: str) -> Any:
+    """Returns a class of Java's by its full name, which is one look-up in the jars.
+
+    By its packages' names it is one for each of them, and PySpark's imports are searched too.
+    """
+    return getattr(spark._jvm, name)
+
+
+def keep_classes(spark: SparkSession) -> None:
+    """Has PySpark hold the classes that it asks Java for, by their simple names, at most calls."""
+    for name in _ASKED_FOR:
+        setattr(spark._jvm, name.rpartition(".")[2], java_class(spark, name))
 
 
 def quoted(name: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from py4j.java_gateway import JVMView
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
@@ -70,3 +71,22 @@ def test_a_first_build_of_several_runs_shuffles_its_rows_once(
 
     assert sum(one.startswith("rangepartitioning") for one in exchanges(made["payment_id"])) == 1
     assert star.differences("fact_payment") == []
+
+
+def test_a_build_asks_java_for_classes_by_their_full_names(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look_up = JVMView.__getattr__
+
+    def noting(view: JVMView, name: str) -> Any:
+        asked.append(name)
+        return look_up(view, name)
+
+    business.run()
+    monkeypatch.setattr(JVMView, "__getattr__", noting)
+    star.build("dim_currency", "fact_payment")
+
+    # PySpark asks for py4j where Java raises an error: here, for a table that is not there yet.
+    assert {name for name in asked if "." not in name} <= {"py4j"}
+    assert asked
