@@ -25,6 +25,7 @@ from local import browser, spark_jars
 from local.cloud.calls import RECORDED_CALLS
 from local.deployment import ROOT
 from local.stack import JARS
+from tests.fixtures.cloud import UNTRACED_CLOUD
 from tests.rights.aws_calls import AWS_CALLS
 from tests.rights.replay import RECORDED, calls_of, use
 
@@ -39,6 +40,12 @@ LANES: Final = {name: (folder,) for name, folder in _FOLDERS.items()} | {
 }
 _RECORDED_LANE: Final = "deployed"
 """The lane that runs the deployed stack, whose calls to AWS count."""
+_TRACED_LANE: Final = "others"
+"""The lane whose local cloud is traced for coverage: it has the local cloud's own tests.
+
+In the other lanes the local cloud serves requests and runs functions and jobs, whose code the tests
+call in their own processes too: to trace them there takes time, and covers hardly more.
+"""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
 _COUNT: Final = re.compile(
@@ -92,11 +99,15 @@ def summary(lanes: list[Lane], seconds: float) -> str:
 
 def _run(lane: str, arguments: list[str], calls: str) -> Lane:
     command = ("-m", "pytest", "--cov", "--cov-fail-under=0", "--cov-report=", "--durations=15")
-    recorded = calls if lane == _RECORDED_LANE else ""
+    settings = {
+        "COVERAGE_FILE": str(_data(lane)),
+        RECORDED_CALLS: calls if lane == _RECORDED_LANE else "",
+        UNTRACED_CLOUD: "" if lane == _TRACED_LANE else "1",
+    }
     done = subprocess.run(
         [sys.executable, *command, *LANES[lane], *arguments],
         cwd=ROOT,
-        env=os.environ | {"COVERAGE_FILE": str(_data(lane)), RECORDED_CALLS: recorded},
+        env=os.environ | settings,
         stdout=subprocess.PIPE,
         check=False,
     )

@@ -29,6 +29,7 @@ def source(ingestion: Ingestion) -> Ingestion:
     return ingestion
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("direction", Direction)
 def test_connections_that_are_cut_at_any_byte_leave_nothing_and_a_retry_brings_all(
     source: Ingestion,

@@ -122,6 +122,7 @@ def held(dsn: str) -> Rows:
         }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize(
     ("run", "pace"),
