@@ -58,6 +58,7 @@ def of_size(size: str) -> Iterator[None]:
             patch.object(lake, "SMALL_TABLE_ROWS", 0),
             patch.object(lake, "MOST_DELETED", 0.5),
             patch.object(building, "ROWS_OF_A_PARTITION", 2),
+            patch.object(building, "MOST_PARTITIONS", 4),
             patch.object(building, "TINY_ROWS", -1),
             patch.object(raw_files, "MANY_FILES", 2),
         ):
@@ -130,6 +131,7 @@ MISSED = versions._missed
 READ_APPLIED = LakeTable.read_applied
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("table", "place", "name", "bug"),
     [

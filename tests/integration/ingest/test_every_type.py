@@ -2,13 +2,14 @@
 
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from pipeline.manifest import Capture, Column, Manifest
@@ -274,11 +275,14 @@ def shown(column: Column, value: Any) -> Any:
 
 def apply(
     ingestion: Ingestion, manifest: Manifest, state: dict[str, dict[int, tuple[Any, ...]]]
-) -> None:
-    """Applies what a run captured to the state of every table."""
-    for name, entry in manifest.tables.items():
-        if entry.changed_in != manifest.sequence:
-            continue
+) -> Set[str]:
+    """Applies what a run captured to the state of every table; returns what it captured."""
+    captured = {
+        name: entry
+        for name, entry in manifest.tables.items()
+        if entry.changed_in == manifest.sequence
+    }
+    for name, entry in captured.items():
         rows = {
             row[0]: tuple(shown(c, value) for c, value in zip(entry.columns, row, strict=True))
             for key in entry.files
@@ -291,8 +295,10 @@ def apply(
             keys = {row["id"] for row in ingestion.files(entry.key_files)}
             before = {key: row for key, row in before.items() if key in keys}
         state[name] = {**before, **rows}
+    return captured.keys()
 
 
+@pytest.mark.no_cover
 def test_every_type_in_every_shape_follows_the_source(ingestion: Ingestion) -> None:
     options = "-c datestyle=ISO -c timezone=UTC -c extra_float_digits=1"
     with psycopg.connect(ingestion.dsn, autocommit=True, options=options) as connection:
@@ -302,18 +308,25 @@ def test_every_type_in_every_shape_follows_the_source(ingestion: Ingestion) -> N
         source = Source(connection, tables)
         state: dict[str, dict[int, tuple[Any, ...]]] = {}
         for run in range(RUNS):
+            changed = {
+                table.name
+                for number, table in enumerate(tables)
+                if run == 0 or (number + run) % 3 == 0
+            }
             with connection.transaction():
-                for number, table in enumerate(tables):
-                    if run == 0 or (number + run) % 3 == 0:
+                for table in tables:
+                    if table.name in changed:
                         source.change(table)
 
             result = ingestion.run(connect=lambda: psycopg.connect(ingestion.dsn, options=options))
 
             manifest = ingestion.manifest()
-            apply(ingestion, manifest, state)
+            captured = apply(ingestion, manifest, state)
             assert not_taken(result) == {}
             assert len(tables) > 200
             for table in tables:
-                columns = manifest.tables[table.name].columns
-                assert state[table.name] == source.rows(table, columns), (run, table.name)
+                # A table is looked at again where it or what is known of it may be another.
+                if table.name in changed | captured or run == RUNS - 1:
+                    columns = manifest.tables[table.name].columns
+                    assert state[table.name] == source.rows(table, columns), (run, table.name)
     assert sum(1 for kind in every if kind.texts) > 0.8 * len(every)

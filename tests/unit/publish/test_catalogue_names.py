@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from lambdas.publish.catalogue_names import in_catalogue
 
 NAMES = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=4)
+    # Every character but surrogates: to ask a codec for those that it has takes a second.
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
+    )
     | st.sampled_from(["a", "A", "a_1", "A_1", "a_2"]),
     unique=True,
 )
