@@ -9,7 +9,7 @@ import psycopg
 from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
 from lambdas.load.lake import Lake, Versions
 from lambdas.load.position import positions
-from pipeline.errors import StarSchemaMismatch
+from pipeline.errors import AccessRefused, StarSchemaMismatch
 from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
@@ -80,6 +80,7 @@ def make_plan(
 
     Raises:
         StarSchemaMismatch: The warehouse is loaded through a later run.
+        AccessRefused: A policy allows to read no table of the lake.
         ObjectStoreUnavailable: The lake could not be read.
     """
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
@@ -102,8 +103,10 @@ def make_plan(
             built = _built(versions, table.name)
             if not request.rebuild:
                 _check_history(stars[table.name], built, after, changed)
-        except StarSchemaMismatch as error:
+        except (StarSchemaMismatch, AccessRefused) as error:
             plan.problems[table.name] = str(error)
+            if len(plan.problems) == len(tables) and isinstance(error, AccessRefused):
+                raise
             continue
         built = min(built, request.sequence)
         is_behind = changed(stars[table.name], built, request.sequence)

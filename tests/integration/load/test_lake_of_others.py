@@ -8,9 +8,12 @@ import pytest
 from pyiceberg.table import Table
 
 from lambdas.load import merge
-from pipeline.errors import StarSchemaMismatch
-from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
+from lambdas.load.catalog import WarehouseTable
+from lambdas.load.lake import Lake, Versions
+from pipeline.errors import AccessRefused, StarSchemaMismatch
+from tests.fixtures.lake import PAYMENT_DIMENSIONS, STAR, StarLake
 from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+from tests.integration.load.disturbed_lake import DisturbedLake
 
 pytestmark = AT_ONCE_AND_IN_STEPS
 
@@ -170,3 +173,36 @@ def test_a_file_that_is_gone_costs_its_table_alone(
         load_through(1)
 
     assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]
+
+
+def test_a_table_that_the_role_may_not_read_costs_no_other(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
+) -> None:
+    star_lake.add_dimensions("dim_currency", "dim_design")
+
+    def refuse() -> None:
+        raise AccessRefused("grant it")
+
+    with pytest.raises(StarSchemaMismatch, match="grant it"):
+        load_through(1, lake=DisturbedLake.of(star_lake.lake, "dim_design", at_end=refuse))
+
+    assert warehouse.execute("select currency_id from dim_currency").fetchall() == [(1,)]
+
+
+def test_a_lake_whose_tables_the_role_may_not_look_up_is_named_by_what_refuses(
+    star_lake: StarLake, load_through: LoadThrough, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_lake: Lake, table: WarehouseTable, **_: object) -> Versions:
+        if table.name in refused:
+            raise AccessRefused(f"may not read {table.name}")
+        return found(star_lake.lake, table, after=0, through=1)
+
+    found, refused = Lake.versions, {"dim_design"}
+    star_lake.add_dimensions("dim_currency", "dim_design")
+    monkeypatch.setattr(Lake, "versions", refuse)
+    with pytest.raises(StarSchemaMismatch, match=r"^may not read dim_design$"):
+        load_through(1)
+
+    refused.update(STAR)
+    with pytest.raises(AccessRefused):
+        load_through(1)
