@@ -50,13 +50,16 @@ def _lock(place: Place) -> Finding:
     )
 
 
-def _began_if_running(place: Place, name: str) -> datetime | None:
-    """Returns when an execution of either state machine began; None if it is not running."""
+def _began_if_running(place: Place, owner: str) -> datetime | None:
+    """Returns when the execution that holds the lock began; None if it is not running.
+
+    Of one that was started before the last deployment the lock may have the name alone.
+    """
     client = place.client("stepfunctions")
-    for machine in _MACHINES:
-        arn = place.output(machine).replace(":stateMachine:", ":execution:")
+    machines = [place.output(one).replace(":stateMachine:", ":execution:") for one in _MACHINES]
+    for arn in [owner] if owner.startswith("arn:") else [f"{one}:{owner}" for one in machines]:
         try:
-            found = client.describe_execution(executionArn=f"{arn}:{name}")
+            found = client.describe_execution(executionArn=arn)
         except client.exceptions.ExecutionDoesNotExist:
             continue
         if found["status"] == "RUNNING":

@@ -16,9 +16,9 @@ NOW = datetime.now(UTC)
 GONE = Refusal("ExecutionDoesNotExist")
 
 
-def held(seconds: int) -> dict[str, Any]:
+def held(seconds: int, owner: str = "one") -> dict[str, Any]:
     ends = str(int(time.time()) + seconds)
-    return {"Item": {"lock_owner": {"S": "one"}, "lease_ends": {"N": ends}}}
+    return {"Item": {"lock_owner": {"S": owner}, "lease_ends": {"N": ends}}}
 
 
 def execution(status: str, hours: int) -> dict[str, Any]:
@@ -45,6 +45,12 @@ def ended(status: str, hours: int) -> dict[str, Any]:
             [GONE, {"status": "RUNNING", "startDate": NOW}],
             Status.OK,
             "execution one holds the lock",
+        ),
+        (
+            held(3600, "arn:aws:states:eu-west-2:0:execution:maintenance:one"),
+            [{"status": "RUNNING", "startDate": NOW}],
+            Status.OK,
+            "maintenance:one holds the lock",
         ),
         (held(-60), [], Status.OK, "the next execution takes over"),
         (held(3600), [GONE, GONE], Status.FAULT, "one, which is not running, holds the lock"),

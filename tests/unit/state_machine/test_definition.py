@@ -215,6 +215,11 @@ def test_maintenance_and_the_pipeline_keep_each_other_out_by_one_lock():
     one, other = (states["AcquireLock"]["Arguments"] for states in (STATES, MAINTENANCE))
     for field in ("TableName", "Key", "UpdateExpression", "ConditionExpression"):
         assert one[field] == other[field]
+    # Executions of the same name in both machines are two.
+    for states in (STATES, MAINTENANCE):
+        for state in ("AcquireLock", "ReleaseLock", "ReleaseLockAfterFailure"):
+            holder = states[state]["Arguments"]["ExpressionAttributeValues"][":me"]["S"]
+            assert holder == "{% $states.context.Execution.Id %}"
 
 
 def test_maintenance_waits_for_the_lock_and_still_ends_within_its_lease():

@@ -256,7 +256,7 @@ def test_the_lock_remembers_through_which_run_the_warehouse_is_loaded():
     answer = dataclasses.replace(LOADED, through=5).to_json()
     assigned = evaluate(STATES["Load"]["Assign"], held(), {"result": {"Payload": answer}})
     assert evaluate(released, {**held(), **assigned}, {"context": CONTEXT}) == {
-        ":me": {"S": "run-7"},
+        ":me": {"S": ARN},
         ":through": {"N": "5"},
     }
 
