@@ -1,10 +1,12 @@
 """Lists the orphan files of the raw zone, and removes them: `python -m lambdas.ingest.orphans`.
 
 A run that failed before its manifest was written, or that was planned again, leaves files that no
-manifest names. Nothing reads them.
+manifest names. Nothing reads them. Files of runs after the newest manifest are none: if manifests
+were deleted, they may be restored.
 """
 
 import argparse
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _OLD_ENOUGH = timedelta(days=1)
 """Age from which a file is an orphan. A younger file may belong to a run in progress."""
+_RUN = re.compile(r".*/(\d{10})-\d+\.parquet")
 
 
 def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> list[str]:
@@ -32,8 +35,9 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
     """
     store = ManifestStore(bucket, client)
     newest = store.newest()
+    runs = newest.sequence if newest else 0
     named: set[str] = set()
-    for sequence in range(1, newest.sequence + 1 if newest else 1):
+    for sequence in range(1, runs + 1):
         for table in store.read(sequence).tables.values():
             named.update(table.files, table.key_files, table.quarantine_files)
     objects = ObjectStore(bucket, client)
@@ -41,8 +45,16 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
         entry.key
         for prefix in (RawZone.ROWS, RawZone.KEYS, RawZone.QUARANTINE)
         for entry in objects.keys(f"{prefix}/")
-        if entry.key not in named and entry.last_modified < written_before
+        if entry.key not in named
+        and entry.last_modified < written_before
+        and _run_of(entry.key) <= runs
     ]
+
+
+def _run_of(key: str) -> int:
+    """Returns the run that wrote a file; 0 if its name does not tell."""
+    match = _RUN.fullmatch(key)
+    return int(match[1]) if match else 0
 
 
 def main(arguments: list[str]) -> int:

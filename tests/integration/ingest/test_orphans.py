@@ -6,6 +6,7 @@ import pytest
 
 from lambdas.ingest import orphans
 from pipeline.errors import ObjectStoreUnavailable
+from pipeline.manifest import key_of
 from tests.integration.ingest.ingestion import Ingestion
 
 
@@ -59,17 +60,32 @@ def test_the_command_names_orphans_and_removes_them_when_asked(
     assert source.manifest().sequence == 3
 
 
-def test_a_raw_zone_without_runs_has_only_orphans(ingestion: Ingestion) -> None:
+def test_the_files_of_a_first_run_that_died_are_orphans_once_there_is_one(
+    ingestion: Ingestion,
+) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=1)
     ingestion.execute("create table a (id integer)", "insert into a values (1)")
     with ingestion.before_put("runs/", _fail), pytest.raises(RuntimeError):
         ingestion.run()
+    left = set(ingestion.objects())
+    assert orphans.orphans(ingestion.bucket, ingestion.client, written_before=later) == []
 
-    found = orphans.orphans(
-        ingestion.bucket, ingestion.client, written_before=datetime.now(UTC) + timedelta(minutes=1)
-    )
+    ingestion.run()
 
-    assert set(found) == set(ingestion.objects())
+    found = orphans.orphans(ingestion.bucket, ingestion.client, written_before=later)
+    assert set(found) == left
 
 
 def _fail() -> None:
     raise RuntimeError
+
+
+def test_files_of_runs_whose_manifests_were_deleted_are_no_orphans(source: Ingestion) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    source.client.delete_object(Bucket=source.bucket, Key=key_of(2))
+    assert orphans.orphans(source.bucket, source.client, written_before=later) == []
+
+    source.execute("insert into a values (3)")
+    source.run(run_id="another")
+    found = orphans.orphans(source.bucket, source.client, written_before=later)
+    assert {key.rpartition("/")[2].partition("-")[0] for key in found} == {"0000000002"}
