@@ -54,6 +54,13 @@ def test_a_job_sizes_its_shuffles_to_the_data(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
+def test_a_job_has_pages_of_which_each_step_of_a_task_can_keep_one(name):
+    settings = settings_of(plain(JOBS[name]["DefaultArguments"]["--conf"]))
+    # By default 64 MiB: four of them can be all that one of two tasks is sure of in 2 GB.
+    assert settings["spark.buffer.pageSize"] == "4m"
+
+
+@pytest.mark.parametrize("name", JOBS)
 def test_a_job_gets_the_code_that_the_deployment_has_uploaded(name):
     uploaded = JOBS[name]["DefaultArguments"]["--extra-py-files"]
     assert uploaded == {"Fn::Sub": "s3://${ArtifactsBucket}/${GlueCode.Key}"}
