@@ -42,7 +42,7 @@ _ROWS_A_LAKE_FILE = 2_000_000
 
 
 def main(first_rows: int, all_rows: int, changed_rows: int, more_rows: int, folder: Path) -> None:
-    """Creates the input and loads the dimensions."""
+    """Creates the input, with every star table as a build does, and loads the dimensions."""
     session = boto3.Session()
     session.client("s3").create_bucket(
         Bucket=_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
@@ -52,10 +52,10 @@ def main(first_rows: int, all_rows: int, changed_rows: int, more_rows: int, fold
     with psycopg.connect(warehouse_url(), autocommit=True) as connection:
         migrate(connection, migrations())
         tables = {table.name: table for table in read_star_tables(connection, star_tables())}
+    in_lake = {name: _create(catalog, table) for name, table in tables.items()}
     for name in star.DIMENSION_ROWS:
-        _create(catalog, tables[name]).append(star.dimension(tables[name]), _applied(1))
+        in_lake[name].append(star.dimension(tables[name]), _applied(1))
     facts = tables[TABLE]
-    in_lake = _create(catalog, facts)
     for sequence, first, rows in (
         (FIRST, 1, first_rows),
         (ALL, first_rows + 1, all_rows - first_rows),
@@ -63,7 +63,7 @@ def main(first_rows: int, all_rows: int, changed_rows: int, more_rows: int, fold
         (MANY, all_rows + changed_rows + 1, more_rows),
     ):
         for part in _parts(first, rows, all_rows, _ROWS_A_LAKE_FILE):
-            in_lake.append(star.as_in_the_lake(part, facts, sequence), _applied(sequence))
+            in_lake[TABLE].append(star.as_in_the_lake(part, facts, sequence), _applied(sequence))
     for name, first, rows in (
         ("first", 1, first_rows),
         ("all", 1, all_rows),
