@@ -54,9 +54,11 @@ def test_a_job_sizes_its_shuffles_to_the_data(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_job_has_pages_of_which_each_step_of_a_task_can_keep_one(name):
+def test_a_job_sorts_and_keeps_rows_in_pieces_that_a_small_heap_has_room_for(name):
     settings = settings_of(plain(JOBS[name]["DefaultArguments"]["--conf"]))
-    # By default 64 MiB: four of them can be all that one of two tasks is sure of in 2 GB.
+    # 32 bytes of addresses for each row that a sort has in memory; by default without a limit.
+    assert settings["spark.shuffle.spill.numElementsForceSpillThreshold"] == "1000000"
+    # By default up to 64 MiB.
     assert settings["spark.buffer.pageSize"] == "4m"
 
 
