@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ class Laps:
     usages: list[Usage] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     error: str | None = None
+
+    def attempt(self, lap: Callable[[], Usage], limit_s: float) -> None:
+        """Runs once more.
+
+        Args:
+            lap: Runs the command.
+            limit_s: The limit's time to compare with.
+        """
+        try:
+            usage = lap()
+        except CommandFailed as error:
+            self.error = str(error)
+            return
+        self.usages.append(usage)
+        self.ratios.append(usage.wall_s / limit_s)
 
 
 @dataclass(frozen=True)
@@ -201,15 +217,8 @@ def race(
         laps[limit.name].ratios.append(1.0)
         for contender in others:
             own = laps[contender.name]
-            if own.error is not None or max(own.ratios, default=0.0) > slow:
-                continue
-            try:
-                usage = lap(contender)
-            except CommandFailed as error:
-                own.error = str(error)
-            else:
-                own.usages.append(usage)
-                own.ratios.append(usage.wall_s / of_limit.wall_s)
+            if own.error is None and max(own.ratios, default=0.0) <= slow:
+                own.attempt(partial(lap, contender), of_limit.wall_s)
     return laps
 
 

@@ -10,6 +10,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 from pyiceberg.types import IntegerType, LongType
 
+from pipeline.applied_run import APPLIED_THROUGH
 from star_schema.quarantine import QUARANTINE
 from star_schema.tables import StarTable
 
@@ -107,4 +108,4 @@ def _quoted(key: str) -> str:
 
 def _applied_through(snapshot: Snapshot) -> int:
     properties = snapshot.summary.additional_properties if snapshot.summary else {}
-    return int(properties.get("applied-through", "0"))
+    return int(properties.get(APPLIED_THROUGH, "0"))

@@ -33,7 +33,7 @@ from benchmarks.build.lake_state import LakeState
 from benchmarks.build.session_settings import write_defaults
 from benchmarks.build.statements import statements
 from benchmarks.ingest.course import tell
-from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
+from benchmarks.measure import Contender, Failure, Laps, Result, Usage
 from benchmarks.workshop import workshop
 from lambdas.load.lake import glue_catalog
 from pipeline.manifest import Manifest
@@ -208,15 +208,11 @@ def _repeated(course: _Course, contender: Contender, task: Task, limit_s: float,
     before = LakeState(glue_catalog(course.business.client), task.database)
     found = Laps()
     for lap in range(laps):
+        if found.error is not None:
+            break
         if lap:
             before.restore()
-        try:
-            usage = course.lap(contender)
-        except CommandFailed as error:
-            found.error = str(error)
-            break
-        found.usages.append(usage)
-        found.ratios.append(usage.wall_s / limit_s)
+        found.attempt(partial(course.lap, contender), limit_s)
     return found
 
 

@@ -40,7 +40,6 @@ from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
 
-_BUILDS: Final = 3
 _SECONDS_OF_A_BUILD: Final = 7200.0
 _SECONDS_OF_AN_INVOCATION: Final = 900.0
 _DATABASE: Final = "star"
@@ -73,6 +72,7 @@ def main() -> int:
     """Makes a history, measures its start and its end; returns 1 if the rebuild is not exact."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
     parser.add_argument("--runs", type=int, default=2_000, help="runs of the history")
+    parser.add_argument("--builds", type=int, default=3, help="measured at each end of it")
     options = parser.parse_args()
     if options.runs < LEAST_RUNS:
         parser.error(f"--runs has to be {LEAST_RUNS} or more")
@@ -81,7 +81,7 @@ def main() -> int:
         business(folder, ORDERS_AT_SCALE_ONE, os.environ.update) as made,
         closing(Captures(made)) as captures,
     ):
-        course = _Course(made, captures, folder)
+        course = _Course(made, captures, folder, options.builds)
         steps: list[Step] = []
         for part in (course.captured, course.built, course.loaded):
             for step in part(options.runs):
@@ -96,12 +96,13 @@ def main() -> int:
 class _Course:
     """One history, and what is measured of it."""
 
-    def __init__(self, made: Business, captures: Captures, folder: Path) -> None:
+    def __init__(self, made: Business, captures: Captures, folder: Path, builds: int) -> None:
         write_defaults(folder, made.cloud.endpoint_url, LAKE_BUCKET)
         boto3.client("glue").create_database(DatabaseInput={"Name": _DATABASE})
         self._made = made
         self._captures = captures
         self._folder = folder
+        self._builds = builds
         self._glue = boto3.client("glue")
         self.differences: tuple[str, ...] = ()
 
@@ -128,9 +129,10 @@ class _Course:
     def built(self, runs: int) -> list[Step]:
         """Builds run by run at both ends of the history, and rebuilds a tenth and all of it."""
         self._build(_DATABASE, SHORT)
-        first = [self._build(_DATABASE, SHORT + more) for more in range(1, _BUILDS + 1)]
-        waited = self._build(_DATABASE, runs - _BUILDS)
-        last = [self._build(_DATABASE, runs - _BUILDS + more) for more in range(1, _BUILDS + 1)]
+        builds = range(1, self._builds + 1)
+        first = [self._build(_DATABASE, SHORT + more) for more in builds]
+        waited = self._build(_DATABASE, runs - self._builds)
+        last = [self._build(_DATABASE, runs - self._builds + more) for more in builds]
         tenth = self._rebuild("tenth", runs // 10)
         whole = self._rebuild("whole", runs)
         self.differences = exactness.differences(

@@ -10,9 +10,9 @@ import psycopg
 
 from benchmarks.build.business import RAW_BUCKET, Business
 from lambdas.ingest.ingest import IngestResult, ingest
-from lambdas.ingest.lake_position import AppliedRun
 from lambdas.ingest.unbuilt import unbuilt
 from local.source.activity import new_sales_orders
+from pipeline.applied_run import AppliedRun
 from pipeline.manifest import ManifestStore
 from pipeline.object_store import ObjectStore
 from pipeline.requests import IngestRequest

@@ -43,9 +43,8 @@ _TIMES_AS_MANY = 5
 _TIMES_THE_LIMIT = 3
 _SECONDS_TO_START = 60.0
 _SECONDS_OF_OURS = 3600.0
-# A large race is run once, a small one three times: noise matters less in a long run.
+# A large race is run once, a small one several times: noise matters less in a long run.
 _ROWS_OF_A_SHORT_RACE = 200_000
-_ROUNDS = 3
 _EMPTY, _FILLED, _AWAITING = "empty", "filled", "awaiting"
 
 
@@ -72,11 +71,12 @@ class _Race:
 
 @dataclass(frozen=True)
 class _Track:
-    """The place where races are run."""
+    """The place where races are run, and the rounds of a small one."""
 
     server: PostgresServer
     cloud: LocalCloud
     folder: Path
+    rounds: int
 
     def course(self, url: str, facts: Path, timeout_s: float = _SECONDS_OF_OURS) -> Course:
         """Returns the environment of a command: the warehouse, the facts, the local cloud."""
@@ -88,19 +88,21 @@ def main() -> None:
     """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
     parser.add_argument("--rows", type=int, default=10_000_000, help="how many facts there are")
-    rows: int = parser.parse_args().rows
+    parser.add_argument("--rounds", type=int, default=3, help="of a small race")
+    options = parser.parse_args()
+    rows: int = options.rows
     if rows < _TIMES_AS_MANY:
         parser.error(f"--rows has to be {_TIMES_AS_MANY} or more")
     with workshop("load") as folder:
-        _benchmark(rows, folder)
+        _benchmark(rows, options.rounds, folder)
 
 
-def _benchmark(rows: int, folder: Path) -> None:
+def _benchmark(rows: int, rounds: int, folder: Path) -> None:
     cloud = LocalCloud(folder / "cloud", JARS)
     with server(folder) as warehouses:
         try:
             cloud.start()
-            track = _Track(warehouses, cloud, folder)
+            track = _Track(warehouses, cloud, folder, rounds)
             tell(f"preparing {rows:,} facts")
             _prepare(track, rows)
             few = f"first {rows // _TIMES_AS_MANY:,}"
@@ -207,7 +209,7 @@ def _run(track: _Track, race: _Race) -> list[Result | Failure]:
             track.server.drop_database("lap")
         return usage
 
-    rounds = _ROUNDS if race.rows < _ROWS_OF_A_SHORT_RACE else 1
+    rounds = track.rounds if race.rows < _ROWS_OF_A_SHORT_RACE else 1
     laps = measure.race(of_limit, race.others, lap, rounds=rounds)
     expected = found[of_limit.name]
     line = partial(measure.summary, rows=race.rows)

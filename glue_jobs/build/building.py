@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
 from glue_jobs.build.key_ranges import KeyRanges
-from glue_jobs.build.lake import Applied, LakeTable, reason_of, retrying
+from glue_jobs.build.lake import LakeTable, reason_of, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_files import RawFiles, prepare
 from glue_jobs.build.raw_views import RawViews, with_run_ids
@@ -20,6 +20,7 @@ from glue_jobs.build.reading import Captured, StarReader, explained
 from glue_jobs.build.spark_sql import keep_classes, plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
+from pipeline.applied_run import AppliedRun
 from pipeline.errors import PipelineError, TableBuildFailed
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.pending import Pending, pending
@@ -170,7 +171,7 @@ class _TableBuild:
         captured = self._captured(todo, head, is_first=is_first)
         key = self._star.natural_key
         self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
-        applied = Applied(head.sequence, head.run_id)
+        applied = AppliedRun(head.sequence, head.run_id)
         writer = StarWriter(self._star, self._table, applied, is_first=is_first)
         if captured.has_each_key_once and not few:
             ranges = KeyRanges.of(captured.rows, key)
@@ -224,7 +225,7 @@ class _TableBuild:
             self._star,
             with_run_ids(rows, todo.runs) if by_rule else None,
             since=min(todo.runs),
-            applied=Applied(head.sequence, head.run_id),
+            applied=AppliedRun(head.sequence, head.run_id),
         )
         for demand, count in by_rule.items():
             _LOGGER.info("%-24s %9d rows to quarantine: %s", self._star.name, count, demand)

@@ -23,6 +23,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
 from glue_jobs.build.spark_sql import java_class, literal, quoted
 from glue_jobs.build.versions import last_of_each
+from pipeline.applied_run import APPLIED_THROUGH, BEGAN_AT, NEVER, RUN_ID, AppliedRun
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
 
 _P = ParamSpec("_P")
@@ -42,9 +43,6 @@ MOST_DELETED = 0.1
 _GC: Final = "gc.enabled"
 _MERGE_MODE: Final = "write.merge.mode"
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
-_THROUGH: Final = "applied-through"
-_RUN_ID: Final = "run-id"
-_BEGAN_AT: Final = "build-began-at-ms"
 _SEQUENCE: Final = "_sequence"
 _PROPERTIES: Final = {
     "format-version": "2",
@@ -66,19 +64,6 @@ _CONFLICTS: Final = frozenset(
 """Iceberg's exceptions of a commit that another writer's commit came before.
 
 What became of a commit of unknown state is known once the table is read again."""
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The run through which a table has been built: a property of every commit.
-
-    Attributes:
-        through: The sequence of the newest run that the table's rows show.
-        run_id: The name of the execution that made that run.
-    """
-
-    through: int
-    run_id: str
 
 
 @dataclass(frozen=True)
@@ -186,7 +171,7 @@ class LakeTable:
         current = next(self._ancestors(), None)
         self._base = None if current is None else current.snapshotId()
 
-    def read_applied(self) -> Applied:
+    def read_applied(self) -> AppliedRun:
         """Refreshes the table, and returns the run through which it has been built.
 
         Raises:
@@ -194,16 +179,16 @@ class LakeTable:
         """
         self.refresh()
         if self._base is None:
-            return Applied(0, "")
+            return NEVER
         applied = self._applied()
-        if applied and _THROUGH in self._summary():
+        if applied and APPLIED_THROUGH in self._summary():
             return applied
         # The newest commit is another writer's.
         newest = self.greatest(_SEQUENCE)
         if applied is None:
             # Another writer expired the snapshots that named the run. Runs after the newest row's
             # brought no rows: to apply one of them again changes nothing.
-            return Applied(newest, "")
+            return AppliedRun(newest)
         if newest > applied.through:
             raise LakeTableChanged(
                 f"{self.name} has rows of run {newest}, but its snapshots say that it was built "
@@ -218,13 +203,13 @@ class LakeTable:
         A snapshot that replaced files by others with the same rows does not name it.
         """
         applied = self.read_applied()
-        if applied.through and _THROUGH not in self._summary():
+        if applied.through and APPLIED_THROUGH not in self._summary():
             self.append(self.rows().limit(0), applied)
 
     def name_applied(self) -> None:
         """Names the run in a commit of its own if no snapshot names it any more."""
         if self._base is not None and self._applied() is None:
-            applied = Applied(self.greatest(_SEQUENCE), "")
+            applied = AppliedRun(self.greatest(_SEQUENCE))
             if applied.through:
                 self.append(self.rows().limit(0), applied)
 
@@ -307,7 +292,7 @@ class LakeTable:
         self._spark.sql(f"alter table {self.identifier} {change}")
 
     @_committing
-    def append(self, frame: DataFrame, applied: Applied) -> int:
+    def append(self, frame: DataFrame, applied: AppliedRun) -> int:
         """Adds rows in one commit that names the run; returns how many.
 
         Raises:
@@ -316,7 +301,7 @@ class LakeTable:
         return self._overwrite(frame, applied, where=f.lit(False))
 
     @_committing
-    def replace(self, frame: DataFrame, applied: Applied) -> int:
+    def replace(self, frame: DataFrame, applied: AppliedRun) -> int:
         """Replaces all rows in one commit that names the run; returns how many there are now.
 
         Raises:
@@ -324,7 +309,7 @@ class LakeTable:
         """
         return self._overwrite(frame, applied, where=f.lit(True))
 
-    def _overwrite(self, frame: DataFrame, applied: Applied, *, where: Column) -> int:
+    def _overwrite(self, frame: DataFrame, applied: AppliedRun, *, where: Column) -> int:
         """Commits rows; Iceberg rejects the commit if rows were added since the base snapshot.
 
         Spark's append has no validation. An overwrite of no rows has, and appends.
@@ -355,7 +340,7 @@ class LakeTable:
             )
 
     @_committing
-    def merge(self, frame: DataFrame, key: str, applied: Applied) -> int:
+    def merge(self, frame: DataFrame, key: str, applied: AppliedRun) -> int:
         """Updates the rows of known keys and inserts the others, in one commit.
 
         Returns:
@@ -402,7 +387,7 @@ class LakeTable:
         if self._iceberg().properties().get(_MERGE_MODE) != mode:
             self._alter(f"set tblproperties ({_pairs({_MERGE_MODE: mode})})")
 
-    def _merge_whole(self, changed: DataFrame, key: str, applied: Applied) -> None:
+    def _merge_whole(self, changed: DataFrame, key: str, applied: AppliedRun) -> None:
         """Writes a small table anew: a MERGE would replace its files too, by more jobs."""
         both = self.rows().unionByName(changed).repartition(1)
         self._overwrite(last_of_each(both, key, _SEQUENCE), applied, where=f.lit(True))
@@ -429,16 +414,15 @@ class LakeTable:
             )
         )
 
-    def _announce(self, applied: Applied) -> None:
-        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_THROUGH}", str(applied.through))
-        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_RUN_ID}", applied.run_id)
+    def _announce(self, applied: AppliedRun) -> None:
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{APPLIED_THROUGH}", str(applied.through))
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{RUN_ID}", applied.run_id)
         # Until the snapshot's own instant, the build of this table took.
-        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{_BEGAN_AT}", str(self._began_at_ms))
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{BEGAN_AT}", str(self._began_at_ms))
 
-    def _applied(self) -> Applied | None:
+    def _applied(self) -> AppliedRun | None:
         summaries = (snapshot.summary() for snapshot in self._ancestors())
-        summary = next((one for one in summaries if _THROUGH in one), None)
-        return Applied(int(summary[_THROUGH]), summary[_RUN_ID]) if summary else None
+        return next(filter(None, map(AppliedRun.named_in, summaries)), None)
 
     def _summary(self) -> dict[str, str]:
         """Returns the summary of the current snapshot; empty if there is none."""

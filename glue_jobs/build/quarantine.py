@@ -5,8 +5,9 @@ from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 
-from glue_jobs.build.lake import Applied, LakeTable, TableDesign, retrying
+from glue_jobs.build.lake import LakeTable, TableDesign, retrying
 from glue_jobs.build.spark_sql import constant_rows, plan_for
+from pipeline.applied_run import AppliedRun
 from star_schema.quarantine import COLUMNS, COMMENT, QUARANTINE
 from star_schema.tables import StarTable, comments, ddl
 
@@ -33,7 +34,7 @@ def prepare_quarantine(spark: SparkSession, database: str) -> None:
 
 
 def put_into_quarantine(
-    table: LakeTable, star: StarTable, rows: DataFrame | None, *, since: int, applied: Applied
+    table: LakeTable, star: StarTable, rows: DataFrame | None, *, since: int, applied: AppliedRun
 ) -> None:
     """Replaces the rows that an unfinished build of the same runs has put there.
 

@@ -5,10 +5,11 @@ from typing import Final
 from pyspark.sql import DataFrame
 
 from glue_jobs.build.key_ranges import KeyRanges
-from glue_jobs.build.lake import Applied, LakeTable, TableDesign
+from glue_jobs.build.lake import LakeTable, TableDesign
 from glue_jobs.build.numbering import numbered, numbered_in_one_partition, numbered_in_ranges
 from glue_jobs.build.raw_views import with_run_ids
 from glue_jobs.build.versions import last_of_each, only_versions
+from pipeline.applied_run import AppliedRun
 from pipeline.errors import SourceSchemaChanged
 from pipeline.pending import Pending
 from star_schema.tables import ADDED_COLUMNS, StarTable, comments
@@ -28,7 +29,7 @@ class StarWriter:
     """
 
     def __init__(
-        self, star: StarTable, table: LakeTable, applied: Applied, *, is_first: bool
+        self, star: StarTable, table: LakeTable, applied: AppliedRun, *, is_first: bool
     ) -> None:
         self._star = star
         self._table = table

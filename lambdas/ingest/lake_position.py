@@ -9,10 +9,10 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipeline.applied_run import NEVER, AppliedRun
 from pipeline.aws_errors import translated_aws_errors
 from pipeline.errors import ObjectMissing
 from pipeline.object_store import ObjectStore
@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _READ_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class AppliedRun:
-    """The run through which a star table is built.
-
-    Attributes:
-        through: The run's sequence; 0 if the table has no rows.
-        run_id: The name of the execution that made that run; empty if the table does not tell.
-    """
-
-    through: int
-    run_id: str = ""
-
-
-NEVER = AppliedRun(0)
 
 
 def applied_runs(
@@ -88,9 +72,8 @@ def applied_in(metadata: dict[str, Any]) -> AppliedRun | None:
     snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in metadata.get("snapshots", ())}
     current = snapshot = snapshots.get(metadata.get("current-snapshot-id"))
     while snapshot is not None:
-        summary = snapshot["summary"]
-        if "applied-through" in summary:
-            return AppliedRun(int(summary["applied-through"]), summary.get("run-id", ""))
+        if applied := AppliedRun.named_in(snapshot["summary"]):
+            return applied
         snapshot = snapshots.get(snapshot.get("parent-snapshot-id"))
     has_rows = current is not None and current["summary"].get("total-records") != "0"
     return None if has_rows else NEVER

@@ -6,14 +6,13 @@ were deleted, they may be restored.
 """
 
 import argparse
-import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
 
-from lambdas.ingest.raw_zone import RawZone
+from lambdas.ingest.raw_zone import RawZone, run_of
 from pipeline.manifest import RUNS_PREFIX, ManifestStore
 from pipeline.object_store import ObjectStore
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _OLD_ENOUGH = timedelta(days=1)
 """Age from which a file is an orphan. A younger file may belong to a run in progress."""
-_RUN = re.compile(r".*/(\d{10})-\d+\.parquet")
 
 
 def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> list[str]:
@@ -47,14 +45,8 @@ def orphans(bucket: str, client: "S3Client", *, written_before: datetime) -> lis
         for entry in objects.keys(f"{prefix}/")
         if entry.key not in named
         and entry.last_modified < written_before
-        and _run_of(entry.key) <= runs
+        and run_of(entry.key) <= runs
     ]
-
-
-def _run_of(key: str) -> int:
-    """Returns the run that wrote a file; 0 if its name does not tell."""
-    match = _RUN.fullmatch(key)
-    return int(match[1]) if match else 0
 
 
 def main(arguments: list[str]) -> int:

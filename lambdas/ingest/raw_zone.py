@@ -1,13 +1,16 @@
 """The keys of raw files, and the upload that never overwrites one."""
 
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_KEY: Final = re.compile(r".*/(\d{10})-\d+\.parquet")
 
 
 class RawZone:
@@ -62,3 +65,9 @@ class RawZone:
             ObjectStoreUnavailable: Amazon S3 did not store the file.
         """
         return self._objects.put_if_absent(key, path)
+
+
+def run_of(key: str) -> int:
+    """Returns the run that wrote a raw file; 0 if its key does not tell."""
+    match = _KEY.fullmatch(key)
+    return int(match[1]) if match else 0

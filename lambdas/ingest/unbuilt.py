@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from lambdas.ingest.lake_position import NEVER, AppliedRun
 from pipeline.answers import Failure
+from pipeline.applied_run import NEVER, AppliedRun
 from pipeline.errors import ManifestInvalid, SourceSchemaChanged
 from pipeline.manifest import ManifestStore
 from pipeline.pending import pending_captures

@@ -41,6 +41,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import IcebergType
 
 from lambdas.load.catalog import WarehouseTable
+from pipeline.applied_run import APPLIED_THROUGH, BEGAN_AT
 from pipeline.aws_errors import translated_aws_errors
 from pipeline.errors import AccessRefused, ObjectStoreUnavailable, StarSchemaMismatch
 
@@ -55,8 +56,6 @@ _NOT_KEPT = "not kept: "
 _RULES = ("broken_rules", "reason")
 """The columns with the rules: rows of builds before `broken_rules` have a text."""
 _SEQUENCE = "_sequence"
-_APPLIED = "applied-through"
-_BEGAN_AT = "build-began-at-ms"
 _FIELD_ID = b"PARQUET:field_id"
 _RETRIES: "_RetryDict" = {"max_attempts": 10, "mode": "standard"}
 _ROWS_AT_A_TIME = 8_192
@@ -158,8 +157,8 @@ class Versions:
         """The newest build of which the snapshot has rows; None if there is none, or it is old."""
         for snapshot in _lineage(self.table):
             told = _summary(snapshot)
-            if _BEGAN_AT in told and int(told[_APPLIED]) > self.after:
-                seconds = (snapshot.timestamp_ms - int(told[_BEGAN_AT])) / 1000
+            if BEGAN_AT in told and int(told[APPLIED_THROUGH]) > self.after:
+                seconds = (snapshot.timestamp_ms - int(told[BEGAN_AT])) / 1000
                 return TableBuild(int(told.get("added-records", 0)), round(max(0.0, seconds), 1))
         return None
 
@@ -484,7 +483,7 @@ def _lineage(table: Table | None) -> Iterator[Snapshot]:
 def _applied_through(table: Table | None) -> int | None:
     """Returns what `Versions.applied_through` is of a table."""
     summaries = [_summary(one) for one in _lineage(table)]
-    told = next((one[_APPLIED] for one in summaries if _APPLIED in one), None)
+    told = next((one[APPLIED_THROUGH] for one in summaries if APPLIED_THROUGH in one), None)
     if told is not None:
         return int(told)
     return None if summaries and summaries[0].get("total-records") != "0" else 0

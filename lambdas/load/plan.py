@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Final
 
 import psycopg
 
@@ -17,6 +18,8 @@ from star_schema.tables import StarTable
 SourceChanged = Callable[[StarTable, int, int], bool]
 """Whether a run after the first one and up to the second one changed a source of a star table."""
 
+COSTS_ITS_TABLE: Final = (StarSchemaMismatch, AccessRefused)
+"""Errors that a load reports of a star table, and loads the others."""
 _SIDE_BY_SIDE = 8
 """How many tables' metadata is read at a time: each takes a few requests, one after the other."""
 
@@ -103,7 +106,7 @@ def make_plan(
             built = _built(versions, table.name)
             if not request.rebuild:
                 _check_history(stars[table.name], built, after, changed)
-        except (StarSchemaMismatch, AccessRefused) as error:
+        except COSTS_ITS_TABLE as error:
             plan.problems[table.name] = str(error)
             if len(plan.problems) == len(tables) and isinstance(error, AccessRefused):
                 raise

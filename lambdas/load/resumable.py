@@ -17,9 +17,9 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.lake import Position
 from lambdas.load.pace import Pace
-from lambdas.load.plan import Plan
+from lambdas.load.plan import COSTS_ITS_TABLE, Plan
 from lambdas.load.staging import Staging, copy_rows, names_of
-from pipeline.errors import AccessRefused, StarSchemaMismatch, first_line
+from pipeline.errors import StarSchemaMismatch, first_line
 from star_schema.tables import star_tables
 
 _SCHEMA: Final = "pipeline_staging"
@@ -120,7 +120,7 @@ class ResumableStaging(Staging):
                 deadline.limit()
                 try:
                     self._stage(table, steps, lambda rows: pace.is_a_step(rows, deadline))
-                except (StarSchemaMismatch, AccessRefused, psycopg.DataError) as error:
+                except (*COSTS_ITS_TABLE, psycopg.DataError) as error:
                     self._give_up(table, error)
                     break
                 finally:

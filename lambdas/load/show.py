@@ -16,11 +16,11 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
 from lambdas.load.pace import Pace
-from lambdas.load.plan import Plan
+from lambdas.load.plan import COSTS_ITS_TABLE, Plan
 from lambdas.load.position import move
 from lambdas.load.staging import Staging
 from lambdas.load.superseded import mark_superseded
-from pipeline.errors import AccessRefused, StarSchemaMismatch, first_line
+from pipeline.errors import StarSchemaMismatch, first_line
 from pipeline.requests import LoadRequest
 
 _OF_ONE_TABLE = (
@@ -135,7 +135,7 @@ class Show:
         try:
             with self._connection.transaction():
                 act(table)
-        except (StarSchemaMismatch, AccessRefused) as error:
+        except COSTS_ITS_TABLE as error:
             self._plan.problems[table.name] = str(error)
         except psycopg.DatabaseError as error:
             if not (merge.is_refusal(error) or isinstance(error, _OF_ONE_TABLE)):

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from glue_jobs.build import building, lake, numbering, raw_files, versions
-from glue_jobs.build.lake import Applied, LakeTable
+from glue_jobs.build.lake import LakeTable
+from pipeline.applied_run import AppliedRun
 from pipeline.manifest import ManifestStore
 from pipeline.pending import Pending, pending
 from star_schema.tables import StarTable
@@ -121,7 +122,7 @@ def look_at_the_first_source(
     return replace(todo, runs=dict(sorted(runs.items())))
 
 
-def apply_runs_again(table: LakeTable) -> Applied:
+def apply_runs_again(table: LakeTable) -> AppliedRun:
     applied = READ_APPLIED(table)
     return replace(applied, through=min(applied.through, 1))
 

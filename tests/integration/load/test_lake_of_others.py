@@ -33,6 +33,13 @@ def shown(connection: psycopg.Connection) -> list[tuple[int, bool]]:
     return connection.execute(query).fetchall()
 
 
+def only_file(lake: StarLake, star: str) -> tuple[str, str, int]:
+    """Returns the bucket, the key and the size of a star table's only data file."""
+    (task,) = lake.table(star).scan().plan_files()
+    place = urlsplit(task.file.file_path)
+    return place.netloc, place.path[1:], task.file.file_size_in_bytes
+
+
 def roll_back(table: Table) -> None:
     current = table.current_snapshot()
     assert current is not None
@@ -147,12 +154,8 @@ def test_a_file_that_is_no_parquet_costs_its_table_alone(
 ) -> None:
     star_lake.add_dimensions("dim_currency")
     star_lake.add_star_rows("dim_design", {})
-    (task,) = star_lake.table("dim_design").scan().plan_files()
-    place = urlsplit(task.file.file_path)
-    size = task.file.file_size_in_bytes
-    boto3.client("s3").put_object(
-        Bucket=place.netloc, Key=place.path[1:], Body=b"ORC".ljust(size, b"\0")
-    )
+    bucket, key, size = only_file(star_lake, "dim_design")
+    boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"ORC".ljust(size, b"\0"))
 
     with pytest.raises(StarSchemaMismatch, match=r"^could not read \S*dim_design of the lake \("):
         load_through(1)
@@ -165,9 +168,8 @@ def test_a_file_that_is_gone_costs_its_table_alone(
 ) -> None:
     star_lake.add_dimensions("dim_currency")
     star_lake.add_star_rows("dim_design", {})
-    (task,) = star_lake.table("dim_design").scan().plan_files()
-    place = urlsplit(task.file.file_path)
-    boto3.client("s3").delete_object(Bucket=place.netloc, Key=place.path[1:])
+    bucket, key, _ = only_file(star_lake, "dim_design")
+    boto3.client("s3").delete_object(Bucket=bucket, Key=key)
 
     with pytest.raises(StarSchemaMismatch, match=r"dim_design of the lake.*a file is missing"):
         load_through(1)

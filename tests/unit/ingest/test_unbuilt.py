@@ -7,9 +7,10 @@ from typing import Any
 import boto3
 import pytest
 
-from lambdas.ingest.lake_position import NEVER, AppliedRun, applied_in, applied_runs
+from lambdas.ingest.lake_position import applied_in, applied_runs
 from lambdas.ingest.unbuilt import Unbuilt, unbuilt
 from pipeline.answers import Failure
+from pipeline.applied_run import NEVER, AppliedRun
 from pipeline.errors import ManifestInvalid, ObjectStoreUnavailable
 from pipeline.manifest import ManifestStore
 from star_schema.tables import star_table
