@@ -26,6 +26,7 @@ from local.cloud.calls import RECORDED_CALLS
 from local.deployment import ROOT
 from local.stack import JARS
 from tests.fixtures.cloud import UNTRACED_CLOUD
+from tests.fixtures.tracing import CALLS_ONLY
 from tests.rights.aws_calls import AWS_CALLS
 from tests.rights.replay import RECORDED, calls_of, use
 
@@ -46,6 +47,8 @@ _TRACED_LANE: Final = "others"
 In the other lanes the local cloud serves requests and runs functions and jobs, whose code the tests
 call in their own processes too: to trace them there takes time, and covers hardly more.
 """
+_TRACED_FIXTURES: Final = ("deployed", "others")
+"""The lanes whose fixtures are traced: they deploy the stack, and serve pages in threads."""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
 _COUNT: Final = re.compile(
@@ -103,6 +106,7 @@ def _run(lane: str, arguments: list[str], calls: str) -> Lane:
         "COVERAGE_FILE": str(_data(lane)),
         RECORDED_CALLS: calls if lane == _RECORDED_LANE else "",
         UNTRACED_CLOUD: "" if lane == _TRACED_LANE else "1",
+        CALLS_ONLY: "" if lane in _TRACED_FIXTURES else "1",
     }
     done = subprocess.run(
         [sys.executable, *command, *LANES[lane], *arguments],

@@ -2,8 +2,7 @@
 
 import gc
 
-import pytest
-from hypothesis import HealthCheck, is_hypothesis_test, settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.fixtures.browser",
@@ -16,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.spark",
     "tests.fixtures.stack",
     "tests.fixtures.tls",
+    "tests.fixtures.tracing",
 ]
 
 
@@ -26,14 +26,3 @@ def pytest_configure() -> None:
         "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("any machine")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves tests of drawn examples out of coverage, as tests of many cases leave themselves out.
-
-    To trace such a test takes nearly as long as the test, and others cover the same lines: coverage
-    can only be less by this.
-    """
-    for item in items:
-        if is_hypothesis_test(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.no_cover)

@@ -1,12 +1,14 @@
 """The suite fails where a lane fails, and the lanes together have every test once."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from local.deployment import ROOT
 from tests import __main__ as lanes
 from tests.__main__ import Lane
+from tests.fixtures import tracing
 from tests.rights.replay import RECORDED
 
 
@@ -66,3 +68,16 @@ def test_each_folder_of_tests_is_in_one_lane() -> None:
     own = [folder for lane, (folder, *_) in lanes.LANES.items() if lane != "others"]
     assert all((ROOT / folder).is_dir() for folder in own)
     assert lanes.LANES["others"] == ("tests", *(f"--ignore={folder}" for folder in own))
+
+
+@pytest.mark.parametrize(("calls_only", "traced"), [("1", [0, 3, 4]), ("", [0, 1, 2, 3, 4])])
+def test_a_lane_of_calls_traces_one_case_in_three(
+    monkeypatch: pytest.MonkeyPatch, calls_only: str, traced: list[int]
+) -> None:
+    monkeypatch.setenv(tracing.CALLS_ONLY, calls_only)
+    cases = [f"test_load.py::test_of_four[{number}]" for number in range(4)]
+    items = [Mock(pytest.Item, nodeid=case) for case in (*cases, "test_load.py::test_alone")]
+
+    tracing.pytest_collection_modifyitems(list[pytest.Item](items))
+
+    assert [number for number, item in enumerate(items) if not item.add_marker.called] == traced
