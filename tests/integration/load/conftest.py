@@ -11,10 +11,12 @@ from lambdas.load.load import LoadResult, load
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
 from lambdas.load.plan import SourceChanged
+from local.postgres import PostgresServer
 from pipeline.errors import StarSchemaMismatch
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
 from tests.fixtures.lake import StarLake
+from tests.fixtures.postgres import NewDatabase
 
 Connect = Callable[[], psycopg.Connection]
 LoadThrough = Callable[..., LoadResult]
@@ -49,6 +51,27 @@ def pace(request: pytest.FixtureRequest) -> Pace:
     return chosen
 
 
+@pytest.fixture(scope="module")
+def migrated_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a warehouse's database with its schema, and no rows.
+
+    It is dropped, as tests of other modules want a server without the role that it grants to.
+    """
+    name = "migrated"
+    with psycopg.connect(postgres_server.create_database(name), autocommit=True) as connection:
+        migrate(connection, migrations())
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def warehouse_dsn(request: pytest.FixtureRequest, new_database: NewDatabase) -> str:
+    """A database to be the warehouse: empty, unless the test asks for one with its schema."""
+    if "warehouse" not in request.fixturenames:
+        return new_database("warehouse")
+    return new_database("warehouse", request.getfixturevalue("migrated_database"))
+
+
 @pytest.fixture
 def connect(warehouse_dsn: str) -> Iterator[Connect]:
     """Opens connections to the warehouse, in autocommit mode."""
@@ -72,7 +95,6 @@ def empty_warehouse(connect: Connect) -> psycopg.Connection:
 @pytest.fixture
 def warehouse(empty_warehouse: psycopg.Connection) -> psycopg.Connection:
     """A connection to a warehouse with its schema, and no rows."""
-    migrate(empty_warehouse, migrations())
     return empty_warehouse
 
 
