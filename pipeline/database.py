@@ -22,6 +22,7 @@ from pipeline.errors import (
     WarehouseUnavailable,
     first_line,
 )
+from pipeline.refused_login import sqlstate_of
 from pipeline.secret import Login, malformed_secret, read_login
 from pipeline.settings import DatabaseSettings
 
@@ -72,6 +73,8 @@ _REFUSALS = (
     "server certificate for",
 )
 """What libpq says of a refused connection, of which it gives no error code."""
+_REFUSAL_CODES = ("28", "3D", "42501")
+"""SQLSTATEs of a refused login: the credentials or the host, the database, no right to connect."""
 
 
 class Role(StrEnum):
@@ -173,6 +176,7 @@ class Database:
 def open_connection(login: Login) -> psycopg.Connection:
     """Opens a connection. The traceback of an error ends here: psycopg's frames have the password.
 
+    The error of a login that the server refuses in words that are not known has its SQLSTATE.
     A statement is never prepared, because it does not outlive its transaction behind a pooler.
 
     Raises:
@@ -182,6 +186,9 @@ def open_connection(login: Login) -> psycopg.Connection:
     try:
         return psycopg.connect(**keywords, password=login.password, prepare_threshold=None)
     except psycopg.Error as error:
+        may_answer = isinstance(error, psycopg.OperationalError)
+        if may_answer and not isinstance(error, postgres.ConnectionTimeout) and not _refuses(error):
+            error.sqlstate = sqlstate_of(login)
         raise error.with_traceback(None) from None
 
 
@@ -217,7 +224,7 @@ def translated_errors(role: Role) -> Iterator[None]:
             "docs/operations.md lists"
         ) from error
     except psycopg.OperationalError as error:
-        if any(refusal in str(error) for refusal in _REFUSALS):
+        if _refuses(error):
             raise DatabaseRefused(
                 f"the {role} database refused the connection: {first_line(error)}; correct its "
                 "secret, or its role's rights"
@@ -229,6 +236,12 @@ def translated_errors(role: Role) -> Iterator[None]:
         raise DatabaseRefused(
             f"the {role} database rejected a statement: {first_line(error)}"
         ) from error
+
+
+def _refuses(error: psycopg.Error) -> bool:
+    said = str(error)
+    coded = (error.sqlstate or "").startswith(_REFUSAL_CODES)
+    return coded or any(refusal in said for refusal in _REFUSALS)
 
 
 def _named(

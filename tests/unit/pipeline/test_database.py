@@ -1,6 +1,8 @@
 """Connections to the databases: the secret's form, and psycopg's errors in the pipeline's words."""
 
 import json
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 import boto3
@@ -8,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors as postgres
 
-from pipeline.database import Database, Role, translated_errors
+from pipeline.database import Database, Role, open_connection, translated_errors
 from pipeline.errors import (
     DatabaseRefused,
     InvalidInput,
@@ -20,7 +22,9 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
 )
+from pipeline.secret import Login
 from pipeline.settings import DatabaseSettings
+from tests.fixtures.gateway import HOST, Gateway
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -190,3 +194,52 @@ def test_only_the_first_line_of_the_servers_message_is_passed_on() -> None:
 def test_an_error_of_the_pipeline_passes_as_it_is() -> None:
     with pytest.raises(InvalidInput), translated_errors(Role.SOURCE):
         raise InvalidInput("no such table")
+
+
+class Refusing(Gateway):
+    """A server in another language, which refuses each login with an SQLSTATE."""
+
+    def __init__(self, code: str) -> None:
+        text = "Passwort-Authentifizierung für Benutzer »reader« fehlgeschlagen"
+        fields = f"SFATAL\0VFATAL\0C{code}\0M{text}\0\0".encode("latin-1")
+        self._answer = b"E" + struct.pack("!i", 4 + len(fields)) + fields
+        super().__init__()
+
+    def serve(self, client: socket.socket) -> None:
+        client.recv(1024)
+        client.sendall(self._answer)
+
+
+@pytest.mark.parametrize(
+    ("code", "becomes"),
+    [
+        ("28P01", DatabaseRefused),
+        ("28000", DatabaseRefused),
+        ("3D000", DatabaseRefused),
+        ("42501", DatabaseRefused),
+        ("53300", WarehouseUnavailable),
+        ("57P03", WarehouseUnavailable),
+    ],
+)
+def test_a_login_is_refused_by_its_sqlstate_in_any_language(
+    code: str, becomes: type[PipelineError]
+) -> None:
+    server = Refusing(code)
+    address = {"host": HOST, "port": str(server.port), "user": "reader", "sslmode": "disable"}
+
+    try:
+        with pytest.raises(PipelineError) as raised, translated_errors(Role.WAREHOUSE):
+            open_connection(Login({**address, "dbname": "t", "gssencmode": "disable"}, "s"))
+    finally:
+        server.close()
+
+    assert type(raised.value) is becomes
+
+
+def test_a_server_that_does_not_answer_is_out_of_reach() -> None:
+    server = Gateway()
+    server.close()
+    address = {"host": HOST, "port": str(server.port), "user": "reader", "dbname": "t"}
+
+    with pytest.raises(SourceUnavailable, match="refused"), translated_errors(Role.SOURCE):
+        open_connection(Login(address, "s"))
