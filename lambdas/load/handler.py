@@ -69,7 +69,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
         record_runs(connection, store, request.sequence, anew=request.rebuild)
         found = quality(connection, lake, request)
-        proof, failure = None, failure_of(result)
+        proof, failure = None, failure_of(result) or found.failure
         if request.verify and not result.problems:
             # Most loads are not verified, and start 10 ms sooner without it.
             from lambdas.load.certifying import prove  # noqa: PLC0415

@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 from pyarrow.fs import ensure_s3_initialized
 from pyiceberg.catalog.glue import GlueCatalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import (
+    NoSuchIcebergTableError,
+    NoSuchPropertyException,
+    NoSuchTableError,
+)
 from pyiceberg.expressions import (
     And,
     BooleanExpression,
@@ -343,6 +347,11 @@ class Lake:
         after = min(after for after, _ in wanted.values())
         through = max(last for _, last in wanted.values())
         kept = [name for name in _RULES if name in quarantine.schema().column_names]
+        if not kept:
+            raise StarSchemaMismatch(
+                f"{_QUARANTINE} of the lake has neither {' nor '.join(_RULES)}: drop it, "
+                'and start the state machine with {"rebuild": true}'
+            )
         names = ("star_table", _SEQUENCE, *kept)
         condition = _of_runs(after, through)
         for batch in _batches(quarantine, condition, names):
@@ -357,15 +366,20 @@ class Lake:
             if self.locations is None or name not in self.locations:
                 try:
                     return self.catalog.load_table((self.database, name))
+                except (NoSuchIcebergTableError, NoSuchPropertyException) as error:
+                    raise self._no_iceberg_table(name) from error
                 except NoSuchTableError:
                     return None
             if not (location := self.locations[name]):
-                raise StarSchemaMismatch(
-                    f"{name} of the Glue database {self.database} is no Iceberg table: drop it "
-                    'there, and start the state machine with {"rebuild": true}'
-                )
+                raise self._no_iceberg_table(name)
             metadata = FromInputFile.table_metadata(self._io.new_input(location))
             return Table((self.database, name), metadata, location, self._io, self.catalog)
+
+    def _no_iceberg_table(self, name: str) -> StarSchemaMismatch:
+        return StarSchemaMismatch(
+            f"{name} of the Glue database {self.database} is no Iceberg table: drop it there, and "
+            'start the state machine with {"rebuild": true}'
+        )
 
 
 def _of_runs(after: int, through: int) -> BooleanExpression:
@@ -379,7 +393,8 @@ def _rules(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the rules that a quarantined row breaks."""
     if row.get("broken_rules"):
         return tuple(row["broken_rules"])
-    return tuple(rule.removeprefix(_NOT_KEPT) for rule in row["reason"].split("; "))
+    reason = row.get("reason") or "a rule that the quarantine does not name"
+    return tuple(rule.removeprefix(_NOT_KEPT) for rule in reason.split("; "))
 
 
 def _newest(table: Table, condition: BooleanExpression, names: tuple[str, str]) -> dict[str, int]:

@@ -139,6 +139,7 @@ def test_what_is_missing_is_counted_by_rule_in_the_report_and_in_the_metrics(
         "broken_rules": [
             {"table": "fact_payment", "rule": rule, "rows": rows} for rule, rows in rules
         ],
+        "failure": None,
     }
     wanted: dict[tuple[str, ...], float] = {
         ("RowsBreakingRule", "load", "fact_payment", rule): rows for rule, rows in rules
@@ -156,6 +157,46 @@ def test_what_an_earlier_run_put_aside_is_not_counted_again(deployed: StarLake) 
 
     assert answer["rows_quarantined"] == 0
     assert answer["broken_rules"] == {"count": 0, "first": []}
+
+
+NO_ICEBERG = {"classification": "csv"}
+NO_FILE = {"table_type": "ICEBERG", "metadata_location": "s3://templates/gone.metadata.json"}
+
+
+@pytest.mark.parametrize("parameters", [NO_ICEBERG, {"table_type": "ICEBERG"}, NO_FILE])
+def test_a_quarantine_that_cannot_be_read_costs_its_counts_alone(
+    deployed: StarLake, raw_bucket: str, parameters: dict[str, str]
+) -> None:
+    held = {name: text.replace("templates", raw_bucket) for name, text in parameters.items()}
+    deployed.glue.create_table(
+        DatabaseName=deployed.lake.database,
+        TableInput={"Name": "quarantine", "Parameters": held},
+    )
+
+    answer = LoadAnswer.from_json(handler({"run_id": "run-1", "sequence": 1}, Context()))
+
+    assert_loaded_without_counts(answer)
+
+
+def test_a_quarantine_whose_columns_others_renamed_costs_its_counts_alone(
+    deployed: StarLake,
+) -> None:
+    deployed.add("quarantine", malformed("1", "not kept: paid is given"))
+    with deployed.table("quarantine").update_schema() as update:
+        update.rename_column("reason", "motive")
+        update.rename_column("broken_rules", "rules")
+
+    answer = LoadAnswer.from_json(handler({"run_id": "run-1", "sequence": 1}, Context()))
+
+    assert_loaded_without_counts(answer)
+
+
+def assert_loaded_without_counts(answer: LoadAnswer) -> None:
+    assert answer.failure is not None
+    assert answer.failure.error == "StarSchemaMismatch"
+    assert answer.failure.cause.startswith("the star tables are loaded, but")
+    assert "quarantine of the" in answer.failure.cause
+    assert (answer.through, answer.rows, answer.rows_quarantined) == (1, 11, 0)
 
 
 def malformed(key: str, reason: str) -> dict[str, object]:
