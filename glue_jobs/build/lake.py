@@ -251,6 +251,7 @@ class LakeTable:
 
         Raises:
             SourceSchemaChanged: A column of the table has another type than the frame's.
+            LakeTableChanged: Another writer upgraded the table to a newer format version.
             CommitConflict: Another writer altered the table at the same time.
         """
         if not self.exists():
@@ -261,6 +262,7 @@ class LakeTable:
             )
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
             return
+        self._check_format()
         self._prepare_columns(frame, design)
         table = self._iceberg()
         held = {name: table.properties()[name] for name in table.properties()}
@@ -272,6 +274,16 @@ class LakeTable:
         order = table.sortOrder().fields()
         if not order or table.schema().findColumnName(order[0].sourceId()) != design.sort_key:
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
+
+    def _check_format(self) -> None:
+        """Checks the format version, which Iceberg does not take back."""
+        version = self._iceberg().operations().current().formatVersion()
+        if version > int(_PROPERTIES["format-version"]):
+            raise LakeTableChanged(
+                f"{self.name} has Iceberg's format version {version}, to which another writer "
+                f"upgraded it; the pipeline writes version {_PROPERTIES['format-version']}. Drop "
+                'it from the Glue database, and start the state machine with {"rebuild": true}'
+            )
 
     def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
         held = {field.name: field for field in self.rows().schema}

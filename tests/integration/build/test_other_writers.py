@@ -239,13 +239,29 @@ def test_a_column_of_others_stops_no_build(
 def test_what_java_says_is_the_reason(business: Business, star: Star) -> None:
     change(business, 1)
     star.build("dim_design")
-    star.alter("dim_design", "set tblproperties ('format-version' = '3')")
+    star.alter("dim_design", "set tblproperties ('commit.retry.num-retries' = 'many')")
+    change(business, 2)
+
+    with pytest.raises(TableBuildFailed, match=r'\(dim_design: .*For input string: "many"'):
+        star.build("dim_design")
+
+
+def test_a_table_of_a_newer_format_stops_its_own_build_alone(
+    business: Business, star: Star
+) -> None:
+    change(business, 1)
+    star.build(*TABLES)
+    star.alter("quarantine", "set tblproperties ('format-version' = '3')")
     change(business, 2)
 
     with pytest.raises(
-        TableBuildFailed, match=r"\(dim_design: Py4JJavaError: .*downgrade v3 table"
+        TableBuildFailed,
+        match=r"1 of 2 .*\(fact_payment: LakeTableChanged: quarantine has .* format version 3, .* "
+        "Drop it from the Glue database",
     ):
-        star.build("dim_design")
+        star.build(*TABLES)
+
+    assert star.differences("dim_design") == []
 
 
 def test_a_table_that_others_commit_to_at_each_attempt_is_named(
