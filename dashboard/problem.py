@@ -27,7 +27,7 @@ class Problem:
             psycopg.errors.UndefinedTable: "This database has no warehouse, or one of an earlier "
             "version: deploy the stack and run it once",
             psycopg.errors.InsufficientPrivilege: "This role may not read the warehouse: grant it "
-            "totesys_reporting",
+            "totesys_reporting, and BYPASSRLS if a policy hides rows from it",
             DatabaseRefused: "The warehouse refused the connection",
             WarehouseUnavailable: "The warehouse cannot be reached",
             psycopg.OperationalError: "The warehouse cannot be reached",

@@ -169,6 +169,18 @@ def test_what_waits_is_told_without_the_content_of_the_rows(connect: Connect) ->
         read._connection.execute("select content from waiting_row")
 
 
+def test_a_policy_that_hides_rows_is_an_error_and_no_smaller_figure(
+    connect: Connect, warehouse_url: str
+) -> None:
+    with psycopg.connect(warehouse_url, autocommit=True) as owner:
+        owner.execute("alter table fact_payment enable row level security")
+        try:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                charts(connect, "payments", Filters())
+        finally:
+            owner.execute("alter table fact_payment disable row level security")
+
+
 def freshness_after(warehouse_url: str, change: LiteralString) -> Freshness:
     with (
         psycopg.connect(warehouse_url) as connection,
