@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 
 import boto3
 import pytest
@@ -11,7 +12,8 @@ from lambdas.ingest.lake_position import applied_runs
 from lambdas.ingest.unbuilt import unbuilt
 from pipeline.errors import TableBuildFailed
 from pipeline.manifest import Capture, key_of
-from tests.integration.build.world import STARS, Business, Star
+from tests.integration.build.world import STARS, Business, Star, Warehouse
+from tests.oracle.history import HistoryOracle
 
 TABLES = ("dim_currency", "dim_design", "dim_staff", "fact_payment")
 
@@ -148,3 +150,31 @@ def test_what_others_do_to_a_table_has_it_built_once(
     assert executions.build() == (table,)
     assert executions.build() == ()
     assert star.differences(table) == []
+
+
+def test_a_rebuild_after_an_emptied_raw_zone_gives_what_the_source_has(
+    business: Business, star: Star, new_warehouse: Callable[[Star, Business], Warehouse]
+) -> None:
+    warehouse = new_warehouse(star, business)
+    for amount in (1, 2, 3):
+        business.execute("update payment set payment_amount = %s where payment_id <= 3", amount)
+        business.execute("update payment set payment_date = %s where payment_id = 4", f"{amount}")
+        business.run()
+    star.build(*STARS)
+    warehouse.load()
+    kept = boto3.resource("s3").Bucket(business.bucket)
+    kept.objects.all().delete()
+    business.runs, business.oracle = 0, HistoryOracle()
+
+    business.run()
+    star.build(*STARS, rebuild=True)
+    warehouse.load(is_rebuild=True)
+
+    assert warehouse.differences() == []
+    business.execute("update payment set payment_amount = 4 where payment_id <= 3")
+    business.execute("delete from payment where payment_id = 5")
+    business.run()
+    star.build(*STARS)
+    warehouse.load()
+    assert warehouse.differences() == []
+    assert {row["_sequence"] for row in star.rows("quarantine")} == {1}
