@@ -44,8 +44,9 @@ _GC: Final = "gc.enabled"
 _MERGE_MODE: Final = "write.merge.mode"
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
 _SEQUENCE: Final = "_sequence"
+_FORMAT: Final = "format-version"
 _PROPERTIES: Final = {
-    "format-version": "2",
+    _FORMAT: "2",
     # Load reads no other format.
     "write.format.default": "parquet",
     "write.parquet.compression-codec": "zstd",
@@ -262,10 +263,11 @@ class LakeTable:
             )
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
             return
-        self._check_format()
+        version = self._checked_format()
         self._prepare_columns(frame, design)
         table = self._iceberg()
-        held = {name: table.properties()[name] for name in table.properties()}
+        # Iceberg does not keep the format version among the properties that it is set by.
+        held = {name: table.properties()[name] for name in table.properties()} | version
         if held.get("comment") != design.comment:
             self._spark.sql(f"comment on table {self.identifier} is {literal(design.comment)}")
         wanted = {key: text for key, text in design.properties.items() if held.get(key) != text}
@@ -275,15 +277,16 @@ class LakeTable:
         if not order or table.schema().findColumnName(order[0].sourceId()) != design.sort_key:
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
 
-    def _check_format(self) -> None:
-        """Checks the format version, which Iceberg does not take back."""
+    def _checked_format(self) -> dict[str, str]:
+        """Returns the format version, which Iceberg does not take back, as a property."""
         version = self._iceberg().operations().current().formatVersion()
-        if version > int(_PROPERTIES["format-version"]):
+        if version > int(_PROPERTIES[_FORMAT]):
             raise LakeTableChanged(
                 f"{self.name} has Iceberg's format version {version}, to which another writer "
-                f"upgraded it; the pipeline writes version {_PROPERTIES['format-version']}. Drop "
+                f"upgraded it; the pipeline writes version {_PROPERTIES[_FORMAT]}. Drop "
                 'it from the Glue database, and start the state machine with {"rebuild": true}'
             )
+        return {_FORMAT: str(version)}
 
     def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
         held = {field.name: field for field in self.rows().schema}

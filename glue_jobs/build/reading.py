@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
@@ -19,6 +20,8 @@ from pipeline.pending import Pending
 from star_schema.iso_4217 import currencies
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl
+
+_CURRENCIES: Final = "iso_4217"
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,12 @@ class StarReader:
     def _select(self, views: dict[str, DataFrame], *, is_first: bool) -> DataFrame:
         for name, rows in views.items():
             rows.createOrReplaceTempView(name)
-        constant_rows(
-            self._spark,
-            ({"code": code, "name": name} for code, name in currencies()),
-            "code string, name string",
-        ).createOrReplaceTempView("iso_4217")
+        if _CURRENCIES in self._star.select.casefold():
+            constant_rows(
+                self._spark,
+                ({"code": code, "name": name} for code, name in currencies()),
+                "code string, name string",
+            ).createOrReplaceTempView(_CURRENCIES)
         if self._star.own_columns:
             self._own_rows(is_first=is_first).createOrReplaceTempView(self._star.name)
         with explained(self._star):
