@@ -49,6 +49,9 @@ call in their own processes too: to trace them there takes time, and covers hard
 """
 _TRACED_FIXTURES: Final = ("deployed", "others")
 """The lanes whose fixtures are traced: they deploy the stack, and serve pages in threads."""
+_LONGEST_LANE: Final = "build"
+_NICENESS: Final = "2"
+"""The priority of the other lanes: where both compute, each gets two thirds of the longest one."""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
 _COUNT: Final = re.compile(
@@ -109,13 +112,18 @@ def _run(lane: str, arguments: list[str], calls: str) -> Lane:
         CALLS_ONLY: "" if lane in _TRACED_FIXTURES else "1",
     }
     done = subprocess.run(
-        [sys.executable, *command, *LANES[lane], *arguments],
+        [*_preference(lane), sys.executable, *command, *LANES[lane], *arguments],
         cwd=ROOT,
         env=os.environ | settings,
         stdout=subprocess.PIPE,
         check=False,
     )
     return Lane(lane, done.returncode, done.stdout.decode(errors="replace"))
+
+
+def _preference(lane: str) -> tuple[str, ...]:
+    """Returns the command that has the longest lane preferred, so that it does not end alone."""
+    return () if lane == _LONGEST_LANE else ("nice", "-n", _NICENESS)
 
 
 def _data(lane: str) -> Path:
