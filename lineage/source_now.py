@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from lambdas.ingest.chunks import Chunk
-from lambdas.ingest.discovery import SourceTable, export_snapshot, read_tables
+from lambdas.ingest.discovery import SourceTable, read_tables
 from lambdas.ingest.scope import Scope
-from lambdas.ingest.session import begin
+from lambdas.ingest.snapshot_export import begin_for_export, export_snapshot
 from lambdas.ingest.source_reader import SourceReader
 from lineage.star_rows import Made, made_of
 from pipeline.errors import SourceSchemaChanged
@@ -35,7 +35,7 @@ def made_now(
         TableFailure: A table cannot be read.
     """
     connection.autocommit = True
-    begin(connection)
+    begin_for_export(connection)
     tables = {table.name: table for table in read_tables(connection, scope)}
     if missing := sorted(set(star.sources) - tables.keys()):
         raise SourceSchemaChanged(f"the source has no {', '.join(missing)}")

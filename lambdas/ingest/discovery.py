@@ -20,6 +20,7 @@ from lambdas.ingest.printed_names import read_printed_names
 from lambdas.ingest.raw_types import raw_type
 from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin, refuse_hidden_rows
+from lambdas.ingest.snapshot_export import begin_for_export
 from pipeline.manifest import Column, Epoch, Statistics
 
 NO_STATISTICS = Statistics(0, 0, 0, 0, None)
@@ -240,7 +241,7 @@ def read_source(connection: psycopg.Connection, scope: Scope, failures: Failures
     refuse_hidden_rows(connection)
     statistics = read_statistics(connection)
     connection.execute("commit")
-    begin(connection)
+    begin_for_export(connection)
     snapshot, tables = read_snapshot(connection), read_tables(connection, scope, failures)
     warnings = tuple(_unused_patterns(connection, scope))
     return Source(snapshot, tables, dict(_statistics_of_tables(tables, statistics)), warnings)
@@ -269,13 +270,6 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
     return SourceSnapshot(
         horizon, next_transaction, taken_at, configured_at, system_identifier, Epoch(*epoch)
     )
-
-
-def export_snapshot(connection: psycopg.Connection) -> str:
-    """Exports the connection's snapshot and returns its name, for other connections."""
-    row = connection.execute("select pg_export_snapshot()").fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM gives one row  # nosec B101
-    return str(row[0])
 
 
 def read_tables(

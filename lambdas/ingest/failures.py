@@ -30,6 +30,7 @@ _PASSING = (
 _ADVICE = {
     "0A": "leave the table out, or read it from the primary server",
     "22": "correct the rows, or the column's expression",
+    "40001": "set hot_standby_feedback = on at the standby, or read from the primary server",
     "72": "increase old_snapshot_threshold of its server, or switch that off",
     "42501": "grant the source's role SELECT on it, and BYPASSRLS if the table has policies",
 }

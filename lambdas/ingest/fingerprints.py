@@ -20,9 +20,10 @@ from psycopg import sql
 from sqlglot.errors import SqlglotError
 
 from lambdas.ingest.chunks import Chunk, chunks_of
-from lambdas.ingest.discovery import SourceTable, export_snapshot
+from lambdas.ingest.discovery import SourceTable
 from lambdas.ingest.failures import Failures
 from lambdas.ingest.raw_zone import RawZone
+from lambdas.ingest.snapshot_export import export_snapshot
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.star_selects import Columns, StarSelects
 from lambdas.ingest.taking import SECONDS_TO_END

@@ -20,13 +20,13 @@ from lambdas.ingest import chunks
 from lambdas.ingest.captures import keys_of
 from lambdas.ingest.change_capture import recent
 from lambdas.ingest.chunks import Chunk
-from lambdas.ingest.discovery import export_snapshot
 from lambdas.ingest.failures import Failures, TableFailure
 from lambdas.ingest.key_count import KeyCount, Keys
 from lambdas.ingest.progress import ChunkKey, Progress
 from lambdas.ingest.raw_zone import RawZone
 from lambdas.ingest.run_plan import RunPlan, TablePlan
 from lambdas.ingest.selection import Selection
+from lambdas.ingest.snapshot_export import export_snapshot
 from lambdas.ingest.source_reader import SourceReader
 from lambdas.ingest.taken import FIRST, Taken
 from lambdas.ingest.unreadable import refuse_unreadable

@@ -26,10 +26,20 @@ def test_an_error_that_may_pass_is_told_from_one_of_the_table(
     assert table_failure(errors.lookup(code)("told")).is_passing is is_passing
 
 
-def test_a_snapshot_that_the_server_lets_expire_is_told_with_its_setting() -> None:
-    failure = table_failure(errors.lookup("72000")("snapshot too old"))
+@pytest.mark.parametrize(
+    ("code", "said", "setting"),
+    [
+        ("72000", "snapshot too old", "increase old_snapshot_threshold"),
+        ("40001", "conflict with recovery", "set hot_standby_feedback"),
+    ],
+)
+def test_a_snapshot_that_the_server_lets_expire_is_told_with_its_setting(
+    code: str, said: str, setting: str
+) -> None:
+    failure = table_failure(errors.lookup(code)(said))
 
-    assert failure.reason.startswith("72000: snapshot too old; increase old_snapshot_threshold")
+    assert failure.reason.startswith(f"{code}: {said}; {setting}")
+    assert failure.is_passing
 
 
 def test_a_leaf_that_was_dropped_is_tried_again_before_its_table_is_not_taken() -> None:
