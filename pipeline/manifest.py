@@ -89,12 +89,15 @@ class Epoch:
         started_at: When the server started, ISO 8601 in UTC.
         statistics_reset_at: When the server's statistics began. A crash discards them.
         log_position: Position in the write-ahead log, in bytes.
+        configured_at: When the server last loaded its configuration, likewise; empty in a manifest
+            that was written before this field existed.
     """
 
     database_oid: int
     started_at: str
     statistics_reset_at: str | None
     log_position: int
+    configured_at: str = ""
 
     @property
     def identity(self) -> tuple[int, str, str | None]:

@@ -8,7 +8,7 @@ Horizons, counters and digests are comparable only on one server that continues:
 from enum import StrEnum
 
 from lambdas.ingest.change_capture import counters_fell
-from lambdas.ingest.discovery import Source
+from lambdas.ingest.discovery import Source, SourceSnapshot
 from pipeline.manifest import Manifest
 
 REREAD_LIMIT_BYTES = 10 * 1024**3
@@ -44,6 +44,18 @@ def continuity(source: Source, previous: Manifest) -> Continuity:
         or _any_counter_fell(source, previous)
     )
     return Continuity.BROKEN if lost else Continuity.RESTARTED
+
+
+def was_configured(snapshot: SourceSnapshot, previous: Manifest) -> bool:
+    """Whether the server has loaded its configuration since a run.
+
+    Its clock may have been set back since, so a later instant is not what tells it.
+    """
+    before = previous.epoch.configured_at if previous.epoch else ""
+    if before:
+        return snapshot.epoch.configured_at != before
+    # Text of this form is in the order of time.
+    return snapshot.epoch.configured_at > previous.snapshot_at
 
 
 def _any_counter_fell(source: Source, previous: Manifest) -> bool:

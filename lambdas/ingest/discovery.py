@@ -106,8 +106,6 @@ select
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
     to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
-    to_char(pg_conf_load_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        as configured_at,
     system.system_identifier::text || '/' || case
         when pg_is_in_recovery() then checkpoint.timeline_id
         -- The control file has a new timeline only after the first checkpoint of a promotion.
@@ -124,7 +122,9 @@ select
             else pg_current_wal_lsn()
         end,
         '0/0'
-    )::bigint as log_position
+    )::bigint as log_position,
+    to_char(pg_conf_load_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        as configured_at
 from pg_control_system() as system
 cross join pg_control_checkpoint() as checkpoint
 """
@@ -190,7 +190,6 @@ class SourceSnapshot:
         horizon: The oldest transaction in progress (xid8); all older ones are visible or dead.
         next_transaction: The first transaction (xid8) that had not been assigned.
         taken_at: The server's time, as ISO 8601 in UTC.
-        configured_at: When the server last loaded its configuration, likewise.
         system_identifier: The server's system identifier and timeline.
         epoch: The server's epoch.
     """
@@ -198,7 +197,6 @@ class SourceSnapshot:
     horizon: int
     next_transaction: int
     taken_at: str
-    configured_at: str
     system_identifier: str
     epoch: Epoch
 
@@ -266,10 +264,8 @@ def read_snapshot(connection: psycopg.Connection) -> SourceSnapshot:
     """Returns the snapshot of the connection's open transaction."""
     row = connection.execute(_SNAPSHOT).fetchone()
     assert row is not None  # noqa: S101 - both functions give one row  # nosec B101
-    horizon, next_transaction, taken_at, configured_at, system_identifier, *epoch = row
-    return SourceSnapshot(
-        horizon, next_transaction, taken_at, configured_at, system_identifier, Epoch(*epoch)
-    )
+    horizon, next_transaction, taken_at, system_identifier, *epoch = row
+    return SourceSnapshot(horizon, next_transaction, taken_at, system_identifier, Epoch(*epoch))
 
 
 def read_tables(

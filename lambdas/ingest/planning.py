@@ -8,7 +8,7 @@ import psycopg
 
 from lambdas.ingest.change_capture import ChangeDetector
 from lambdas.ingest.chunks import chunks_of
-from lambdas.ingest.continuity import Continuity, continuity
+from lambdas.ingest.continuity import Continuity, continuity, was_configured
 from lambdas.ingest.discovery import Source, SourceTable
 from lambdas.ingest.failures import Failures
 from lambdas.ingest.natural_keys import natural_key, refuse_ambiguous_key
@@ -73,11 +73,8 @@ class Planner:
         self._may_reread = size <= reread_limit_bytes
         comparable = previous if previous and self._is_comparable(previous) else None
         self._starts_over = comparable is None
-        # Text of this form is in the order of time.
         self._distrusts_counters = (
-            previous is not None
-            and self._may_reread
-            and source.snapshot.configured_at > previous.snapshot_at
+            previous is not None and self._may_reread and was_configured(source.snapshot, previous)
         )
         self._detector = ChangeDetector(
             connection,
