@@ -20,7 +20,7 @@ from pipeline.errors import SourceBusy
 
 SECONDS_TO_WAIT = 10.0
 """How long a run waits at a standby for an instant without a transaction in progress."""
-_SECONDS_BETWEEN = 0.05
+_SECONDS_BETWEEN = 0.02
 # A primary server's snapshot lists the transactions between the two. A standby's lists none.
 _IS_EXACT: LiteralString = """
 select
