@@ -15,11 +15,17 @@ from psycopg.rows import dict_row, scalar_row
 from psycopg.types.json import set_json_loads
 
 from dashboard.queries import Page, query
-from pipeline import warehouse_schema
+from pipeline import warehouse_schema, warehouse_session
 from pipeline.database import Role, open_connection, translated_errors
 from pipeline.secret import Login
 
-_MILLISECONDS_A_QUERY = 30_000
+_SETTINGS = {
+    "statement_timeout": "30s",
+    # A fact is aggregated in memory, without sorting it first.
+    "work_mem": "64MB",
+    # A query of a page takes less time than its compilation.
+    "jit": "off",
+}
 
 Connect = Callable[[], psycopg.Connection]
 Row = Mapping[str, Any]
@@ -96,25 +102,20 @@ def reading(connect: Connect) -> Iterator[Reading]:
     with closing(connect()) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
+        warehouse_session.set_local(connection.cursor(), _SETTINGS)
         warehouse_schema.enter(connection.cursor())
         set_json_loads(partial(json.loads, parse_float=Decimal), connection)
-        for name, value in (
-            ("statement_timeout", str(_MILLISECONDS_A_QUERY)),
-            ("timezone", "UTC"),
-            # A policy that would hide rows is an error, not a smaller figure.
-            ("row_security", "off"),
-            # A fact is aggregated in memory, without sorting it first.
-            ("work_mem", "64MB"),
-            # A query of a page takes less time than its compilation.
-            ("jit", "off"),
-        ):
-            connection.execute("select set_config(%s, %s, true)", [name, value])
         yield Reading(connection)
 
 
 def connecting(login: Login) -> Connect:
     """Returns what opens connections. Its errors are those of pipeline.database."""
-    keywords = {"application_name": "totesys-dashboard", "connect_timeout": "5", **login.keywords}
+    keywords = {
+        "application_name": "totesys-dashboard",
+        "client_encoding": "utf8",
+        "connect_timeout": "5",
+        **login.keywords,
+    }
 
     def connect() -> psycopg.Connection:
         with translated_errors(Role.WAREHOUSE):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as postgres
 
+from pipeline import warehouse_session
 from pipeline.errors import (
     DatabaseRefused,
     InvalidSettings,
@@ -30,33 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _MARK = "totesys.session"
-_OPTIONS = {
-    _MARK: "on",
-    # How a value is printed, and how a statement is read.
-    "bytea_output": "hex",
-    "datestyle": "ISO,MDY",
-    "extra_float_digits": "1",
-    "intervalstyle": "postgres",
-    "standard_conforming_strings": "on",
-    "timezone": "UTC",
-    "transform_null_equals": "off",
-    # What is visible, and what a commit means.
-    "default_transaction_isolation": r"read\ committed",
-    "default_transaction_read_only": "off",
-    "row_security": "off",
-    "synchronous_commit": "on",
-    # The server ends the session of a function that was killed, with its locks, in a minute. The
-    # load limits its statements itself.
-    "idle_in_transaction_session_timeout": "0",
-    "lock_timeout": "0",
-    "statement_timeout": "0",
-    "tcp_keepalives_count": "3",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-}
-"""Settings of a session at the warehouse, whatever those of the role, database and server are."""
-_NEWER_TIMEOUTS = ("idle_session_timeout", "transaction_timeout")
-"""Of PostgreSQL 14 and 17: an older server refuses them as options."""
+_MARKED = "on"
 _NO_OPTIONS = ("unsupported startup parameter", "command-line options")
 """What PgBouncer and RDS Proxy say of start-up options."""
 _CONNECT_SECONDS = "10"
@@ -137,33 +112,33 @@ class Database:
                 reason = first_line(error)
                 raise malformed_secret(self.role, self.settings.secret_arn, reason) from error
             if self.role is Role.WAREHOUSE:
-                self._complete_session(connection)
+                try:
+                    self._complete_session(connection)
+                except BaseException:
+                    connection.close()
+                    raise
             return connection
 
     def _keywords(self, login: Login) -> dict[str, str]:
-        own = _OPTIONS if self.role is Role.WAREHOUSE else {}
-        options = [f"-c {name}={value}" for name, value in own.items()]
-        given = login.keywords.get("options")
+        options = [login.keywords.get("options", "")]
+        if self.role is Role.WAREHOUSE:
+            options += [f"-c {_MARK}={_MARKED}", warehouse_session.start_up_options()]
         return {
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "totesys-pipeline",
             "client_encoding": "utf8",
             **login.keywords,
-            "options": " ".join([*([given] if given else []), *options]),
+            "options": " ".join(filter(None, options)),
         }
 
     def _complete_session(self, connection: psycopg.Connection) -> None:
         """Fails if the start-up options were lost, and sets what an old server does not know."""
         connection.autocommit = True
-        row = connection.execute(
-            "select current_setting(%s, true), (select count(set_config(name, '0', false)) "
-            "from pg_catalog.pg_settings where name = any (%s))",
-            [_MARK, list(_NEWER_TIMEOUTS)],
-        ).fetchone()
-        connection.autocommit = False
-        if row is None or row[0] != _OPTIONS[_MARK]:
-            connection.close()
+        row = connection.execute("select current_setting(%s, true)", [_MARK]).fetchone()
+        if row != (_MARKED,):
             raise self._pooled()
+        warehouse_session.complete(connection.cursor())
+        connection.autocommit = False
 
     def _pooled(self) -> InvalidSettings:
         return InvalidSettings(

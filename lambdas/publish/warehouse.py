@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import pg8000
 from scramp import ScramException
 
-from pipeline import warehouse_schema
-from pipeline.errors import DatabaseRefused, InvalidSettings, PipelineError, WarehouseUnavailable
+from pipeline import warehouse_schema, warehouse_session
+from pipeline.errors import (
+    DatabaseRefused,
+    InvalidSettings,
+    PipelineError,
+    WarehouseBusy,
+    WarehouseUnavailable,
+)
 from pipeline.secret import Login, read_login
 from pipeline.settings import DatabaseSettings
 
@@ -18,16 +24,10 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _CONNECT_SECONDS = 10
+_BUSY = ("40", "55P03", "57014")
+"""SQLSTATEs of what gave way to others: a conflict of transactions, a lock, a canceled query."""
 _UNAVAILABLE = ("08", "53", "57")
 """Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
-_SETTINGS = {
-    "datestyle": "ISO, MDY",
-    "extra_float_digits": "1",
-    "row_security": "off",
-    "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-"""What an extract depends on: how values are printed, that no policy hides rows, and no limit."""
 _KNOWN = frozenset(
     {"application_name", "connect_timeout", "dbname", "host", "hostaddr", "options", "port"}
     | {"sslcert", "sslkey", "sslmode", "sslrootcert", "user"}
@@ -51,6 +51,7 @@ def connect(
 
     Raises:
         WarehouseUnavailable: The warehouse cannot be reached, or dropped the connection.
+        WarehouseBusy: A statement gave way to another session.
         DatabaseRefused: It refuses the credentials or a statement.
         InvalidSettings: The secret is missing or malformed, or several schemas have a warehouse.
     """
@@ -85,8 +86,7 @@ def _begin(connection: pg8000.Connection, *, writes: bool) -> None:
     cursor = connection.cursor()
     mode = "read write" if writes else "read only"
     cursor.execute(f"set transaction isolation level repeatable read, {mode}")
-    for name, value in _SETTINGS.items():
-        cursor.execute("select set_config(%s, %s, true)", (name, value))
+    warehouse_session.set_local(cursor)
     warehouse_schema.enter(cursor)
 
 
@@ -164,6 +164,8 @@ def _translated(error: pg8000.Error) -> PipelineError:
     """Returns the pipeline's error for one of pg8000's, which hold PostgreSQL's own fields."""
     fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     reason = fields.get("M", str(error))
+    if fields and fields["C"].startswith(_BUSY):
+        return WarehouseBusy(f"the warehouse database gave up: {reason}")
     if not fields or fields["C"].startswith(_UNAVAILABLE):
         return WarehouseUnavailable(f"the warehouse database cannot be reached: {reason}")
     return DatabaseRefused(f"the warehouse database refused: {reason}")

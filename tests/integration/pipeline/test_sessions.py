@@ -1,8 +1,8 @@
 """Sessions at the warehouse have the pipeline's settings, or there is no session."""
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, LiteralString
 
 import boto3
 import psycopg
@@ -10,32 +10,54 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from dashboard.warehouse import connecting, reading
+from lambdas.publish import warehouse as of_publish
 from pipeline.database import Database, Role
 from pipeline.errors import InvalidSettings
+from pipeline.secret import read_login
 from pipeline.settings import DatabaseSettings
+from pipeline.warehouse_session import SETTINGS
 from tests.fixtures.pooler import Options, Pooler
 from tests.integration.load.invocation import secret_text
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-SETTINGS = {
-    "bytea_output": ("escape", "hex"),
-    "datestyle": ("German", "ISO, MDY"),
-    "default_transaction_isolation": ("serializable", "read committed"),
-    "default_transaction_read_only": ("on", "off"),
-    "extra_float_digits": ("-15", "1"),
-    "idle_in_transaction_session_timeout": ("5s", "0"),
-    "idle_session_timeout": ("5s", "0"),
-    "intervalstyle": ("iso_8601", "postgres"),
-    "lock_timeout": ("5s", "0"),
-    "row_security": ("on", "off"),
-    "statement_timeout": ("5s", "0"),
-    "synchronous_commit": ("off", "on"),
-    "timezone": ("Asia/Kolkata", "UTC"),
-    "transaction_timeout": ("5s", "0"),
+    Shown = Callable[[Database, SecretsManagerClient], dict[str, str]]
+
+OTHERS = {
+    "bytea_output": "escape",
+    "datestyle": "German",
+    "default_transaction_deferrable": "on",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "exit_on_error": "on",
+    "extra_float_digits": "-15",
+    "idle_in_transaction_session_timeout": "5s",
+    "idle_session_timeout": "5s",
+    "intervalstyle": "iso_8601",
+    "lc_monetary": "POSIX",
+    "lc_numeric": "POSIX",
+    "lc_time": "POSIX",
+    "lock_timeout": "5s",
+    "quote_all_identifiers": "on",
+    "restrict_nonsystem_relation_kind": "view",
+    "row_security": "on",
+    "standard_conforming_strings": "off",
+    "statement_timeout": "5s",
+    "synchronous_commit": "off",
+    "tcp_keepalives_count": "9",
+    "tcp_keepalives_idle": "90",
+    "tcp_keepalives_interval": "90",
+    "timezone": "Asia/Kolkata",
+    "transaction_timeout": "5s",
+    "transform_null_equals": "on",
 }
-"""What a database sets, and what a session has nevertheless."""
+"""What a database sets. A session has the pipeline's settings nevertheless."""
+SHOWN: LiteralString = (
+    "select lower(name), current_setting(name) from pg_settings where lower(name) = any (%s) "
+    "union all select 'text', chr(1046)"
+)
 
 
 @pytest.fixture
@@ -49,26 +71,57 @@ def warehouse_of(secrets: "SecretsManagerClient", dsn: str, **changes: object) -
     return Database(Role.WAREHOUSE, DatabaseSettings(arn, "disable"))
 
 
-def test_a_session_has_its_settings_whatever_those_of_the_database(
-    secrets: "SecretsManagerClient", warehouse_dsn: str
-) -> None:
-    name = sql.Identifier(str(conninfo_to_dict(warehouse_dsn)["dbname"]))
-    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
-        for setting, (value, _) in SETTINGS.items():
+def alter(dsn: str, settings: Mapping[str, str]) -> None:
+    name = sql.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for setting, value in settings.items():
             connection.execute(
                 sql.SQL("alter database {} set {} to {}").format(
                     name, sql.Identifier(setting), sql.Literal(value)
                 )
             )
 
-    with warehouse_of(secrets, warehouse_dsn).connect(secrets) as connection:
-        rows = connection.execute(
-            "select lower(name), current_setting(name) from pg_settings "
-            "where lower(name) = any (%s)",
-            [list(SETTINGS)],
-        ).fetchall()
 
-    assert dict(rows) == {setting: expected for setting, (_, expected) in SETTINGS.items()}
+def shown_to_load(database: Database, secrets: "SecretsManagerClient") -> dict[str, str]:
+    with database.connect(secrets) as connection:
+        return dict(connection.execute(SHOWN, [list(SETTINGS)]).fetchall())
+
+
+def shown_to_publish(database: Database, secrets: "SecretsManagerClient") -> dict[str, str]:
+    with of_publish.connect(database.settings, secrets) as connection:
+        cursor = connection.cursor()
+        cursor.execute(SHOWN, [list(SETTINGS)])
+        return dict(cursor.fetchall())
+
+
+def shown_to_the_dashboard(database: Database, secrets: "SecretsManagerClient") -> dict[str, str]:
+    opened = connecting(read_login("warehouse", database.settings, secrets))()
+    with reading(lambda: opened):
+        return dict(opened.execute(SHOWN, [list(SETTINGS)]).fetchall())
+
+
+@pytest.mark.parametrize("shown", [shown_to_load, shown_to_publish, shown_to_the_dashboard])
+def test_a_session_has_its_settings_whatever_those_of_the_database(
+    secrets: "SecretsManagerClient", warehouse_dsn: str, shown: "Shown"
+) -> None:
+    assert OTHERS.keys() == SETTINGS.keys()
+    alter(warehouse_dsn, OTHERS | {"client_encoding": "LATIN1"})
+    database = warehouse_of(secrets, warehouse_dsn)
+
+    settings = shown(database, secrets)
+
+    own = {"statement_timeout": "30s"} if shown is shown_to_the_dashboard else {}
+    expected = SETTINGS | {"datestyle": "ISO, MDY", "text": "Ж"} | own
+    assert settings == expected
+
+
+def test_a_role_whose_foreign_keys_are_not_checked_is_refused(
+    secrets: "SecretsManagerClient", warehouse_dsn: str
+) -> None:
+    alter(warehouse_dsn, {"session_replication_role": "replica"})
+
+    with pytest.raises(InvalidSettings, match="session_replication_role = replica"):
+        warehouse_of(secrets, warehouse_dsn).connect(secrets)
 
 
 def test_options_of_the_secret_stay_beside_those_of_the_pipeline(

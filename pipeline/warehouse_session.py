@@ -1,0 +1,92 @@
+"""The settings of every session at the warehouse, whatever those of its role and database are.
+
+A connection with start-up options has them from its first statement on. A reader that may be behind
+a connection pooler, which takes no such options, or whose driver has none, sets them in its
+transaction.
+"""
+
+from collections.abc import Mapping
+from typing import Final, LiteralString
+
+from pipeline.errors import InvalidSettings
+from pipeline.warehouse_schema import Cursor
+
+_OPTIONS: Final = {
+    # How a value is printed, and how a statement is read.
+    "bytea_output": "hex",
+    "datestyle": "ISO,MDY",
+    "extra_float_digits": "1",
+    "intervalstyle": "postgres",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+    "transform_null_equals": "off",
+    # What is visible, and what a commit and an error mean.
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "exit_on_error": "off",
+    "row_security": "off",
+    "synchronous_commit": "on",
+    # The server ends the session of a function that was killed, with its locks, in a minute. The
+    # load limits its statements itself.
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+    "tcp_keepalives_count": "3",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+}
+_OF_NEWER_SERVERS: Final = {
+    "idle_session_timeout": "0",
+    "restrict_nonsystem_relation_kind": "",
+    "transaction_timeout": "0",
+}
+"""Of PostgreSQL 14, of minor versions of 2024, and of 17: other servers refuse them as options."""
+SETTINGS: Final = {**_OPTIONS, **_OF_NEWER_SERVERS}
+"""The settings, as far as the server's version has them."""
+_SET: LiteralString = """
+select count(set_config(pg_settings.name, wanted.value, %s))
+from pg_catalog.pg_settings
+join unnest(%s::text[], %s::text[]) as wanted (name, value)
+    on lower(pg_settings.name) = wanted.name
+"""
+
+
+def start_up_options() -> str:
+    """Returns libpq's keyword `options` for the settings that every version of a server has."""
+    values = {name: value.replace(" ", r"\ ") for name, value in _OPTIONS.items()}
+    return " ".join(f"-c {name}={value}" for name, value in values.items())
+
+
+def complete(cursor: Cursor) -> None:
+    """Gives a session with the start-up options the settings that only newer servers have.
+
+    Raises:
+        InvalidSettings: The role does without foreign keys and triggers.
+    """
+    _set(cursor, _OF_NEWER_SERVERS, is_local=False)
+    cursor.execute("show session_replication_role")
+    if list(cursor.fetchall()[0]) == ["replica"]:
+        raise InvalidSettings(
+            "the role in the warehouse's secret has session_replication_role = replica, so that "
+            "no foreign key is checked and no trigger runs: reset that for the role, the database "
+            "or the server"
+        )
+
+
+def set_local(cursor: Cursor, own: Mapping[str, str] | None = None) -> None:
+    """Gives the open transaction the settings.
+
+    Args:
+        cursor: A cursor of the session.
+        own: Settings of the caller, which are set besides, or instead.
+    """
+    _set(cursor, {**SETTINGS, **(own or {})}, is_local=True)
+
+
+def _set(cursor: Cursor, settings: Mapping[str, str], *, is_local: bool) -> None:
+    cursor.execute(_SET, [is_local, list(settings), list(settings.values())])
