@@ -168,6 +168,7 @@ class PublishAnswer(_Answer):
         message: What the execution did, in a sentence.
         page: The address of the page of the run.
         certificate: The address of the certificate; empty if the run was not verified.
+        failure: Set if the warehouse does not have what the executions have loaded.
         report: The key of the report in the raw bucket.
     """
 
@@ -181,6 +182,7 @@ class PublishAnswer(_Answer):
     message: str = ""
     page: str = ""
     certificate: str = ""
+    failure: Failure | None = None
     report: str = ""
 
     def __post_init__(self) -> None:

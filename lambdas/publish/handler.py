@@ -78,6 +78,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         message=message_of(request, observed),
         page=kept.page,
         certificate=kept.certificate,
+        failure=observed.failure,
         report=Reports(bucket, client).write(request.run_id, "publish", report),
     ).to_json()
     _LOGGER.info("published", extra={"result": answer})

@@ -4,15 +4,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pg8000
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.publish.warehouse import connect
+from pipeline.answers import Failure
 from pipeline.costs import Cost, cost_of
-from pipeline.errors import PipelineError, first_line
+from pipeline.errors import PipelineError, StarTablesBehind, first_line
 from pipeline.execution_history import Attempt, Event, attempts_of, read_history, transitions_of
 from pipeline.freshness import Freshness, complete_as_of
-from pipeline.manifest import ManifestStore
+from pipeline.manifest import Manifest, ManifestStore
 from pipeline.prices import prices
 from pipeline.requests import PublishRequest
 from pipeline.settings import PublishSettings
@@ -29,6 +31,13 @@ _KEPT = (
     "on conflict (is_only_row) do update set complete_as_of = excluded.complete_as_of, "
     "sequence = excluded.sequence returning complete_as_of"
 )
+_INSTALLED = (
+    "select to_regclass('load_position') is not null, to_regclass('pipeline_run') is not null"
+)
+_REACHED = (
+    "select min(coalesce(position.sequence, 0)) from unnest(%s::text[]) as star (name) "
+    "left join load_position as position on position.table_name = star.name"
+)
 _SECONDS_A_MINUTE = 60
 _SECONDS_AN_HOUR = 3600
 
@@ -42,12 +51,14 @@ class Observation:
         cost: What the execution costs so far; None if its history cannot be read.
         history: The execution's history so far.
         problems: What could not be read or written, in words.
+        failure: Set if the warehouse does not have what the executions have loaded.
     """
 
     freshness: Freshness | None = None
     cost: Cost | None = None
     history: list[Event] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    failure: Failure | None = None
 
     @property
     def told(self) -> list[str]:
@@ -83,6 +94,9 @@ def observe(
     found = Observation()
     try:
         found.freshness = _freshness(request, settings, store, secrets)
+    except StarTablesBehind as error:
+        found.failure = Failure(type(error).__name__, str(error))
+        found.problems.append(str(error))
     except PipelineError as error:
         found.problems.append(f"freshness is not known: {first_line(error)}")
     try:
@@ -109,16 +123,24 @@ def _freshness(
 
     An execution that failed before it saw the source knows less than the one before it, which found
     nothing new: the later instant counts for the same run.
+
+    Raises:
+        StarTablesBehind: The warehouse is loaded through an earlier run than its loads told, or by
+            another stack.
     """
+    if not request.through:
+        return None
     needed = {source for star in star_tables() for source in star.sources}
     instant = complete_as_of(store, request.ingested, request.through, needed)
-    if instant is None:
-        return None
     with connect(settings.warehouse, secrets, writes=True) as connection:
         cursor = connection.cursor()
+        _check_loaded(cursor, request.through)
+        if instant is None:
+            return None
         cursor.execute("select to_regclass('warehouse_freshness') is null")
         if cursor.fetchone()[0]:
             return Freshness.at(instant)  # the next load migrates the warehouse
+        _check_run(cursor, store.read(request.through))
         cursor.execute("select complete_as_of, sequence from warehouse_freshness")
         known = cursor.fetchone()
         if known and known[1] == request.through and request.failure:
@@ -127,6 +149,44 @@ def _freshness(
             cursor.execute(_KEPT, (instant, request.through))
             connection.commit()
     return Freshness.at(instant)
+
+
+def _check_loaded(cursor: pg8000.Cursor, through: int) -> None:
+    """Checks that the warehouse has what its loads have brought.
+
+    Raises:
+        StarTablesBehind: It does not.
+    """
+    cursor.execute(_INSTALLED)
+    has_positions, has_runs = cursor.fetchone()
+    if has_runs and not has_positions:
+        return  # the next load migrates the warehouse
+    reached = 0
+    if has_positions:
+        cursor.execute(_REACHED, ([star.name for star in star_tables()],))
+        (reached,) = cursor.fetchone()
+    if reached < through:
+        raise StarTablesBehind(
+            f"the warehouse was loaded through run {through}, and has come to run {reached} only: "
+            'an earlier state of it was restored, or it is another one. Start {"verify": true}, '
+            "which loads the runs that it lacks"
+        )
+
+
+def _check_run(cursor: pg8000.Cursor, run: Manifest) -> None:
+    """Checks that the warehouse has this raw zone's run, not one of another with its number.
+
+    Raises:
+        StarTablesBehind: It has another one.
+    """
+    cursor.execute("select run_id from captured_run where sequence = %s", (run.sequence,))
+    found = cursor.fetchone()
+    if found and found[0] != run.run_id:
+        raise StarTablesBehind(
+            f"the warehouse has run {run.sequence} of execution {found[0]}, and the raw zone that "
+            f"of execution {run.run_id}: another stack has loaded it. Give each stack a database "
+            'of its own, then start {"rebuild": true}'
+        )
 
 
 def put_metrics(found: Observation, namespace: str) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import boto3
 import psycopg
@@ -20,7 +20,12 @@ from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.handler import handler
 from lambdas.publish.warehouse import connect
 from pipeline.answers import IngestAnswer, LoadAnswer
-from pipeline.errors import DatabaseRefused, ObjectStoreUnavailable, WarehouseUnavailable
+from pipeline.errors import (
+    DatabaseRefused,
+    ObjectStoreUnavailable,
+    WarehouseBusy,
+    WarehouseUnavailable,
+)
 from pipeline.reports import Reports
 from pipeline.settings import PublishSettings
 from star_schema.tables import star_tables
@@ -52,6 +57,10 @@ def warehouse(warehouse_dsn: str) -> psycopg.Connection:
             "insert into dim_staff "
             "select n, 'Ж, \"', '', 'None', null, 'a@b', n = 1, 'run-1' "
             "from generate_series(1, 12) as n"
+        )
+        connection.execute(
+            "insert into load_position select name, 2 from unnest(%s::text[]) as star (name)",
+            [list(STAR)],
         )
         connection.execute(
             "insert into dim_transaction values (1, 'SALE', 5, null, false, 'run-1')"
@@ -381,6 +390,91 @@ def test_the_warehouse_keeps_through_which_instant_it_is_complete(
     failed = {"ingested": None, "through": 2, "publishes": False, "failure": "Ingest failed. "}
     assert handler(RUN | failed, Context())["data_as_of"] == "2026-02-01T11:15:00+00:00"
     assert kept(warehouse_dsn) == ("11:15", 2)
+
+
+LOST: dict[str, LiteralString] = {
+    "an earlier state": "update load_position set sequence = 1",
+    "an earlier state of one table": "update load_position set sequence = 1 "
+    "where table_name = 'dim_design'",
+    "no position of one table": "delete from load_position where table_name = 'fact_payment'",
+    "another, empty one": "drop schema public cascade; create schema public",
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("publishes", [True, False], ids=["after a load", "nothing new"])
+def test_a_warehouse_that_has_lost_what_was_loaded_is_no_fresh_one(
+    deployed: RawZone, warehouse_dsn: str, lost: str, *, publishes: bool
+) -> None:
+    deployed.commit(day="2026-02-01", tables=SOURCES)
+    ingested = dataclasses.replace(INGESTED, sequence=2).to_json()
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute(LOST[lost])
+
+    answer = handler(RUN | {"ingested": ingested, "through": 2, "publishes": publishes}, Context())
+
+    assert answer["failure"]["error"] == "StarTablesBehind"
+    assert '{"verify": true}' in answer["failure"]["cause"]
+    assert (answer["data_as_of"], answer["freshness_seconds"]) == ("", None)
+
+
+def test_a_warehouse_that_another_stack_has_loaded_is_no_fresh_one(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    deployed.commit(day="2026-02-01", tables=SOURCES)
+    ingested = dataclasses.replace(INGESTED, sequence=2).to_json()
+    request = RUN | {"ingested": ingested, "through": 2, "publishes": False}
+    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+        connection.execute("insert into captured_run values (2, 'run-2', now())")
+        assert handler(request, Context())["failure"] is None
+        connection.execute("update captured_run set run_id = 'of another stack'")
+
+    answer = handler(request, Context())
+
+    assert "execution of another stack" in answer["failure"]["cause"]
+    assert answer["data_as_of"] == ""
+
+
+def test_a_warehouse_of_before_positions_is_for_the_next_load_to_migrate(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    deployed.commit(day="2026-02-01", tables=SOURCES)
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute("drop table load_position")
+
+    ingested = dataclasses.replace(INGESTED, sequence=2).to_json()
+    assert handler(RUN | {"ingested": ingested, "through": 2}, Context())["failure"] is None
+
+
+def test_what_gives_way_to_another_session_is_worth_a_retry(
+    deployed: RawZone, warehouse_dsn: str
+) -> None:
+    def write_what_another_session_writes() -> None:
+        client = boto3.client("secretsmanager")
+        with (
+            connect(PublishSettings.read().warehouse, client, writes=True) as connection,
+            psycopg.connect(warehouse_dsn, autocommit=True) as other,
+        ):
+            connection.cursor().execute("select from load_position")
+            other.execute("update load_position set sequence = 3")
+            connection.cursor().execute("update load_position set sequence = 4")
+
+    with pytest.raises(WarehouseBusy, match="could not serialize access"):
+        write_what_another_session_writes()
+
+
+def test_extracts_have_no_rows_of_tables_that_inherit(
+    deployed: RawZone, warehouse_dsn: str, lake_bucket: str, s3: "S3Client"
+) -> None:
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute(
+            "create table staff_of_theirs () inherits (dim_staff);"
+            "insert into staff_of_theirs select * from only dim_staff"
+        )
+
+    handler(EXTRACTS, Context())
+
+    assert len(extract_of(s3, lake_bucket, "dim_staff").splitlines()) == 13
 
 
 def test_figures_that_cannot_be_had_are_named_and_cost_nothing_else(
