@@ -11,6 +11,7 @@ from doctor.checks.server import checks_of, put_secret
 from doctor.finding import CannotLook, Check, Finding, fault, judged, ok
 from doctor.place import Place
 from lambdas.load.catalog import loaded_columns, read_star_tables
+from lambdas.load.inheriting import with_rows
 from lambdas.load.migrations import migrations
 from pipeline import warehouse_schema
 from pipeline.database import Role
@@ -33,7 +34,7 @@ where not has_schema_privilege(current_schema(), privilege)
 _OTHERS_TABLES: LiteralString = """
 select relname::text, relkind = 'v', pg_get_userbyid(relowner)::text
 from pg_class
-where relnamespace = current_schema()::regnamespace
+where relnamespace = quote_ident(current_schema())::regnamespace
     and (relname = any (%s) or relkind = 'v' and relname like 'current\\_%%')
     and relkind in ('r', 'p', 'v')
     and not pg_has_role(relowner, 'usage')
@@ -43,7 +44,7 @@ _OWN_COLUMNS: LiteralString = """
 select relname::text, array_agg(attname::text order by attnum)
 from pg_attribute
 join pg_class on pg_class.oid = attrelid
-where relnamespace = current_schema()::regnamespace
+where relnamespace = quote_ident(current_schema())::regnamespace
     and relname = any (%s)
     and attnum > 0
     and not attisdropped
@@ -59,7 +60,7 @@ from pg_locks
 join pg_class on pg_class.oid = relation
 join pg_stat_activity using (pid)
 where pg_locks.database = (select oid from pg_database where datname = current_database())
-    and relnamespace = current_schema()::regnamespace
+    and relnamespace = quote_ident(current_schema())::regnamespace
     and relname = any (%s)
     and granted
     and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -70,7 +71,7 @@ order by relname
 _UNREADABLE: LiteralString = """
 select relname::text
 from pg_class
-where relnamespace = current_schema()::regnamespace
+where relnamespace = quote_ident(current_schema())::regnamespace
     and (relname = any (%(tables)s) or relkind = 'v' and relname like 'current\\_%%')
     and relkind in ('r', 'p', 'v')
     and not has_table_privilege(%(role)s, oid, 'select')
@@ -253,6 +254,16 @@ def _own_columns(place: Place) -> Finding:
     return judged(problems, "no column of others stops a load")
 
 
+def _inheriting(place: Place) -> Finding:
+    with installed(place) as connection:
+        found = list(with_rows(connection, [star.name for star in place.stars]))
+    problems = {
+        f"{heir} inherits from {table}, so that who reads {table} gets its rows too": f"{end};"
+        for table, heir, end in found
+    }
+    return judged(problems, "no table of others adds rows to a star table")
+
+
 def _locks(place: Place) -> Finding:
     names = [star.name for star in place.stars]
     with installed(place) as connection:
@@ -333,6 +344,7 @@ CHECKS = (
     ),
     Check("warehouse.tables", "the star tables and their columns", _tables),
     Check("warehouse.own_columns", "columns that others added to star tables", _own_columns),
+    Check("warehouse.inheriting", "tables that inherit from star tables", _inheriting),
     Check("warehouse.locks", "locks of others on star tables", _locks),
     Check("warehouse.reporting", f"the role {REPORTING} and its rights", _reporting),
     Check("warehouse.waiting", "rows in waiting_row", _waiting),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from lambdas.load.deadline import Deadline
+from lambdas.load.inheriting import refuse_other_control_rows
 from lambdas.load.lake import Lake, TableBuild
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
@@ -84,8 +85,8 @@ def load(
     Raises:
         InvalidSettings: The database cannot be a warehouse; nothing was written.
         MigrationFailed: The schema could not be brought up to date.
-        StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger of somebody
-            else undoes what a load writes; nothing was changed.
+        StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger or a table of
+            somebody else changes what a load notes; nothing was changed.
         ObjectStoreUnavailable: The lake could not be read.
         WarehouseBusy: The time would not suffice; nothing was changed.
         psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
@@ -98,6 +99,7 @@ def load(
     deadline.limit()
     with _alone(connection):
         migrate(connection, migrations())
+        refuse_other_control_rows(connection)
         plan = make_plan(
             connection, lake, {one.name: one for one in star_tables()}, request, changed
         )

@@ -16,6 +16,7 @@ from psycopg import sql
 from lambdas.load.catalog import WarehouseColumn, WarehouseTable, read_star_tables
 from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
+from lambdas.load.inheriting import with_rows
 from lambdas.load.lake import Lake
 from lambdas.load.position import positions
 from lambdas.load.source_fingerprints import SourceFingerprints
@@ -201,6 +202,14 @@ def verify(
     proof.differences += [
         f"the warehouse has no {one.table}" for one in source.tables if one.table not in known
     ]
+    if inherited := [
+        f"{heir} inherits from {table}: run `{end}`"
+        for table, heir, end in with_rows(connection, [table.name for table in tables])
+    ]:
+        raise VerificationFailed(
+            "who reads the warehouse gets rows that the star schema does not have. "
+            + "; ".join([*inherited, *proof.differences])
+        )
     if proof.differences:
         raise VerificationFailed(
             "source, star schema and warehouse are not equal. "

@@ -12,30 +12,33 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _PREVIEWED_ROWS = 10
+# The rows of a partitioned table are in its partitions. Tables that inherit from another are not
+# the pipeline's.
 _TABLES = (
-    "select table_name from information_schema.tables where table_schema = current_schema() "
-    "and table_type = 'BASE TABLE' and table_name = any (%s) order by table_name"
+    "select relname::text, case relkind when 'r' then 'only ' else '' end || quote_ident(relname) "
+    "from pg_class where relnamespace = quote_ident(current_schema())::regnamespace "
+    "and relkind in ('r', 'p') and relname = any (%s) order by relname"
 )
 
 
-def _tables(connection: pg8000.Connection) -> list[str]:
-    """Returns the names of the star tables that the warehouse has."""
+def _tables(connection: pg8000.Connection) -> dict[str, str]:
+    """Returns each star table that the warehouse has, as a FROM clause names it, by its name."""
     cursor = connection.cursor()
     cursor.execute(_TABLES, ([star.name for star in star_tables()],))
-    return [str(row[0]) for row in cursor.fetchall()]
+    return dict(cursor.fetchall())
 
 
 def previews(connection: pg8000.Connection) -> dict[str, list[str]]:
     """Returns the first rows of each star table as JSON lines."""
     return {
         table: wr.postgresql.read_sql_query(
-            f'select * from "{table}" order by 1 limit {_PREVIEWED_ROWS}',  # noqa: S608  # nosec B608
+            f"select * from {rows} order by 1 limit {_PREVIEWED_ROWS}",  # noqa: S608  # nosec B608
             connection,
         )
         .to_json(orient="records", lines=True, date_format="iso", default_handler=str)
         .strip()
         .splitlines()
-        for table in _tables(connection)
+        for table, rows in _tables(connection).items()
     }
 
 
@@ -50,11 +53,11 @@ def write_extracts(connection: pg8000.Connection, bucket: str, client: "S3Client
         ObjectStoreUnavailable: Amazon S3 did not take a file; the one before is still there.
     """
     written: list[str] = []
-    for table in _tables(connection):
+    for table, rows in _tables(connection).items():
         key = f"extracts/{table}.csv"
         with s3_upload(bucket, key, client) as upload:
             connection.cursor().execute(
-                f'copy (select * from "{table}" order by 1) '  # noqa: S608  # nosec B608
+                f"copy (select * from {rows} order by 1) "  # noqa: S608  # nosec B608
                 "to stdout with (format csv, header)",
                 stream=upload,
             )

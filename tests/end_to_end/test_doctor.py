@@ -552,6 +552,30 @@ FAULTS = (
         is_applied=True,
     ),
     Fault(
+        "a column of somebody else demands a value in a schema of any name",
+        "warehouse.own_columns",
+        'alter table dim_design alter column "note" drop not null;',
+        at(
+            "warehouse",
+            "alter table dim_design add column note text not null default ''; "
+            "alter table dim_design alter column note drop default; "
+            'alter schema public rename to "The Star"',
+            'alter schema "The Star" rename to public; alter table dim_design drop column note',
+        ),
+    ),
+    Fault(
+        "a table of somebody else adds rows to a star table",
+        "warehouse.inheriting",
+        'alter table "public"."designs of old" no inherit "dim_design";',
+        at(
+            "warehouse",
+            'create table "designs of old" () inherits (dim_design); '
+            "insert into \"designs of old\" values (0, '', '', '', false, '')",
+            'drop table "designs of old"',
+        ),
+        is_applied=True,
+    ),
+    Fault(
         "somebody locks a star table",
         "warehouse.locks",
         "select pg_terminate_backend(",

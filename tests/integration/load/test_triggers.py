@@ -319,6 +319,35 @@ def test_triggers_of_a_partition_count_as_those_of_its_table(
     assert held(warehouse, "select payment_record_id from fact_payment") == expected
 
 
+@AT_ONCE_AND_IN_STEPS
+@pytest.mark.parametrize(
+    "values",
+    [
+        "load_position values ('dim_currency', 7)",
+        "pipeline_run values (7, 'run-7', now(), '{}')",
+        "captured_run values (7, 'run-7', now())",
+        "superseded_version values ('fact_payment', 1, 2)",
+    ],
+)
+def test_rows_of_others_among_what_a_load_notes_of_itself_are_refused(
+    warehouse: psycopg.Connection, currencies: StarLake, load_through: LoadThrough, values: str
+) -> None:
+    load_through(1)
+    table = values.split(maxsplit=1)[0]
+    warehouse.execute(f"create table theirs () inherits ({table})".encode())
+    load_through(1)
+    warehouse.execute(f"insert into {values.replace(table, 'theirs')}".encode())
+    currencies.add_star_rows("dim_currency", {"currency_id": 3}, sequence=2)
+
+    with pytest.raises(StarSchemaMismatch, match=f'`alter table .* no inherit "{table}"`'):
+        load_through(2)
+
+    assert held(warehouse, "select count(*) from dim_currency") == [(2,)]
+    warehouse.execute("drop table theirs")
+    load_through(2)
+    assert held(warehouse, "select count(*) from dim_currency") == [(3,)]
+
+
 def test_a_policy_that_hides_rows_of_a_table_from_the_load_is_an_error(
     warehouse: psycopg.Connection, currencies: StarLake, load_through: LoadThrough
 ) -> None:

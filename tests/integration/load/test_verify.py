@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
@@ -160,6 +161,26 @@ def test_a_warehouse_that_differs_from_the_star_schema_is_named_by_table_and_key
     warehouse.execute(statement.encode())
 
     with pytest.raises(VerificationFailed, match=re.escape(f"star/warehouse {message}")):
+        prove(warehouse, payments, source)
+
+
+@pytest.mark.parametrize("star", ["dim_design", "fact_payment"])
+def test_rows_that_readers_get_from_a_table_that_inherits_are_differences(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource, star: str
+) -> None:
+    child, grandchild = sql.Identifier("of theirs"), sql.Identifier("of theirs, too")
+    inherits = sql.SQL("create table {} () inherits ({})")
+    warehouse.execute(inherits.format(child, sql.Identifier(star)))
+    warehouse.execute(inherits.format(grandchild, child))
+    prove(warehouse, payments, source)
+    copy = sql.SQL("insert into {} select * from only {}")
+    row = "(7, '', '', '', false, '')"
+    if star == "dim_design":
+        warehouse.execute(sql.SQL("insert into {} values " + row).format(grandchild))
+    else:
+        warehouse.execute(copy.format(grandchild, sql.Identifier(star)))
+
+    with pytest.raises(VerificationFailed, match=f'`alter table .* no inherit "{star}"`'):
         prove(warehouse, payments, source)
 
 
