@@ -43,6 +43,7 @@ from star_schema.tables import star_tables
 _SECONDS_OF_A_BUILD: Final = 7200.0
 _SECONDS_OF_AN_INVOCATION: Final = 900.0
 _DATABASE: Final = "star"
+_SHORT_DATABASE: Final = "short"
 _PACKAGES: Final = ("pyspark", "duckdb", "psycopg")
 
 
@@ -72,7 +73,7 @@ def main() -> int:
     """Makes a history, measures its start and its end; returns 1 if the rebuild is not exact."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
     parser.add_argument("--runs", type=int, default=2_000, help="runs of the history")
-    parser.add_argument("--builds", type=int, default=3, help="measured at each end of it")
+    parser.add_argument("--builds", type=int, default=5, help="measured at each end of it")
     options = parser.parse_args()
     if options.runs < LEAST_RUNS:
         parser.error(f"--runs has to be {LEAST_RUNS} or more")
@@ -127,12 +128,20 @@ class _Course:
         ]
 
     def built(self, runs: int) -> list[Step]:
-        """Builds run by run at both ends of the history, and rebuilds a tenth and all of it."""
-        self._build(_DATABASE, SHORT)
-        builds = range(1, self._builds + 1)
-        first = [self._build(_DATABASE, SHORT + more) for more in builds]
-        waited = self._build(_DATABASE, runs - self._builds)
-        last = [self._build(_DATABASE, runs - self._builds + more) for more in builds]
+        """Builds run by run at both ends of the history, and rebuilds a tenth and all of it.
+
+        The builds at its start, in a lake of their own, and those at its end take turns.
+        """
+        self._glue.create_database(DatabaseInput={"Name": _SHORT_DATABASE})
+        for database in (_SHORT_DATABASE, _DATABASE):
+            self._build(database, SHORT)
+        before_last = runs - self._builds
+        waited = self._build(_DATABASE, before_last)
+        first: list[float] = []
+        last: list[float] = []
+        for more in range(1, self._builds + 1):
+            first.append(self._build(_SHORT_DATABASE, SHORT + more))
+            last.append(self._build(_DATABASE, before_last + more))
         tenth = self._rebuild("tenth", runs // 10)
         whole = self._rebuild("whole", runs)
         self.differences = exactness.differences(
