@@ -109,12 +109,11 @@ class _Scale:
 def main() -> None:
     """Measures each scale and prints the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="orders at the largest scale")
-    parser.add_argument("--rounds", type=int, default=1, help="of the first build")
-    parser.add_argument("--laps", type=int, default=3, help="of each build of few changed rows")
+    rows, times = measure.at_least(CHANGED_PART), measure.at_least(1)
+    parser.add_argument("--rows", type=rows, default=10_000_000, help="orders at the largest scale")
+    parser.add_argument("--rounds", type=times, default=1, help="of the first build")
+    parser.add_argument("--laps", type=times, default=3, help="of each build of few changed rows")
     options = parser.parse_args()
-    if options.rows < CHANGED_PART:
-        parser.error(f"--rows has to be {CHANGED_PART} or more")
     real = min(ORDERS_AT_SCALE_ONE, options.rows)
     scales = sorted({real, max(real, options.rows // 10), options.rows})
     measured = [_measured(orders, options.rounds, options.laps) for orders in scales]

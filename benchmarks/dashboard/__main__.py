@@ -14,6 +14,7 @@ import uvicorn
 from playwright.sync_api import Browser
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.measure import at_least
 from benchmarks.workshop import workshop
 from dashboard.app import HOST, Dashboard
 from dashboard.charts import warm_up
@@ -50,7 +51,10 @@ _LOADED: Final = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 def main() -> None:
     """Measures, prints, and removes everything."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="how many payments there are")
+    number = at_least(1)
+    parser.add_argument(
+        "--rows", type=number, default=1_000_000, help="how many payments there are"
+    )
     rows: int = parser.parse_args().rows
     with workshop("dashboard") as folder:
         server = PostgresServer(folder / "postgres", {"fsync": "off"})

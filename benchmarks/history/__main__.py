@@ -72,11 +72,10 @@ class Step:
 def main() -> int:
     """Makes a history, measures its start and its end; returns 1 if the rebuild is not exact."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
-    parser.add_argument("--runs", type=int, default=2_000, help="runs of the history")
-    parser.add_argument("--builds", type=int, default=5, help="measured at each end of it")
+    runs, builds = measure.at_least(LEAST_RUNS), measure.at_least(1)
+    parser.add_argument("--runs", type=runs, default=2_000, help="runs of the history")
+    parser.add_argument("--builds", type=builds, default=5, help="measured at each end of it")
     options = parser.parse_args()
-    if options.runs < LEAST_RUNS:
-        parser.error(f"--runs has to be {LEAST_RUNS} or more")
     with (
         workshop("history") as folder,
         business(folder, ORDERS_AT_SCALE_ONE, os.environ.update) as made,

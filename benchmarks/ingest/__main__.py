@@ -37,10 +37,9 @@ class Peak:
 def main() -> None:
     """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="the size of the table")
+    number = measure.at_least(_PART)
+    parser.add_argument("--rows", type=number, default=10_000_000, help="the size of the table")
     rows: int = parser.parse_args().rows
-    if rows < _PART:
-        parser.error(f"--rows has to be {_PART} or more")
     with workshop("ingest") as folder:
         _benchmark(rows, folder)
 

@@ -87,14 +87,12 @@ class _Track:
 def main() -> None:
     """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="how many facts there are")
-    parser.add_argument("--rounds", type=int, default=3, help="of a small race")
+    rows, times = measure.at_least(_TIMES_AS_MANY), measure.at_least(1)
+    parser.add_argument("--rows", type=rows, default=10_000_000, help="how many facts there are")
+    parser.add_argument("--rounds", type=times, default=3, help="of a small race")
     options = parser.parse_args()
-    rows: int = options.rows
-    if rows < _TIMES_AS_MANY:
-        parser.error(f"--rows has to be {_TIMES_AS_MANY} or more")
     with workshop("load") as folder:
-        _benchmark(rows, options.rounds, folder)
+        _benchmark(options.rows, options.rounds, folder)
 
 
 def _benchmark(rows: int, rounds: int, folder: Path) -> None:
