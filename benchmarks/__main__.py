@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.build.business import CHANGED_PART
 from benchmarks.history.captures import LEAST_RUNS
-from benchmarks.measure import at_least
+from local.arguments import whole_number
 
 BENCHMARKS: Final = ("ingest", "build", "load", "dashboard")
 """Those whose size is a number of rows."""
@@ -18,7 +18,7 @@ def main() -> int:
     """Runs the benchmarks one after another; returns 1 if one fails or one of ours is not exact."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     # The least of the benchmark that needs most.
-    number = at_least(CHANGED_PART)
+    number = whole_number(CHANGED_PART)
     parser.add_argument("--rows", type=number, default=20_000, help="the size of each benchmark")
     rows = str(parser.parse_args().rows)
     # To see that all are exact, one round is enough.

@@ -1,6 +1,5 @@
 """Measurement for all benchmarks: new processes, in turns, compared with a stated limit."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -28,18 +27,6 @@ _LINES_OF_LOG = 3
 
 class CommandFailed(Exception):
     """A measured command failed."""
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Returns the type of a command's argument that is a number, and not below the least one."""
-
-    def number(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if int(text) >= least:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r}: a number is wanted, {least} or more")
-
-    return number
 
 
 @dataclass(frozen=True)

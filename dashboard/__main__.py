@@ -16,6 +16,7 @@ from dashboard.life import Stack
 from dashboard.warehouse import connecting
 from lineage.places import places
 from lineage.trace import Trace, trace
+from local.arguments import whole_number
 from local.stack import NotUp
 from pipeline.database import Role
 from pipeline.errors import PipelineError
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--dsn", default="", help="a warehouse, without its password")
     where.add_argument("--secret", default="", help="the ARN of a warehouse's secret")
     parser.add_argument("--env", default="", help="an environment of samconfig.toml")
-    parser.add_argument("--port", type=int, default=8050, help="the port, on 127.0.0.1")
+    parser.add_argument("--port", type=whole_number(1, 65535), default=8050, help="on 127.0.0.1")
     return parser
 
 

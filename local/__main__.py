@@ -10,6 +10,7 @@ from dataclasses import asdict
 import psycopg
 from rich.console import Console
 
+from local.arguments import above_zero
 from local.deployment import DeploymentFailed
 from local.execution import Execution, execute
 from local.logs import log_lines, table_lines
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="start everything, deploy, execute once")
     run.add_argument("--source-dsn", default="", help="a PostgreSQL database as the source")
-    run.add_argument("--scale", type=float, default=1.0, help="size of the generated source")
+    run.add_argument("--scale", type=above_zero, default=1.0, help="size of the generated source")
     run.add_argument("--seed", type=int, default=1, help="seed of the generated source")
     one = commands.add_parser("execute", help="execute the state machine once")
     one.add_argument("--input", default="{}", help="the execution's input, JSON")

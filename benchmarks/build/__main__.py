@@ -36,6 +36,7 @@ from benchmarks.ingest.course import tell
 from benchmarks.measure import Contender, Failure, Laps, Result, Usage
 from benchmarks.workshop import workshop
 from lambdas.load.lake import glue_catalog
+from local.arguments import whole_number
 from pipeline.manifest import Manifest
 from star_schema.tables import star_tables
 
@@ -109,7 +110,7 @@ class _Scale:
 def main() -> None:
     """Measures each scale and prints the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.build")
-    rows, times = measure.at_least(CHANGED_PART), measure.at_least(1)
+    rows, times = whole_number(CHANGED_PART), whole_number(1)
     parser.add_argument("--rows", type=rows, default=10_000_000, help="orders at the largest scale")
     parser.add_argument("--rounds", type=times, default=1, help="of the first build")
     parser.add_argument("--laps", type=times, default=3, help="of each build of few changed rows")

@@ -14,12 +14,12 @@ import uvicorn
 from playwright.sync_api import Browser
 from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.measure import at_least
 from benchmarks.workshop import workshop
 from dashboard.app import HOST, Dashboard
 from dashboard.charts import warm_up
 from dashboard.warehouse import connecting
 from lambdas.load.migrations import migrate, migrations
+from local.arguments import whole_number
 from local.browser import launched
 from local.postgres import PostgresServer
 from pipeline.secret import Login
@@ -51,7 +51,7 @@ _LOADED: Final = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 def main() -> None:
     """Measures, prints, and removes everything."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard")
-    number = at_least(1)
+    number = whole_number(1)
     parser.add_argument(
         "--rows", type=number, default=1_000_000, help="how many payments there are"
     )

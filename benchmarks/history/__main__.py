@@ -36,6 +36,7 @@ from lambdas.load.load import load
 from lambdas.load.plan import source_changed
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import verify
+from local.arguments import whole_number
 from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
@@ -72,7 +73,7 @@ class Step:
 def main() -> int:
     """Makes a history, measures its start and its end; returns 1 if the rebuild is not exact."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
-    runs, builds = measure.at_least(LEAST_RUNS), measure.at_least(1)
+    runs, builds = whole_number(LEAST_RUNS), whole_number(1)
     parser.add_argument("--runs", type=runs, default=2_000, help="runs of the history")
     parser.add_argument("--builds", type=builds, default=5, help="measured at each end of it")
     options = parser.parse_args()

@@ -17,6 +17,7 @@ from benchmarks.ingest.incremental import Step
 from benchmarks.ingest.source import fill, server, version
 from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
 from benchmarks.workshop import workshop
+from local.arguments import whole_number
 
 _PART = 10
 # The time-out as a multiple of the limit, in addition to the start of a JVM.
@@ -37,7 +38,7 @@ class Peak:
 def main() -> None:
     """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest")
-    number = measure.at_least(_PART)
+    number = whole_number(_PART)
     parser.add_argument("--rows", type=number, default=10_000_000, help="the size of the table")
     rows: int = parser.parse_args().rows
     with workshop("ingest") as folder:

@@ -9,8 +9,8 @@ from benchmarks.ingest import incremental
 from benchmarks.ingest.course import Course, tell
 from benchmarks.ingest.entries import OURS
 from benchmarks.ingest.source import fill, server
-from benchmarks.measure import at_least
 from benchmarks.workshop import workshop
+from local.arguments import whole_number
 
 PARTITIONS: Final = 24
 _ROUNDS = 3
@@ -21,7 +21,7 @@ _READERS = OURS[-1]
 def main() -> None:
     """Reads both tables in turns, then ingests after changes of each, and prints the outcome."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest.partitions")
-    number = at_least(PARTITIONS)
+    number = whole_number(PARTITIONS)
     parser.add_argument("--rows", type=number, default=10_000_000, help="the size of each table")
     rows: int = parser.parse_args().rows
     with workshop("ingest-partitions") as folder:

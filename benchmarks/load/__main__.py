@@ -30,6 +30,7 @@ from benchmarks.load.warehouse import (
 )
 from benchmarks.measure import Contender, Failure, Result, Usage
 from benchmarks.workshop import workshop
+from local.arguments import whole_number
 from local.cloud.server import LocalCloud
 from local.postgres import PostgresServer
 from local.stack import JARS
@@ -87,7 +88,7 @@ class _Track:
 def main() -> None:
     """Measures, prints, and removes everything except Spark's JDBC driver."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
-    rows, times = measure.at_least(_TIMES_AS_MANY), measure.at_least(1)
+    rows, times = whole_number(_TIMES_AS_MANY), whole_number(1)
     parser.add_argument("--rows", type=rows, default=10_000_000, help="how many facts there are")
     parser.add_argument("--rounds", type=times, default=3, help="of a small race")
     options = parser.parse_args()

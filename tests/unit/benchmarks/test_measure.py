@@ -1,6 +1,5 @@
 """Benchmarks measure a command's own work, take turns, and tell it in a table and in JSON."""
 
-import argparse
 import json
 import os
 import signal
@@ -50,16 +49,6 @@ def ends(pid: int, within_s: float = 10.0) -> bool:
 
 def result(name: str, ratio: float, *, exact: bool | None = True, note: str = "") -> Result:
     return Result(name, 3, 2.0, 1_000_000, 500_000, 4.0, 120, ratio, exact, note)
-
-
-@pytest.mark.parametrize("text", ["9", "-5", "abc", "1e6", ""])
-def test_a_size_that_is_no_number_or_too_small_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}': a number is wanted, 10 or"):
-        measure.at_least(10)(text)
-
-
-def test_a_size_may_be_the_least_one() -> None:
-    assert measure.at_least(10)("10") == 10
 
 
 def test_a_command_may_measure_a_part_of_itself(tmp_path: Path) -> None:
