@@ -52,9 +52,14 @@ _IN_CALENDAR: Final = Rule(
     "{0} is between {first} and {last}",
     "coalesce(try_cast({0} as date) between date'{first}' and date'{last}', true)",
 )
+# Engines print some floating-point numbers with an exponent. A cast of one that prints without it
+# goes by its binary value, so a SELECT casts the text too.
 _AMOUNT: Final = Rule(
     "{0} has at most 28 digits before the point and 10 after it",
-    "cast({0} as string) rlike '^-?[0-9]{{1,28}}([.][0-9]{{0,10}}0*)?$'",
+    "cast({0} as string) rlike '^-?[0-9]{{1,28}}([.][0-9]{{0,10}}0*)?$' or ("
+    "cast({0} as string) rlike '^-?[0-9]([.][0-9]+)?[Ee][-+]?[0-9]+$' and "
+    "cast(try_cast(cast({0} as string) as decimal(38, 10)) as double) "
+    "= try_cast(cast({0} as string) as double))",
 )
 _GIVEN: Final = Rule("{0} is given", "{0} is not null")
 _VOCABULARY: Final = {

@@ -6,7 +6,7 @@ select
     date_format(last_updated, 'HH:mm:ss.SSSSSS') as last_updated_time,
     transaction_id,
     counterparty_id,
-    cast(payment_amount as decimal(38, 10)) as payment_amount,
+    cast(cast(payment_amount as string) as decimal(38, 10)) as payment_amount,
     currency_id,
     payment_type_id,
     paid,

@@ -8,7 +8,7 @@ select
     counterparty_id,
     item_code,
     item_quantity,
-    cast(item_unit_price as decimal(38, 10)) as item_unit_price,
+    cast(cast(item_unit_price as string) as decimal(38, 10)) as item_unit_price,
     currency_id,
     cast(agreed_delivery_date as date) as agreed_delivery_date,
     cast(agreed_payment_date as date) as agreed_payment_date,

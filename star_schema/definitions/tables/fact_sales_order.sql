@@ -7,7 +7,7 @@ select
     staff_id as sales_staff_id,
     counterparty_id,
     units_sold,
-    cast(unit_price as decimal(38, 10)) as unit_price,
+    cast(cast(unit_price as string) as decimal(38, 10)) as unit_price,
     currency_id,
     design_id,
     cast(agreed_payment_date as date) as agreed_payment_date,

@@ -1,7 +1,9 @@
 """A source whose schema changes: what is not needed flows, what is needed stops its table alone."""
 
 import json
+from decimal import Decimal
 
+import psycopg
 import pytest
 
 from pipeline.errors import TableBuildFailed
@@ -99,6 +101,31 @@ def test_a_retyped_column_that_still_casts_flows_on(business: Business, star: St
     rows = star.build("fact_sales_order", "fact_payment")
 
     assert rows == {"fact_sales_order": 1, "fact_payment": 1}
+
+
+@pytest.mark.parametrize("kind", ["real", "double precision"])
+def test_an_amount_of_a_floating_point_type_is_what_the_source_prints_in_any_build(
+    business: Business, star: Star, kind: str
+) -> None:
+    amounts = [(1, "0.1"), (2, "3.14"), (3, "20000000"), (4, "0.0005"), (5, "-2.5")]
+    business.execute("delete from payment where payment_id > 10")
+    business.capture()
+    star.build("fact_payment")
+    with psycopg.connect(business.dsn) as connection:
+        connection.execute(f"alter table payment alter column payment_amount type {kind}".encode())
+        for key, amount in amounts:
+            connection.execute(
+                "update payment set payment_amount = %s where payment_id = %s", [amount, key]
+            )
+    business.capture()
+
+    star.build("fact_payment")
+    grown = star.fact("fact_payment")
+    newest = {key: star.history("fact_payment", key)[-1]["payment_amount"] for key, _ in amounts}
+    star.build("fact_payment", rebuild=True)
+
+    assert newest == {key: Decimal(amount) for key, amount in amounts}
+    assert star.fact("fact_payment") == grown
 
 
 def test_a_column_of_another_type_than_the_lake_has_stops_its_table(

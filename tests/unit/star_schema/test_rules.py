@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from star_schema.duckdb_sql import in_duckdb
@@ -62,6 +62,18 @@ def test_amounts_are_kept_as_the_oracle_reads_them(amounts: list[Decimal | None]
     texts = [None if amount is None else format(amount, "f") for amount in amounts]
     assert kept("payment", "payment_amount", "varchar", texts) == [
         is_read(exact_amount, amount) for amount in amounts
+    ]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.one_of(st.floats(), AMOUNTS.map(float)), min_size=1, max_size=30))
+@example([1e7, 12345678.9, 1e16, 1e27, 1e28, 0.0001, 1e-10, 1e-11, 1.5e-10, -0.0, 2.5])
+def test_floating_point_amounts_are_kept_as_the_oracle_reads_what_they_print(
+    amounts: list[float],
+) -> None:
+    texts = [repr(amount) for amount in amounts]
+    assert kept("payment", "payment_amount", "double", texts) == [
+        is_read(exact_amount, Decimal(text)) for text in texts
     ]
 
 
