@@ -13,6 +13,8 @@ RUN_ID: Final = "run-id"
 """The property with the name of the execution that made that run."""
 BEGAN_AT: Final = "build-began-at-ms"
 """The property with the time when the build of the table began, in milliseconds since 1970."""
+BUILT_ANEW: Final = "built-anew"
+"""The property that is "true" if the commit replaced all rows that the table had."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def settle(url: str) -> None:
 def await_run(url: str, sequence: int) -> None:
     """Records in a warehouse that it shows all runs before one."""
     with psycopg.connect(url) as connection:
-        move(connection, dict.fromkeys(positions(connection), sequence - 1))
+        move(connection, dict.fromkeys(positions(connection), sequence - 1), {})
 
 
 def take_digest(url: str, first: int) -> Digest:

@@ -23,7 +23,14 @@ from pyspark.sql import functions as f
 from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
 from glue_jobs.build.spark_sql import java_class, literal, quoted
 from glue_jobs.build.versions import last_of_each
-from pipeline.applied_run import APPLIED_THROUGH, BEGAN_AT, NEVER, RUN_ID, AppliedRun
+from pipeline.applied_run import (
+    APPLIED_THROUGH,
+    BEGAN_AT,
+    BUILT_ANEW,
+    NEVER,
+    RUN_ID,
+    AppliedRun,
+)
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
 
 _P = ParamSpec("_P")
@@ -322,14 +329,16 @@ class LakeTable:
         Raises:
             CommitConflict: Another writer added rows since the build read the table.
         """
-        return self._overwrite(frame, applied, where=f.lit(True))
+        return self._overwrite(frame, applied, where=f.lit(True), is_anew=True)
 
-    def _overwrite(self, frame: DataFrame, applied: AppliedRun, *, where: Column) -> int:
+    def _overwrite(
+        self, frame: DataFrame, applied: AppliedRun, *, where: Column, is_anew: bool = False
+    ) -> int:
         """Commits rows; Iceberg rejects the commit if rows were added since the base snapshot.
 
         Spark's append has no validation. An overwrite of no rows has, and appends.
         """
-        self._announce(applied)
+        self._announce(applied, is_anew=is_anew)
         writer = self._in_order(frame).writeTo(self.identifier)
         writer.option("isolation-level", "serializable")
         # Rows come in the order that files are to have; Iceberg would shuffle them by range again.
@@ -429,9 +438,10 @@ class LakeTable:
             )
         )
 
-    def _announce(self, applied: AppliedRun) -> None:
+    def _announce(self, applied: AppliedRun, *, is_anew: bool = False) -> None:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{APPLIED_THROUGH}", str(applied.through))
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{RUN_ID}", applied.run_id)
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{BUILT_ANEW}", str(is_anew).lower())
         # Until the snapshot's own instant, the build of this table took.
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{BEGAN_AT}", str(self._began_at_ms))
 

@@ -45,7 +45,7 @@ from pyiceberg.table.snapshots import Snapshot, ancestors_of
 from pyiceberg.types import IcebergType
 
 from lambdas.load.catalog import WarehouseTable
-from pipeline.applied_run import APPLIED_THROUGH, BEGAN_AT
+from pipeline.applied_run import APPLIED_THROUGH, BEGAN_AT, BUILT_ANEW
 from pipeline.aws_errors import translated_aws_errors
 from pipeline.errors import AccessRefused, ObjectStoreUnavailable, StarSchemaMismatch
 
@@ -155,6 +155,13 @@ class Versions:
         that has a run among those of the snapshot and its ancestors.
         """
         return _applied_through(self.table)
+
+    @property
+    def built_anew(self) -> int | None:
+        """The newest snapshot of a build that replaced all rows; None if none is known."""
+        snapshots = _lineage(self.table)
+        anew = (one.snapshot_id for one in snapshots if _summary(one).get(BUILT_ANEW) == "true")
+        return next(anew, None)
 
     @property
     def newest_build(self) -> TableBuild | None:

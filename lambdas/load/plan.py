@@ -9,7 +9,7 @@ import psycopg
 
 from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
 from lambdas.load.lake import Lake, Versions
-from lambdas.load.position import positions
+from lambdas.load.position import NOTHING, Shown, greatest_record_id, positions, shown
 from pipeline.errors import AccessRefused, StarSchemaMismatch
 from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
@@ -90,6 +90,7 @@ def make_plan(
         # The lake answers while the warehouse does.
         listing = pool.submit(lake.listed)
         plan = Plan(positions=_positions(connection, stars, request))
+        before = shown(connection)
         tables = read_star_tables(connection, stars.values())
         listed = listing.result()
 
@@ -106,6 +107,9 @@ def make_plan(
             built = _built(versions, table.name)
             if not request.rebuild:
                 _check_history(stars[table.name], built, after, changed)
+                state = before.get(table.name, NOTHING)
+                _check_rebuild(versions, table.name, after, state)
+                _check_rows(connection, table, state)
         except COSTS_ITS_TABLE as error:
             plan.problems[table.name] = str(error)
             if len(plan.problems) == len(tables) and isinstance(error, AccessRefused):
@@ -174,4 +178,25 @@ def _check_history(star: StarTable, built: int, position: int, changed: SourceCh
             f"{position}: the lake table was rolled back or replaced. Start the state machine "
             "again, which builds the missing runs; if it ends like this once more, with "
             '{"rebuild": true}'
+        )
+
+
+def _check_rebuild(versions: Versions, table: str, position: int, state: Shown) -> None:
+    """Checks that the lake's table was not built anew since the warehouse's was loaded."""
+    if position and versions.built_anew not in (None, state.built_anew):
+        raise StarSchemaMismatch(
+            f"{table} was built anew in the lake, or rolled back to before that, and the warehouse "
+            "has the rows of the other build: the load of a rebuild failed, or an earlier state of "
+            'the warehouse was restored. Start the state machine with {"rebuild": true}'
+        )
+
+
+def _check_rows(connection: psycopg.Connection, table: WarehouseTable, state: Shown) -> None:
+    """Checks that a fact has its newest rows, which a restored or an emptied one has lost."""
+    found = greatest_record_id(connection, table)
+    if found is not None and found < (state.record_id or 0):
+        raise StarSchemaMismatch(
+            f"{table.name} was loaded through {table.key} {state.record_id}, and has come to "
+            f"{found} only: its rows were deleted, or an earlier state of it was restored. Start "
+            'the state machine with {"rebuild": true}'
         )

@@ -17,7 +17,7 @@ from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
 from lambdas.load.pace import Pace
 from lambdas.load.plan import COSTS_ITS_TABLE, Plan
-from lambdas.load.position import move
+from lambdas.load.position import Shown, greatest_record_id, move
 from lambdas.load.staging import Staging
 from lambdas.load.superseded import mark_superseded
 from pipeline.errors import StarSchemaMismatch, first_line
@@ -249,7 +249,7 @@ class Show:
             )
         elif not self._is_news(reached):
             return
-        move(self._connection, reached)
+        move(self._connection, reached, self._shown())
         recorded = self._connection.execute(
             "insert into pipeline_run (sequence, run_id, tables) values (%s, %s, %s) "
             "on conflict (sequence) do update "
@@ -267,6 +267,16 @@ class Show:
                 f"{named(self._connection, 'pipeline_run')} of pipeline_run keeps the run out of "
                 "it: drop what does; nothing was loaded"
             )
+
+    def _shown(self) -> dict[str, Shown]:
+        return {
+            table.name: Shown(
+                self._staging.versions[table.name].built_anew,
+                greatest_record_id(self._connection, table),
+            )
+            for table in self._plan.tables
+            if table.name not in self._plan.problems
+        }
 
     def _is_news(self, reached: dict[str, int]) -> bool:
         query = "select exists (select from pipeline_run where sequence = %s)"

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake
@@ -215,6 +216,19 @@ def test_a_rebuild_that_a_build_overtakes_is_made_again(
         star.build(table, rebuild=True)
 
     assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_snapshots_that_replaced_all_rows_say_so(
+    three_runs: Business, star: Star, lake_catalog: Catalog, table: str
+) -> None:
+    star.build(table, rebuild=True)
+    change(three_runs, 4)
+    star.build(table)
+
+    snapshots = lake_catalog.load_table((star.database, table)).snapshots()
+    said = [one.summary and one.summary["built-anew"] for one in snapshots]
+    assert said == ["true", "false", "false", "true", "false"]
 
 
 @pytest.mark.parametrize("small_rows", [lake.SMALL_TABLE_ROWS, 0])

@@ -1,10 +1,14 @@
 """Lake tables that somebody else rolled back, compacted, branched or wrote."""
 
+import datetime
+from typing import LiteralString
 from urllib.parse import urlsplit
 
 import boto3
 import psycopg
+import pyarrow as pa
 import pytest
+from psycopg import sql
 from pyiceberg.table import Table
 
 from lambdas.load import merge
@@ -130,6 +134,120 @@ def test_tags_branches_and_compactions_are_harmless(
 
     assert shown(warehouse) == [(1, False), (2, False), (3, False)]
     assert warehouse.execute("select min(sequence) from load_position").fetchone() == (3,)
+
+
+def build_anew(lake: StarLake, star: str, through: int) -> None:
+    """Replaces the rows of a table by others, as a rebuild after a change of its SELECT does."""
+    table = lake.table(star)
+    rows = table.scan().to_arrow()
+    changed = rows.set_column(
+        rows.schema.get_field_index("run_id"),
+        "run_id",
+        pa.array(["anew"] * rows.num_rows, pa.string()),
+    )
+    table.overwrite(
+        changed, snapshot_properties={"applied-through": str(through), "built-anew": "true"}
+    )
+
+
+KEYS = {"fact_payment": "payment_record_id", "dim_currency": "currency_id"}
+REBUILT = pytest.mark.parametrize("star", KEYS)
+
+
+@REBUILT
+def test_a_rebuild_whose_load_failed_is_named_until_the_warehouse_is_rebuilt_as_well(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough, star: str
+) -> None:
+    def runs() -> set[str]:
+        query = sql.SQL("select distinct run_id from {}").format(sql.Identifier(star))
+        return {row[0] for row in warehouse.execute(query)}
+
+    before = runs()
+    build_anew(payments, star, 2)
+    payments.add_star_rows("dim_transaction", {"transaction_id": 3}, sequence=3)
+    for sequence in (2, 3):
+        with pytest.raises(StarSchemaMismatch, match=f"^{star} was built anew in the lake"):
+            load_through(sequence)
+
+    assert runs() == before
+    rows = warehouse.execute("select transaction_id from dim_transaction order by 1")
+    assert rows.fetchall() == [(1,), (3,)]
+    load_through(3, rebuild=True)
+    assert runs() == {"anew"}
+    payments.add_star_rows(star, {KEYS[star]: 4}, sequence=4)
+    load_through(4)
+
+
+@REBUILT
+def test_a_warehouse_that_was_restored_to_before_a_rebuild_is_named(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough, star: str
+) -> None:
+    build_anew(payments, star, 2)
+    load_through(2, rebuild=True)
+    before = warehouse.execute("select table_name, sequence, built_anew from load_position")
+    positions = before.fetchall()
+    build_anew(payments, star, 2)
+    load_through(2, rebuild=True)
+    load_through(2)
+    warehouse.execute("truncate load_position")
+    warehouse.cursor().executemany("insert into load_position values (%s, %s, %s, 0)", positions)
+
+    with pytest.raises(StarSchemaMismatch, match=f"^{star} was built anew in the lake"):
+        load_through(3)
+
+
+@REBUILT
+def test_a_first_build_is_loaded_and_goes_on_also_when_its_snapshot_has_expired(
+    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough, star: str
+) -> None:
+    star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
+    star_lake.add_star_rows("fact_payment", {})
+    build_anew(star_lake, star, 1)
+    load_through(1)
+    star_lake.add_star_rows(star, {KEYS[star]: 2}, sequence=2)
+    load_through(2)
+    star_lake.table(star).maintenance.expire_snapshots().older_than(
+        datetime.datetime.now() + datetime.timedelta(days=1)
+    ).commit()
+    star_lake.add_star_rows(star, {KEYS[star]: 3}, sequence=3)
+
+    load_through(3)
+
+    rows = warehouse.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(star)))
+    assert rows.fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["delete from fact_payment where payment_record_id = 2", "truncate fact_payment"],
+)
+@pytest.mark.parametrize("waits", [False, True], ids=["", "with a waiting row"])
+def test_a_fact_that_has_lost_its_newest_rows_is_named_until_the_warehouse_is_rebuilt(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    load_through: LoadThrough,
+    lost: LiteralString,
+    *,
+    waits: bool,
+) -> None:
+    if waits:
+        waiting = {"payment_record_id": 3, "transaction_id": 7}
+        payments.add_star_rows("fact_payment", waiting, sequence=3)
+    load_through(3)
+    warehouse.execute("delete from waiting_row")
+    warehouse.execute(lost)
+    payments.add_star_rows("fact_payment", {"payment_record_id": 4}, sequence=4)
+    payments.add_star_rows("dim_transaction", {"transaction_id": 7}, sequence=4)
+
+    with pytest.raises(StarSchemaMismatch, match=r"^fact_payment was loaded through"):
+        load_through(4)
+
+    rows = warehouse.execute("select transaction_id from dim_transaction order by 1")
+    assert rows.fetchall() == [(1,), (7,)]
+    load_through(4, rebuild=True)
+    ids = [1, 2, 3, 4] if waits else [1, 2, 4]
+    assert shown(warehouse) == [(number, False) for number in ids]
+    load_through(5)
 
 
 def test_a_table_whose_history_says_nothing_is_refused(
