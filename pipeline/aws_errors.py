@@ -5,13 +5,18 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import AccessRefused, ObjectStoreUnavailable
+from pipeline.errors import AccessRefused, ObjectArchived, ObjectStoreUnavailable, PipelineError
 
 _FORBIDDEN = 403
 # Also answered with 403, but the next call signs with other credentials or at another time.
 _PASSING = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed"}
 )
+_ADVICE: dict[type[PipelineError], str] = {
+    AccessRefused: "; grant the function's role this right, or redeploy the stack",
+    ObjectArchived: "; restore the object from the archive, copy it over itself in the storage "
+    "class STANDARD, and end the lifecycle rule that archives it",
+}
 
 
 def code_of(error: ClientError) -> str:
@@ -27,24 +32,28 @@ def translated_aws_errors(doing: str) -> Iterator[None]:
         doing: What the block does, as it follows `could not`: `read s3://bucket/key`.
 
     Raises:
+        ObjectArchived: The object is in an archive (Amazon S3 User Guide, "Working with archived
+            objects").
         AccessRefused: A policy, or the policy of a KMS key, does not allow the call.
         ObjectStoreUnavailable: The service did not answer, or answered with any other error.
     """
     try:
         yield
     except ClientError as error:
-        kind = AccessRefused if _is_refusal(error) else ObjectStoreUnavailable
-        raise kind(_message(doing, error, is_refused=kind is AccessRefused)) from error
+        kind = _kind(error)
+        raise kind(f"could not {doing}: {error}{_ADVICE.get(kind, '')}") from error
     except BotoCoreError as error:
-        raise ObjectStoreUnavailable(_message(doing, error, is_refused=False)) from error
+        raise ObjectStoreUnavailable(f"could not {doing}: {error}") from error
+
+
+def _kind(error: ClientError) -> type[PipelineError]:
+    # Answered with 403, as a refusal is.
+    if code_of(error) == "InvalidObjectState":
+        return ObjectArchived
+    return AccessRefused if _is_refusal(error) else ObjectStoreUnavailable
 
 
 def _is_refusal(error: ClientError) -> bool:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return code.startswith("AccessDenied") or (status == _FORBIDDEN and code not in _PASSING)
-
-
-def _message(doing: str, error: Exception, *, is_refused: bool) -> str:
-    advice = "; grant the function's role this right, or redeploy the stack" if is_refused else ""
-    return f"could not {doing}: {error}{advice}"

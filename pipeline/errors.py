@@ -52,6 +52,10 @@ class ObjectMissing(PermanentError):
     """Amazon S3 has no object of a key that should be there."""
 
 
+class ObjectArchived(PermanentError):
+    """An object is in an archive of Amazon S3, where it cannot be read."""
+
+
 class DeclarationInvalid(PermanentError):
     """The declaration of a star table or of a source table is malformed or incomplete."""
 

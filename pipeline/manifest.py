@@ -282,9 +282,11 @@ class Manifest:
             homes, epoch = document.pop("carried", {}), document.pop("epoch", None)
             tables = CarriedTables(own, homes, read)
             return cls(tables=tables, epoch=Epoch(**epoch) if epoch else None, **document)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestInvalid(
-                f"{key} is not a manifest ({error}): restore the object's previous version"
+                f"{key} is not a manifest that this version of the pipeline reads ({error}): if a "
+                "newer version wrote it, deploy that version; otherwise restore the object's "
+                "previous version, or delete the object if it has none"
             ) from error
 
 
@@ -371,7 +373,14 @@ class ManifestStore:
                 raise ManifestInvalid(
                     f"{self._objects.address(key)} is missing: restore it from its versions"
                 ) from error
-            self._read[sequence] = Manifest.from_json(text, key, self.read)
+            found = Manifest.from_json(text, key, self.read)
+            if found.sequence != sequence:
+                raise ManifestInvalid(
+                    f"{self._objects.address(key)} is a copy of the manifest of run "
+                    f"{found.sequence}: if there was a run {sequence}, restore the object's "
+                    "previous version, otherwise delete the object"
+                )
+            self._read[sequence] = found
         return self._read[sequence]
 
     def commit(self, manifest: Manifest, previous: Manifest | None = None) -> None:

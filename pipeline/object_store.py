@@ -40,8 +40,9 @@ class StoredObject:
 class ObjectStore:
     """Reads and writes the objects of one bucket.
 
-    Every method raises AccessRefused if a policy forbids the call, and ObjectStoreUnavailable if
-    Amazon S3 does not answer or answers with another error.
+    Every method raises AccessRefused if a policy forbids the call, ObjectArchived if the object is
+    in an archive, and ObjectStoreUnavailable if Amazon S3 does not answer or answers with another
+    error.
 
     Args:
         bucket: The bucket's name.

@@ -1,6 +1,7 @@
 """Manifests: the commit of a run, and the chain of a table's changes."""
 
 import dataclasses
+import json
 import threading
 from collections.abc import Iterable
 from unittest.mock import Mock
@@ -66,6 +67,36 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
 def test_text_that_is_no_manifest_is_refused_with_the_objects_key() -> None:
     with pytest.raises(ManifestInvalid, match=r"runs/0000000001\.json"):
         Manifest.from_json("{}", "runs/0000000001.json", unread)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"text"', "7", '{"format": 2, "tables": null}'])
+def test_json_of_another_shape_is_refused_as_well(text: str) -> None:
+    with pytest.raises(ManifestInvalid, match="runs/x is not a manifest"):
+        Manifest.from_json(text, "runs/x", unread)
+
+
+@pytest.mark.parametrize("place", ["run", "table"])
+def test_what_a_newer_version_added_is_not_read_as_damage(place: str) -> None:
+    document = json.loads(manifest(1, changed_in=1, previous_change=0).to_json())
+    (document if place == "run" else document["tables"]["design"])["added"] = 1
+
+    with pytest.raises(ManifestInvalid, match=r"'added'.*if a newer version wrote it, deploy"):
+        Manifest.from_json(json.dumps(document), "runs/x", unread)
+
+
+@pytest.mark.parametrize(("copied", "over"), [(2, 3), (1, 2), (2, 1), (1, 9)])
+def test_a_manifest_that_was_copied_to_the_key_of_another_run_is_refused(
+    moto_bucket: str, store: ManifestStore, copied: int, over: int
+) -> None:
+    for sequence in (1, 2):
+        store.commit(manifest(sequence, changed_in=sequence, previous_change=sequence - 1))
+    client = boto3.client("s3")
+    source = f"{moto_bucket}/{key_of(copied)}"
+    client.copy_object(Bucket=moto_bucket, Key=key_of(over), CopySource=source)
+    found = ManifestStore(moto_bucket, client)
+
+    with pytest.raises(ManifestInvalid, match=f"{over:010d}.* manifest of run {copied}: "):
+        found.read(over) if over < 2 else found.newest()
 
 
 def test_there_is_no_newest_run_in_an_empty_bucket(store: ManifestStore) -> None:

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from pipeline.errors import AccessRefused, ObjectMissing, ObjectStoreUnavailable
+from pipeline.errors import AccessRefused, ObjectArchived, ObjectMissing, ObjectStoreUnavailable
 from pipeline.object_store import Body, ObjectStore
 
 if TYPE_CHECKING:
@@ -210,3 +210,21 @@ def test_a_refused_right_is_permanent_and_all_else_is_worth_a_retry(
             CALLS[call](ObjectStore("raw", unreachable_s3))
 
     assert ("grant" in str(translated.value)) == (expected is AccessRefused)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda objects: objects.get("a/key"), lambda objects: objects.get_if_there("a/key")],
+)
+def test_an_archived_object_is_neither_refused_nor_worth_a_retry(
+    unreachable_s3: "S3Client", call: Callable[[ObjectStore], object]
+) -> None:
+    with Stubber(unreachable_s3) as stub:
+        stub.add_client_error(
+            "get_object", service_error_code="InvalidObjectState", http_status_code=403
+        )
+
+        with pytest.raises(ObjectArchived, match=r"s3://raw/a/key.*restore the object") as archived:
+            call(ObjectStore("raw", unreachable_s3))
+
+    assert "grant" not in str(archived.value)
