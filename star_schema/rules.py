@@ -47,7 +47,12 @@ _DATE: Final = Rule(
     "cast(try_cast({0} as date) as string) = {0} and "
     "try_cast({0} as date) between date'0001-01-01' and date'9999-12-31'",
 )
-# What is no date, or null, breaks the rule above or `given`: one reason is enough.
+# A cast of a text to a timestamp applies its zone, and a cast to a date does not.
+_MOMENT: Final = Rule(
+    "{0} is a timestamp, without a zone if it is text",
+    "{0} is null or try_cast({0} as timestamp_ntz) = try_cast({0} as timestamp)",
+)
+# What is no date, or null, breaks a rule above or `given`: one reason is enough.
 _IN_CALENDAR: Final = Rule(
     "{0} is between {first} and {last}",
     "coalesce(try_cast({0} as date) between date'{first}' and date'{last}', true)",
@@ -64,7 +69,7 @@ _AMOUNT: Final = Rule(
 _GIVEN: Final = Rule("{0} is given", "{0} is not null")
 _VOCABULARY: Final = {
     "dates": (_DATE, _IN_CALENDAR),
-    "moments": (_IN_CALENDAR,),
+    "moments": (_MOMENT, _IN_CALENDAR),
     "amounts": (_AMOUNT,),
     "given": (_GIVEN,),
 }

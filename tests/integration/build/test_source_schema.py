@@ -1,6 +1,7 @@
 """A source whose schema changes: what is not needed flows, what is needed stops its table alone."""
 
 import json
+from datetime import date, time
 from decimal import Decimal
 
 import psycopg
@@ -126,6 +127,25 @@ def test_an_amount_of_a_floating_point_type_is_what_the_source_prints_in_any_bui
 
     assert newest == {key: Decimal(amount) for key, amount in amounts}
     assert star.fact("fact_payment") == grown
+
+
+def test_a_moment_of_a_column_that_became_text_waits_if_it_is_no_timestamp(
+    business: Business, star: Star
+) -> None:
+    business.execute("alter table payment alter column created_at type varchar")
+    for key, text in enumerate(("soon", "2024-03-31 01:30:00+02", "2024-03-31 01:30:00.5"), 1):
+        business.execute("update payment set created_at = %s where payment_id = %s", text, key)
+    business.capture()
+
+    star.build("fact_payment")
+
+    held = {row["natural_key"]: row["broken_rules"] for row in star.rows("quarantine")}
+    (third,) = star.history("fact_payment", 3)
+    rule = "created_at is a timestamp, without a zone if it is text"
+    assert held == {"1": [rule], "2": [rule]}
+    assert third["created_date"] == date(2024, 3, 31)
+    assert third["created_time"] == time(1, 30, 0, 500_000)
+    assert len(star.rows("fact_payment")) > 2
 
 
 def test_a_column_of_another_type_than_the_lake_has_stops_its_table(

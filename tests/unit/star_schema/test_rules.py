@@ -77,6 +77,12 @@ def test_floating_point_amounts_are_kept_as_the_oracle_reads_what_they_print(
     ]
 
 
+def test_a_moment_that_is_text_is_a_timestamp_without_a_zone() -> None:
+    texts = ["2024-03-31 01:30:00.5", "2024-03-31", "soon", "", "2024-03-31 01:30:00+02", None]
+
+    assert kept("sales_order", "last_updated", "varchar", texts) == [True, True, *[False] * 4]
+
+
 @settings(max_examples=15)
 @given(st.lists(st.datetimes(), min_size=1, max_size=30))
 def test_moments_are_kept_within_the_calendar(moments: list[datetime]) -> None:

@@ -118,6 +118,11 @@ given = ["x_id"]
             "coalesce(try_cast(day as date) between date'2001-02-03' and date'2004-05-06', true)",
         ),
         (
+            "made_at is a timestamp, without a zone if it is text",
+            "made_at is null or try_cast(made_at as timestamp_ntz) = "
+            "try_cast(made_at as timestamp)",
+        ),
+        (
             "made_at is between 2001-02-03 and 2004-05-06",
             "coalesce(try_cast(made_at as date) between date'2001-02-03' and date'2004-05-06', "
             "true)",
