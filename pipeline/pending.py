@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import SourceSchemaChanged
-from pipeline.manifest import Manifest, ManifestStore, TableCapture
+from pipeline.manifest import Manifest, ManifestStore
 from star_schema.tables import StarTable
 
 
@@ -17,8 +17,8 @@ class Pending:
         captures: For each source the runs that captured it since, the newest first.
         head: The newest run that the table shows once they are applied; None if there is none.
         waits: Why the table does not show a later run; empty if it does.
-        rows: How many rows a build compares, about: those captured, each key of each sweep, and all
-            rows of what the SELECT joins for each run.
+        rows: How many rows a build compares, about: those captured, each key of each sweep of the
+            row source, and all rows of what the SELECT joins for each run.
     """
 
     runs: dict[int, Manifest]
@@ -56,7 +56,7 @@ def pending(store: ManifestStore, star: StarTable, *, after: int, through: int) 
         head=store.read(reached) if reached else None,
         waits=_not_taken(star, store.read(through)),
         rows=max(
-            sum(_rows(run.tables[source]) for source in captures for run in captures[source]),
+            sum(_rows(star, source, run) for source in captures for run in captures[source]),
             sum(run.tables[source].keys for source in star.joined_sources for run in runs.values()),
         ),
     )
@@ -83,12 +83,17 @@ def pending_captures(
     reached = _reached(store, star, after=after, through=through)
     for source in star.sources:
         for run in store.changes(source, after=after, through=reached):
-            yield _rows(run.tables[source])
+            yield _rows(star, source, run)
 
 
-def _rows(capture: TableCapture) -> int:
-    """Returns how many rows and keys a capture has."""
-    return capture.rows + (capture.keys if capture.key_files else 0)
+def _rows(star: StarTable, source: str, run: Manifest) -> int:
+    """Returns how many rows a star table takes from a run's capture of a source, and how many keys.
+
+    Deletions are told from the keys of the row source alone.
+    """
+    capture = run.tables[source]
+    is_swept = capture.key_files and source == star.row_source
+    return capture.rows + (capture.keys if is_swept else 0)
 
 
 def _reached(store: ManifestStore, star: StarTable, *, after: int, through: int) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DIM_STAFF = star_table("dim_staff")
 DIM_DESIGN = star_table("dim_design")
+DIM_DATE = star_table("dim_date")
 
 
 @pytest.fixture
@@ -221,6 +222,14 @@ def test_each_key_of_each_sweep_counts_as_a_row() -> None:
     assert pending(store, DIM_DESIGN, after=0, through=20).rows == 20 * 7001
     assert list(pending_captures(store, DIM_DESIGN, after=0, through=20)) == [7001] * 20
     assert pending(Swept("design"), DIM_DESIGN, after=0, through=20).rows == 20
+
+
+def test_keys_count_only_where_deletions_are_told_from_them() -> None:
+    store = Swept(*DIM_DATE.sources, key_files=("raw_keys/a",))
+    rows = 20 * len(DIM_DATE.sources)
+
+    assert pending(store, DIM_DATE, after=0, through=20).rows == rows
+    assert list(pending_captures(store, DIM_DATE, after=0, through=20)) == [1] * rows
 
 
 def test_each_run_has_all_rows_of_what_a_select_joins() -> None:
