@@ -13,7 +13,8 @@ from typing import Any
 
 import boto3
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lineage.certify import read_certificate
 from local.execution import execute
@@ -192,6 +193,26 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     assert "guessed" not in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
+
+
+def test_a_warehouse_that_was_restored_is_named_although_the_source_is_quiet(
+    stack: Stack, run: Run, succeed: Run, history: HistoryOracle
+) -> None:
+    server = make_conninfo(stack.warehouse_dsn, dbname="postgres")
+    name = sql.Identifier(str(conninfo_to_dict(stack.warehouse_dsn)["dbname"]))
+    with psycopg.connect(server, autocommit=True) as warehouse:
+        warehouse.execute(sql.SQL("create database backup template {}").format(name))
+        run_activity(stack.source_dsn)
+        succeed()
+        warehouse.execute(sql.SQL("drop database {} with (force)").format(name))
+        warehouse.execute(sql.SQL("alter database backup rename to {}").format(name))
+
+    failed = run()
+
+    assert failed.error == "StarTablesBehind"
+    assert "an earlier state of it was restored" in failed.cause
+    assert "the warehouse equals the source" in succeed(verify=True).output["message"]
+    assert differences(stack, history) == []
 
 
 def test_a_failing_maintenance_ends_failed_notifies_and_releases_the_lock(
