@@ -52,6 +52,10 @@ class ObjectMissing(PermanentError):
     """Amazon S3 has no object of a key that should be there."""
 
 
+class RawFilesChanged(PermanentError):
+    """Files of the raw zone are not those that Ingest wrote."""
+
+
 class ObjectArchived(PermanentError):
     """An object is in an archive of Amazon S3, where it cannot be read."""
 

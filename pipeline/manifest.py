@@ -140,6 +140,9 @@ class TableCapture:
             captured: the next run leaves them out.
         greatest_keys: If these keys are integers, the greatest of them, and the greatest that was
             written before `horizon`.
+        file_sizes: The size in bytes of each of `files`; empty in a manifest that was written
+            before this field existed.
+        key_file_sizes: Likewise of `key_files`.
         printed_names: A digest of the names of objects that the table's values may print, such as
             those of `regclass`; empty if its types print none.
         starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
@@ -168,6 +171,8 @@ class TableCapture:
     starts_over: bool = False
     greatest_keys: tuple[int, ...] = ()
     printed_names: str = ""
+    file_sizes: tuple[int, ...] = ()
+    key_file_sizes: tuple[int, ...] = ()
 
     @property
     def keys(self) -> int:
@@ -185,6 +190,8 @@ class TableCapture:
             not_held=0,
             quarantine_files=(),
             keys_swept=False,
+            file_sizes=(),
+            key_file_sizes=(),
         )
 
 
@@ -303,6 +310,8 @@ _LISTS = (
     "natural_key",
     "captured_transactions",
     "greatest_keys",
+    "file_sizes",
+    "key_file_sizes",
 )
 
 

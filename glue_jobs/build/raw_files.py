@@ -2,12 +2,15 @@
 
 import threading
 import uuid
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final, Self
 from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as f
+
+from pipeline.errors import RawFilesChanged
 
 MANY_FILES: Final = 100
 """So many files of a table are looked up once, by folder: a long history is many small files."""
@@ -16,6 +19,9 @@ MOST_BYTES_KEPT: Final = 256 * 1024 * 1024
 _LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 MOST_TASKS: Final = 64
 """How many tasks look up, or open, many files: several for each core of a job."""
+
+_SHOWN_FILES: Final = 5
+"""How many files that were changed a message names."""
 
 
 def prepare(session: SparkSession) -> SparkSession:
@@ -54,19 +60,23 @@ class RawFiles:
             self._session.catalog.dropGlobalTempView(name)
             rows.unpersist()
 
-    def read(self, spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
+    def read(self, spark: SparkSession, schema: str, sizes: Mapping[str, int]) -> DataFrame:
         """Returns the rows of files of one table, each with its run's `_sequence`.
 
         Args:
             spark: The session of a star table.
             schema: The columns of the files, as DDL has them.
-            paths: The files.
+            sizes: The files, each with its size in bytes; 0 if it is not known.
+
+        Raises:
+            RawFilesChanged: A file is empty, or has another size.
         """
+        paths = tuple(sizes)
         if len(paths) < MANY_FILES:
-            return _rows(spark, schema, paths)
+            return _rows(spark, schema, sizes)
         with self._lock:
             if (schema, paths) not in self._shared:
-                self._shared[schema, paths] = self._share(_rows(self._session, schema, paths))
+                self._shared[schema, paths] = self._share(_rows(self._session, schema, sizes))
             name, _ = self._shared[schema, paths]
         return spark.table(f"global_temp.{name}")
 
@@ -89,11 +99,36 @@ def _bytes(rows: DataFrame) -> int:
     return int(files.stats().sizeInBytes())
 
 
-def _rows(spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
-    reader = spark.read.schema(schema)
+def _rows(spark: SparkSession, schema: str, sizes: Mapping[str, int]) -> DataFrame:
+    reader, paths = spark.read.schema(schema), tuple(sizes)
     rows = reader.parquet(*paths) if len(paths) < MANY_FILES else _of_folders(reader, paths)
+    _check_sizes(rows, sizes)
     sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
     return rows.select("*", sequence.alias("_sequence"))
+
+
+def _check_sizes(rows: DataFrame, sizes: Mapping[str, int]) -> None:
+    """Compares the files with what was written: Spark reads no rows of an empty one, and no error.
+
+    Raises:
+        RawFilesChanged: A file is empty, or has another size.
+    """
+    if all(sizes.values()) and _bytes(rows) == sum(sizes.values()):
+        return
+    location = rows._jdf.queryExecution().analyzed().collectLeaves().head().relation().location()
+    files = location.allFiles()
+    lengths = (files.apply(place).getLen() for place in range(files.size()))
+    found = dict(zip(map(unquote, location.inputFiles()), lengths, strict=True))
+    wrong = [
+        f"{path} has {found[path]} bytes" + (f", and {size} were written" if size else "")
+        for path, size in sizes.items()
+        if not found[path] or found[path] != (size or found[path])
+    ]
+    if wrong:
+        raise RawFilesChanged(
+            f"{len(wrong)} raw files are not those that Ingest wrote "
+            f"({'; '.join(wrong[:_SHOWN_FILES])}): restore the objects' previous versions"
+        )
 
 
 def _of_folders(reader: DataFrameReader, paths: tuple[str, ...]) -> DataFrame:

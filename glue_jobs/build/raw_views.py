@@ -69,7 +69,10 @@ class RawViews:
 
     def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
         """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
-        parts = [(run.tables[source].columns, run.tables[source].files) for run in runs]
+        parts = [
+            (capture.columns, _sized(capture.files, capture.file_sizes))
+            for capture in (run.tables[source] for run in runs)
+        ]
         return self._read(parts, head.tables[source].columns)
 
     def captured_keys(self, source: str, key: str, runs: Iterable[Manifest]) -> DataFrame:
@@ -85,7 +88,8 @@ class RawViews:
         parts = [
             (
                 tuple(column for column in table.columns if column.name == key),
-                table.key_files or table.files,
+                _sized(table.key_files, table.key_file_sizes)
+                or _sized(table.files, table.file_sizes),
             )
             for table in swept
         ]
@@ -129,7 +133,7 @@ class RawViews:
         )
 
     def _read(
-        self, parts: list[tuple[tuple[Column, ...], tuple[str, ...]]], columns: tuple[Column, ...]
+        self, parts: list[tuple[tuple[Column, ...], dict[str, int]]], columns: tuple[Column, ...]
     ) -> DataFrame:
         """Reads files whose columns may have changed between runs, in the newest columns.
 
@@ -138,10 +142,10 @@ class RawViews:
         lost is left out, so that a SELECT that needs it fails rather than reads nulls.
         """
         columns = _visible(columns)
-        groups: dict[tuple[Column, ...], list[str]] = {columns: []}
+        groups: dict[tuple[Column, ...], dict[str, int]] = {columns: {}}
         for part_columns, files in parts:
             if files:
-                groups.setdefault(_visible(part_columns), []).extend(files)
+                groups.setdefault(_visible(part_columns), {}).update(files)
         frames = [self._read_alike(part, files) for part, files in groups.items()]
         types = [dict(frame.dtypes) for frame in frames]
         shared = {
@@ -162,16 +166,21 @@ class RawViews:
         union = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
         return union.select(*(quoted(column.name) for column in columns), "_sequence")
 
-    def _read_alike(self, columns: tuple[Column, ...], files: list[str]) -> DataFrame:
+    def _read_alike(self, columns: tuple[Column, ...], files: dict[str, int]) -> DataFrame:
         schema = ", ".join(_declare(column) for column in columns)
         if not files:
             return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
-        paths = tuple(f"s3://{self._bucket}/{key}" for key in files)
-        return self._files.read(self._spark, schema, paths)
+        sizes = {f"s3://{self._bucket}/{key}": size for key, size in files.items()}
+        return self._files.read(self._spark, schema, sizes)
 
 
 def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     return tuple(column for column in columns if column.name.casefold() not in _HIDDEN)
+
+
+def _sized(files: tuple[str, ...], sizes: tuple[int, ...]) -> dict[str, int]:
+    """Returns the size of each file; 0 if the manifest does not have it."""
+    return dict(zip(files, sizes or (0,) * len(files), strict=True))
 
 
 def _declare(column: Column) -> str:

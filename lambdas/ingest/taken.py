@@ -19,6 +19,7 @@ class Taken:
         not_held: Number of values that cannot be read, or that their raw type cannot hold. They
             are written to the quarantine.
         files: Keys of the Parquet files of the rows, in the raw bucket.
+        sizes: The size in bytes of each of `files`.
         count: What a count of all its rows gave; None if they were not counted.
         unreadable: Number of rows that the source cannot send; their values are among `not_held`.
         quarantine_files: Keys of the Parquet files of the values in the quarantine.
@@ -28,6 +29,7 @@ class Taken:
     rows: int = 0
     not_held: int = 0
     files: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
     quarantine_files: tuple[str, ...] = ()
     unreadable: int = 0
     count: KeyCount | None = None
@@ -38,6 +40,7 @@ class Taken:
             rows=self.rows + other.rows,
             not_held=self.not_held + other.not_held,
             files=self.files + other.files,
+            sizes=self.sizes + other.sizes,
             quarantine_files=self.quarantine_files + other.quarantine_files,
             unreadable=self.unreadable + other.unreadable,
             count=self.count + other.count
@@ -57,6 +60,7 @@ class Taken:
             rows=document["rows"],
             not_held=document["not_held"],
             files=tuple(document["files"]),
+            sizes=tuple(document["sizes"]),
             quarantine_files=tuple(document["quarantine_files"]),
             unreadable=document["unreadable"],
             count=document["count"] and KeyCount.from_document(document["count"]),

@@ -229,11 +229,12 @@ class Taking:
         return counting.counted(self._reader().ask(query), self._plan.snapshot.horizon)
 
     def _uploaded(self, taken: Taken, task: _Task, rows: Path, values: Path) -> Taken:
-        """Uploads the two files of a read, and returns what was taken with the files' keys."""
+        """Uploads the two files of a read, and returns what was taken with their keys and sizes."""
         put = partial(self._zone.put, table=task.planned.name, first=task.number)
         return dataclasses.replace(
             taken,
             files=(put(task.prefix, path=rows),) if taken.rows else (),
+            sizes=(rows.stat().st_size,) if taken.rows else (),
             quarantine_files=(put(RawZone.QUARANTINE, path=values),) if taken.not_held else (),
         )
 
