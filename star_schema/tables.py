@@ -138,6 +138,9 @@ def _parsed(name: str, select: str, document: Mapping[str, Any]) -> StarTable:
     columns = {
         column: StarColumn(column, **entry) for column, entry in declared.pop("columns").items()
     }
+    added = {column.name for column in ADDED_COLUMNS}
+    if reserved := [column for column in columns if column in added or column.startswith("_")]:
+        raise ValueError(f"{', '.join(reserved)}: the build has columns of its own of such names")
     own = declared.pop("own_columns", ())
     sources = tuple(declared.pop("sources"))
     (row_source,) = sources if len(sources) == 1 else (None,)

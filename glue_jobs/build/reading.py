@@ -12,6 +12,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.key_ranges import near
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
+from glue_jobs.build.select_checks import check_select
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from glue_jobs.build.versions import last_of_each, touched_keys
 from pipeline.errors import SourceSchemaChanged, first_line
@@ -128,7 +129,9 @@ class StarReader:
         if self._star.own_columns:
             self._own_rows(is_first=is_first).createOrReplaceTempView(self._star.name)
         with explained(self._star):
-            return self._spark.sql(self._star.select)
+            rows = self._spark.sql(self._star.select)
+        check_select(rows, self._star)
+        return rows
 
     def _own_rows(self, *, is_first: bool) -> DataFrame:
         """Returns the rows that the table holds, as if a run before all others had brought them."""

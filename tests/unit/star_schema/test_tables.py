@@ -176,6 +176,10 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
         ('kind = "dimension"', 'kind = "dimension"\nown_columns = ["y"]', "y"),
         ('kind = "dimension"', "kind", "line 2"),
         ("[columns]", '[stopping_rules]\ngivn = ["x_id"]\n[columns]', "givn"),
+        ("[columns]", '[columns]\nrun_id = { type = "int", comment = "" }', "run_id"),
+        ("[columns]", '[columns]\nis_deleted = { type = "boolean", comment = "" }', "is_deleted"),
+        ("[columns]", '[columns]\n_sequence = { type = "bigint", comment = "" }', "_sequence"),
+        ("[columns]", '[columns]\n_place = { type = "int", comment = "" }', "_place"),
     ],
 )
 def test_a_malformed_declaration_is_refused_by_its_name(
