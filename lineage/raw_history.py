@@ -5,7 +5,7 @@ module uses the functions.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from pyiceberg.io import FileIO
 
 from glue_jobs.build.raw_views import shows_all_keys
 from lineage.star_rows import Made, made_of
-from pipeline.errors import ObjectMissing
+from pipeline.errors import ObjectMissing, RawFilesChanged
 from pipeline.manifest import Manifest, ManifestStore, TableCapture
 from pipeline.pending import pending
 from star_schema.sources import declared_source
@@ -95,6 +95,7 @@ class RawHistory:
         Raises:
             SourceSchemaChanged: The newest run does not have a table of the star table.
             ObjectMissing: A raw file is missing.
+            RawFilesChanged: A raw file is not the one that Ingest wrote.
         """
         if self.newest is None:
             return
@@ -112,7 +113,7 @@ class RawHistory:
 
     def _of_capture(self, run: Manifest) -> Seen:
         capture = run.tables[self._source]
-        found = self._find(capture.files)
+        found = self._find(capture.sized_files)
         seen = self._about(Seen(run, str(capture.capture)), capture, found)
         if found is None:
             return seen
@@ -127,7 +128,7 @@ class RawHistory:
         }
         captures = {name: state.tables[name] for name, state in states.items() if state}
         capture = captures[self._source]
-        found = self._find(capture.files)
+        found = self._find(capture.sized_files)
         of = tuple((name, state.sequence) for name, state in states.items() if state)
         seen = self._about(Seen(run, str(capture.capture), joined=of), capture, found)
         if found is None:
@@ -144,23 +145,23 @@ class RawHistory:
         shows_keys = shows_all_keys(capture, self._name)
         if not shows_keys or (found and not capture.key_files):
             return seen
-        files = capture.key_files or capture.files
-        return replace(seen, keys=files, is_gone=self._find(files) is None)
+        files = capture.sized_key_files or capture.sized_files
+        return replace(seen, keys=tuple(files), is_gone=self._find(files) is None)
 
     def _not_held(self, capture: TableCapture) -> str:
         """Returns why values of the row are in the raw zone's quarantine."""
         reasons = [
             f"{line['column_name']} is {line['value']!r}: {line['reason']}"
             for file in capture.quarantine_files
-            for line in self._table(file).to_pylist()
+            for line in self._table(file, size=0).to_pylist()
             if str(json.loads(line["source_row"]).get(self._name)) == self._key
         ]
         return "; ".join(reasons)
 
-    def _find(self, files: Iterable[str]) -> tuple[RawRow, pa.Table] | None:
+    def _find(self, files: Mapping[str, int]) -> tuple[RawRow, pa.Table] | None:
         """Returns a row's place and the row. It reads the keys, and the row group of the row."""
-        for file in files:
-            with self._opened(file) as parquet:
+        for file, size in files.items():
+            with self._opened(file, size) as parquet:
                 before = 0
                 for group in range(parquet.num_row_groups):
                     if not self._may_have(parquet, group):
@@ -188,7 +189,8 @@ class RawHistory:
         """Returns all rows of a capture. A table that is joined is captured whole."""
         if capture.files not in self._whole:
             columns = self._columns(source)
-            tables = [_completed(self._table(file), columns) for file in capture.files]
+            files = capture.sized_files.items()
+            tables = [_completed(self._table(file, size), columns) for file, size in files]
             self._whole[capture.files] = (
                 pa.concat_tables(tables, promote_options="permissive")
                 if tables
@@ -200,14 +202,21 @@ class RawHistory:
         tables = self.newest.tables if self.newest else {}
         return tuple(column.name for column in tables[source].columns)
 
-    def _table(self, file: str) -> pa.Table:
-        with self._opened(file) as parquet:
+    def _table(self, file: str, size: int) -> pa.Table:
+        with self._opened(file, size) as parquet:
             return parquet.read()
 
-    def _opened(self, file: str) -> pq.ParquetFile:
+    def _opened(self, file: str, size: int) -> pq.ParquetFile:
+        """Opens a raw file, of which the size is compared if it is known."""
         address = f"s3://{self._bucket}/{file}"
         try:
-            return pq.ParquetFile(self._io.new_input(address).open())
+            held = self._io.new_input(address)
+            if size and len(held) != size:
+                raise RawFilesChanged(
+                    f"{address} has {len(held)} bytes, and {size} were written: restore the "
+                    "object's previous version"
+                )
+            return pq.ParquetFile(held.open())
         except FileNotFoundError as error:
             raise ObjectMissing(f"{address} is missing: restore it from its versions") from error
 

@@ -179,6 +179,17 @@ class TableCapture:
         """The number in `content_digest`, "version:number:digest"; 0 if there is none."""
         return int(self.content_digest.split(":")[-2]) if self.content_digest else 0
 
+    @property
+    def sized_files(self) -> dict[str, int]:
+        """Each of `files` with its size in bytes; 0 if the manifest does not have it."""
+        return dict(zip(self.files, self.file_sizes or (0,) * len(self.files), strict=True))
+
+    @property
+    def sized_key_files(self) -> dict[str, int]:
+        """Each of `key_files` likewise."""
+        sizes = self.key_file_sizes or (0,) * len(self.key_files)
+        return dict(zip(self.key_files, sizes, strict=True))
+
     def unchanged(self) -> Self:
         """Returns the entry of a later run that does not find the table changed."""
         return dataclasses.replace(

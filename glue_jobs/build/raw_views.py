@@ -70,7 +70,7 @@ class RawViews:
     def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
         """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
         parts = [
-            (capture.columns, _sized(capture.files, capture.file_sizes))
+            (capture.columns, capture.sized_files)
             for capture in (run.tables[source] for run in runs)
         ]
         return self._read(parts, head.tables[source].columns)
@@ -88,8 +88,7 @@ class RawViews:
         parts = [
             (
                 tuple(column for column in table.columns if column.name == key),
-                _sized(table.key_files, table.key_file_sizes)
-                or _sized(table.files, table.file_sizes),
+                table.sized_key_files or table.sized_files,
             )
             for table in swept
         ]
@@ -176,11 +175,6 @@ class RawViews:
 
 def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     return tuple(column for column in columns if column.name.casefold() not in _HIDDEN)
-
-
-def _sized(files: tuple[str, ...], sizes: tuple[int, ...]) -> dict[str, int]:
-    """Returns the size of each file; 0 if the manifest does not have it."""
-    return dict(zip(files, sizes or (0,) * len(files), strict=True))
 
 
 def _declare(column: Column) -> str:
