@@ -357,6 +357,12 @@ def key_of(sequence: int) -> str:
     return f"{RUNS_PREFIX}{sequence:010d}.json"
 
 
+def sequence_of(key: str) -> int:
+    """Returns the run of a manifest's object key; 0 if it is none of a manifest."""
+    match = _KEY.fullmatch(key)
+    return int(match[1]) if match else 0
+
+
 class ManifestStore:
     """The manifests in the raw bucket."""
 
@@ -374,8 +380,8 @@ class ManifestStore:
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
         start = key_of(since) if since else ""
-        found = (_KEY.fullmatch(entry.key) for entry in self._objects.keys(RUNS_PREFIX, start))
-        newest = max((int(match[1]) for match in found if match), default=since)
+        found = (sequence_of(entry.key) for entry in self._objects.keys(RUNS_PREFIX, start))
+        newest = max(found, default=0) or since
         return self.read(newest) if newest else None
 
     def read(self, sequence: int) -> Manifest:

@@ -1,7 +1,7 @@
 """The buckets and the raw zone's runs."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -13,11 +13,13 @@ from doctor.place import Place
 from local.deployment import ROOT
 from pipeline.aws_errors import code_of
 from pipeline.errors import ManifestInvalid
-from pipeline.manifest import RUNS_PREFIX, Manifest, ManifestStore, key_of
+from pipeline.manifest import RUNS_PREFIX, Manifest, ManifestStore, key_of, sequence_of
 
 BUCKETS = ("RawBucket", "LakeBucket", "ArtifactsBucket")
 _CLOSED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _FILES_SEEN = 50
+_SHOWN = 5
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 PIPELINE = "totesys"
 """The key of the lock's item: state_machine/shared.yaml."""
 
@@ -210,14 +212,18 @@ def restore(place: Place, bucket: str, key: str) -> str:
 
 def missing_objects(place: Place, bucket: str, keys: Iterable[str]) -> Iterator[str]:
     """Yields the keys that a bucket does not have."""
-    client = place.client("s3")
-    for key in keys:
-        try:
-            client.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if code_of(error) not in ("404", "NoSuchKey"):
-                raise
-            yield key
+    return (key for key in keys if _head(place, bucket, key) is None)
+
+
+def _head(place: Place, bucket: str, key: str) -> Mapping[str, Any] | None:
+    """Returns what S3 says of an object; None if there is none."""
+    try:
+        found: Mapping[str, Any] = place.client("s3").head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if code_of(error) not in ("404", "NoSuchKey"):
+            raise
+        return None
+    return found
 
 
 def pipeline_item(place: Place) -> dict[str, str]:
@@ -236,24 +242,42 @@ def _runs(place: Place) -> Finding:
         for page in pages.paginate(Bucket=bucket, Prefix=RUNS_PREFIX)
         for one in page.get("Contents", [])
     }
-    runs = max(len(keys), int(pipeline_item(place).get("loaded_through", 0)))
+    held = filter(None, map(sequence_of, keys))
+    runs = max(*held, 0, int(pipeline_item(place).get("loaded_through", 0)))
     if not runs:
         return fault("no run was ever committed", run_once(place))
     gone = [key for key in map(key_of, range(1, runs + 1)) if key not in keys]
     if gone:
-        return fault(f"manifests are missing: {', '.join(gone)}", restore(place, bucket, gone[0]))
+        shown = ", ".join(gone[:_SHOWN])
+        return fault(f"{len(gone)} manifests are missing: {shown}", restore(place, bucket, gone[0]))
     try:
         newest = newest_manifest(place)
     except ManifestInvalid as error:
         return fault(str(error), restore(place, bucket, key_of(runs)))
-    files = [file for table in newest.tables.values() for file in table.files]
-    return judged(
-        {
-            f"s3://{bucket}/{key} of run {newest.sequence} is gone": restore(place, bucket, key)
-            for key in missing_objects(place, bucket, files[:_FILES_SEEN])
-        },
-        f"{newest.sequence} runs; the newest one's files are there",
-    )
+    tables = newest.tables.values()
+    files = [one for table in tables for one in (table.sized_files | table.sized_key_files).items()]
+    problems: dict[str, str] = {}
+    for key, size in files[:_FILES_SEEN]:
+        if found := _wrong(place, bucket, key, size):
+            what, fix = found
+            problems[f"s3://{bucket}/{key} of run {newest.sequence} {what}"] = fix
+    return judged(problems, f"{newest.sequence} runs; the newest one's files are there")
+
+
+def _wrong(place: Place, bucket: str, key: str, size: int) -> tuple[str, str] | None:
+    """Returns what is wrong with a raw file of a size, and what mends it."""
+    found = _head(place, bucket, key)
+    if found is None:
+        return "is gone", restore(place, bucket, key)
+    if not found["ContentLength"] or found["ContentLength"] != (size or found["ContentLength"]):
+        return "is not the file that Ingest wrote", restore(place, bucket, key)
+    if found.get("StorageClass") in _ARCHIVES and "Restore" not in found:
+        return (
+            f"is in the archive {found['StorageClass']}, where no build can read it",
+            f"aws s3api restore-object --bucket {bucket} --key '{key}' --restore-request Days=7"
+            "   # and end the lifecycle rule",
+        )
+    return None
 
 
 def _not_taken(place: Place) -> Finding:
@@ -275,6 +299,10 @@ CHECKS = (
     Check("storage.public_access", "the block of public access", _public_access),
     Check("storage.lifecycle", "the lifecycle rules", _lifecycle),
     Check("storage.policy", "the buckets' policies", _policy),
-    Check("storage.runs", "the manifests, and the files of the newest run", _runs),
+    Check(
+        "storage.runs",
+        "the manifests, and the files of the newest run, with their sizes and storage classes",
+        _runs,
+    ),
     Check("storage.not_taken", "tables that the newest run could not take", _not_taken),
 )
