@@ -41,4 +41,6 @@ def declared_source(name: str) -> SourceDeclaration:
         known = {"natural_key", "rules", "stopping_rules"}
         if unknown := document.keys() - known:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        if not isinstance(document["natural_key"], str):
+            raise TypeError("natural_key is no name of a column")
         return SourceDeclaration(name, document["natural_key"], rules_of(document))

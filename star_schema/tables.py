@@ -5,7 +5,7 @@ file beside it. Every stage reads the declaration; no stage derives a property f
 name, from a column's position or from the text of the SELECT.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -141,20 +141,54 @@ def _parsed(name: str, select: str, document: Mapping[str, Any]) -> StarTable:
     added = {column.name for column in ADDED_COLUMNS}
     if reserved := [column for column in columns if column in added or column.startswith("_")]:
         raise ValueError(f"{', '.join(reserved)}: the build has columns of its own of such names")
-    own = declared.pop("own_columns", ())
-    sources = tuple(declared.pop("sources"))
+    own = _list_of(declared, "own_columns")
+    sources = tuple(_list_of(declared, "sources"))
+    if not sources:
+        raise KeyError("sources")
     (row_source,) = sources if len(sources) == 1 else (None,)
     declared.pop("calendar", None)  # star_schema.calendar reads it
-    return StarTable(
+    star = StarTable(
         name=name,
         kind=Kind(declared.pop("kind")),
         select=select,
         record_id=declared.pop("record_id", None),
         sources=sources,
         row_source=declared.pop("row_source", row_source),
-        joined_sources=tuple(declared.pop("joined_sources", ())),
+        joined_sources=tuple(_list_of(declared, "joined_sources")),
         columns=tuple(columns.values()),
         own_columns=tuple(columns[column] for column in own),
         stopping_rules=rules_of({"stopping_rules": declared.pop("stopping_rules", {})}).stopping,
         **declared,
     )
+    for problem in _contradictions(star):
+        raise ValueError(problem)
+    return star
+
+
+def _list_of(declared: dict[str, Any], name: str) -> list[str]:
+    """Takes a list of names out of a declaration; a text would be read letter by letter."""
+    names = declared.pop(name, [])
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name} is no list of names")
+    return names
+
+
+def _contradictions(star: StarTable) -> Iterator[str]:
+    """Yields what a declaration says of a table that no build could do, or only without a word."""
+    if not star.name.startswith(PREFIXES[star.kind]):
+        yield f"the name of a {star.kind} begins with {PREFIXES[star.kind]}"
+    if star.is_fact != (star.record_id is not None):
+        yield "a fact, and no dimension, has a record_id"
+    if star.record_id and (not star.columns or star.columns[0].name != star.record_id):
+        yield f"record_id {star.record_id} is not the first column"
+    if star.natural_key not in star.selected:
+        yield f"natural_key {star.natural_key} is none of the columns that the SELECT gives"
+    if star.row_source and star.row_source not in star.sources:
+        yield f"row_source {star.row_source} is none of the sources"
+    if star.joined_sources and set(star.joined_sources) != set(star.sources):
+        yield "joined_sources are all sources or none"
+    if star.joined_sources and not star.row_source:
+        yield "a SELECT that joins needs a row_source, by whose keys deletions are told"
+    unique = f"{star.natural_key} is unique"
+    if star.joined_sources and unique not in {rule.demand for rule in star.stopping_rules}:
+        yield f"a SELECT that joins needs the stopping rule '{unique}'"

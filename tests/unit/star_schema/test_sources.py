@@ -146,6 +146,7 @@ given = ["x_id"]
     ("toml", "named"),
     [
         ("", "natural_key"),
+        ('natural_key = ["x_id", "y_id"]', "natural_key is no name"),
         ('natural_key = "x_id"\nrule = 1', "rule"),
         ('natural_key = "x_id"\n[rules]\ndays = ["day"]', "days"),
         ('natural_key = "x_id"\n[rules]\ngiven = 1', "int"),

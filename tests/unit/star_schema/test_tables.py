@@ -176,6 +176,20 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
         ('kind = "dimension"', 'kind = "dimension"\nown_columns = ["y"]', "y"),
         ('kind = "dimension"', "kind", "line 2"),
         ("[columns]", '[stopping_rules]\ngivn = ["x_id"]\n[columns]', "givn"),
+        ('natural_key = "x_id"', 'natural_key = "y_id"', "natural_key y_id is none"),
+        ('natural_key = "x_id"', 'natural_key = ["x_id"]', "natural_key .* is none"),
+        ('sources = ["x"]', 'sources = "x"', "sources is no list"),
+        ('sources = ["x"]', "sources = []", "sources"),
+        ('sources = ["x"]', 'sources = ["x"]\nrow_source = "y"', "row_source y is none"),
+        ('sources = ["x"]', 'sources = ["x", "y"]\njoined_sources = ["x"]', "all sources or none"),
+        ('sources = ["x"]', 'sources = ["x", "y"]\njoined_sources = ["x", "y"]', "row_source"),
+        (
+            'sources = ["x"]',
+            'sources = ["x", "y"]\njoined_sources = ["x", "y"]\nrow_source = "x"',
+            "x_id is unique",
+        ),
+        ('kind = "dimension"', 'kind = "fact"', "begins with fact_"),
+        ('kind = "dimension"', 'kind = "dimension"\nrecord_id = "x_id"', "has a record_id"),
         ("[columns]", '[columns]\nrun_id = { type = "int", comment = "" }', "run_id"),
         ("[columns]", '[columns]\nis_deleted = { type = "boolean", comment = "" }', "is_deleted"),
         ("[columns]", '[columns]\n_sequence = { type = "bigint", comment = "" }', "_sequence"),
@@ -188,6 +202,25 @@ def test_a_malformed_declaration_is_refused_by_its_name(
     declare(WHOLE.replace(old, new, 1))
 
     with pytest.raises(DeclarationInvalid, match=rf"tables/dim_x is invalid .*{named}.*: correct"):
+        star_tables()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("", "has a record_id"),
+        ('record_id = "x_number"', "record_id x_number is not the first column"),
+    ],
+)
+def test_a_fact_that_could_not_number_its_versions_is_refused(
+    declare: Callable[[str], None], tmp_path: Path, given: str, named: str
+) -> None:
+    folder = tmp_path / files.TABLES
+    fact = WHOLE.replace("dimension", "fact").replace("[columns]", f"{given}\n[columns]")
+    (folder / "fact_x.toml").write_text(fact)
+    (folder / "fact_x.sql").write_text("select x_id, _sequence from x")
+
+    with pytest.raises(DeclarationInvalid, match=rf"tables/fact_x is invalid .*{named}"):
         star_tables()
 
 
