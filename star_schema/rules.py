@@ -63,7 +63,8 @@ _AMOUNT: Final = Rule(
     "{0} has at most 28 digits before the point and 10 after it",
     "cast({0} as string) rlike '^-?[0-9]{{1,28}}([.][0-9]{{0,10}}0*)?$' or ("
     "cast({0} as string) rlike '^-?[0-9]([.][0-9]+)?[Ee][-+]?[0-9]+$' and "
-    "cast(try_cast(cast({0} as string) as decimal(38, 10)) as double) "
+    # By its text: DuckDB's cast of a decimal to a double is not the nearest one.
+    "cast(cast(try_cast(cast({0} as string) as decimal(38, 10)) as string) as double) "
     "= try_cast(cast({0} as string) as double))",
 )
 _GIVEN: Final = Rule("{0} is given", "{0} is not null")

@@ -68,6 +68,7 @@ def test_amounts_are_kept_as_the_oracle_reads_them(amounts: list[Decimal | None]
 @settings(max_examples=15)
 @given(st.lists(st.one_of(st.floats(), AMOUNTS.map(float)), min_size=1, max_size=30))
 @example([1e7, 12345678.9, 1e16, 1e27, 1e28, 0.0001, 1e-10, 1e-11, 1.5e-10, -0.0, 2.5])
+@example([-3.550477575228919e16, 1.2345678901234567e27])
 def test_floating_point_amounts_are_kept_as_the_oracle_reads_what_they_print(
     amounts: list[float],
 ) -> None:

@@ -131,7 +131,7 @@ given = ["x_id"]
             "price has at most 28 digits before the point and 10 after it",
             "cast(price as string) rlike '^-?[0-9]{1,28}([.][0-9]{0,10}0*)?$' or ("
             "cast(price as string) rlike '^-?[0-9]([.][0-9]+)?[Ee][-+]?[0-9]+$' and "
-            "cast(try_cast(cast(price as string) as decimal(38, 10)) as double) "
+            "cast(cast(try_cast(cast(price as string) as decimal(38, 10)) as string) as double) "
             "= try_cast(cast(price as string) as double))",
         ),
         ("price is positive", "price > 0"),
