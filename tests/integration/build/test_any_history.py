@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
-from glue_jobs.build import building, lake, numbering, raw_files, versions
+from glue_jobs.build import building, key_ranges, lake, numbering, raw_files, versions
 from glue_jobs.build.lake import LakeTable
 from pipeline.applied_run import AppliedRun
 from pipeline.manifest import ManifestStore
@@ -58,10 +58,20 @@ def of_size(size: str) -> Iterator[None]:
         with (
             patch.object(lake, "SMALL_TABLE_ROWS", 0),
             patch.object(lake, "MOST_DELETED", 0.5),
+            patch.object(lake, "MOST_KEYS_LISTED", 2),
+            patch.object(key_ranges, "MOST_KEYS_LISTED", 2),
+            patch.object(key_ranges, "RANGES", 2),
+            patch.object(key_ranges, "NEAR", 1),
+            patch.object(key_ranges, "_NEAR_BITS", 0),
+            patch.object(key_ranges, "_MOST_MAP_BITS", 7),
+            patch.object(key_ranges, "ROWS_OF_A_RANGE", 5),
+            patch.object(key_ranges, "MOST_RANGES", 3),
+            patch.object(key_ranges, "_BUCKET_BITS", 3),
             patch.object(building, "ROWS_OF_A_PARTITION", 2),
             patch.object(building, "MOST_PARTITIONS", 4),
             patch.object(building, "TINY_ROWS", -1),
             patch.object(raw_files, "MANY_FILES", 2),
+            patch.object(raw_files, "MOST_BYTES_KEPT", 0),
         ):
             yield
 
