@@ -205,10 +205,13 @@ class _TableBuild:
     def _captured(self, todo: Pending, head: Manifest, *, is_first: bool) -> Captured:
         if self._star.joined_sources:
             return self._reader.states(todo, head, is_first=is_first)
-        rows = {source: self._fit_rows(source, todo, head) for source in self._star.sources}
+        rows = {
+            source: self._fit_rows(source, todo, head, is_first=is_first)
+            for source in self._star.sources
+        }
         return self._reader.changes(todo, rows, is_first=is_first)
 
-    def _fit_rows(self, source: str, todo: Pending, head: Manifest) -> DataFrame:
+    def _fit_rows(self, source: str, todo: Pending, head: Manifest, *, is_first: bool) -> DataFrame:
         """Returns the captured rows that satisfy the source's rules; a fact checks the others."""
         declaration = declared_source(source)
         key, rules = declaration.natural_key, declaration.rules
@@ -220,7 +223,7 @@ class _TableBuild:
         if self._star.is_fact:
             broken = self._check(rows, rules, source, key)
             aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
-            self._set_aside(aside, broken.by_rule, todo, head)
+            self._set_aside(aside, broken.by_rule, todo, head, is_first=is_first)
             if not broken.by_rule:
                 return rows
         with explained(self._star):
@@ -231,7 +234,13 @@ class _TableBuild:
             return checked(rows, rules, table=table, key=key)
 
     def _set_aside(
-        self, rows: DataFrame, by_rule: dict[str, int], todo: Pending, head: Manifest
+        self,
+        rows: DataFrame,
+        by_rule: dict[str, int],
+        todo: Pending,
+        head: Manifest,
+        *,
+        is_first: bool,
     ) -> None:
         """Puts the rows that break a rule into the quarantine."""
         put_into_quarantine(
@@ -240,6 +249,7 @@ class _TableBuild:
             with_run_ids(rows, todo.runs) if by_rule else None,
             since=min(todo.runs),
             applied=AppliedRun(head.sequence, head.run_id),
+            is_first=is_first,
         )
         for demand, count in by_rule.items():
             _LOGGER.info("%-24s %9d rows to quarantine: %s", self._star.name, count, demand)

@@ -34,24 +34,37 @@ def prepare_quarantine(spark: SparkSession, database: str) -> None:
 
 
 def put_into_quarantine(
-    table: LakeTable, star: StarTable, rows: DataFrame | None, *, since: int, applied: AppliedRun
+    table: LakeTable,
+    star: StarTable,
+    rows: DataFrame | None,
+    *,
+    since: int,
+    applied: AppliedRun,
+    is_first: bool,
 ) -> None:
     """Replaces the rows that an unfinished build of the same runs has put there.
+
+    Rows of later runs stay, unless the build makes the whole table: a job that lingers after its
+    execution was stopped may have been overtaken.
 
     Args:
         table: The quarantine.
         star: The star table that the rows are missing from.
         rows: The rows; None if there are none.
         since: The first of the runs that captured them.
-        applied: The run of the commit.
+        applied: The run of the commit, and the last of those runs.
+        is_first: Whether the build makes the whole table.
 
     Raises:
         CommitConflict: Other writers committed at each attempt.
     """
+    replaced = f"star_table = '{star.name}' and _sequence >= {since}"
+    if not is_first:
+        replaced += f" and _sequence <= {applied.through}"
 
     def replace() -> None:
         table.refresh()
-        table.delete(f"star_table = '{star.name}' and _sequence >= {since}")
+        table.delete(replaced)
         table.rebase()
         if rows is not None:
             table.append(rows, applied)

@@ -2,9 +2,11 @@
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
+from glue_jobs.build import building, quarantine
 from tests.integration.build.world import Business, Star
 
 UNFIT = {
@@ -101,6 +103,28 @@ def test_a_row_that_becomes_unfit_shows_its_last_fit_version(
 
     assert star.build("fact_sales_order") == {"fact_sales_order": 0}
     assert [row["natural_key"] for row in star.rows("quarantine")] == ["1"]
+
+
+def test_a_job_that_a_later_one_overtook_takes_none_of_its_rows_back(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    business.run()
+    star.build("fact_payment")
+    for key in (1, 2):
+        business.execute("update payment set payment_date = '' where payment_id = %s", key)
+        business.run()
+    original = quarantine.put_into_quarantine
+
+    def overtaken(*arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(building, "put_into_quarantine", original)
+        star.build("fact_payment", through=3)
+        original(*arguments, **named)
+
+    monkeypatch.setattr(building, "put_into_quarantine", overtaken)
+    star.build("fact_payment", through=2)
+
+    held = sorted((row["natural_key"], row["run_id"]) for row in star.rows("quarantine"))
+    assert held == [("1", "run-2"), ("2", "run-3")]
 
 
 def test_the_widest_amounts_arrive_exactly(business: Business, star: Star) -> None:
