@@ -35,9 +35,14 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
     Raises:
         DeclarationInvalid: The SELECT depends on more than the rows that it may depend on.
     """
-    nodes = tuple(_own_nodes(rows._jdf.queryExecution().analyzed()))
+    plan = rows._jdf.queryExecution().analyzed()
+    is_of_moment = _Moment(rows)
+    nodes = tuple(_own_nodes(plan))
     kinds = [_kind(node) for node in nodes]
-    if any(map(_Moment(rows), nodes)):
+    # Of most plans, the views of the sources included, one look tells that nothing is.
+    if is_of_moment(plan) and any(
+        is_of_moment(expression) for node in nodes for expression in _items(node.expressions())
+    ):
         raise _invalid(
             star,
             "a function whose result differs from one read to the next, such as rand or "
@@ -65,17 +70,14 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
 
 
 class _Moment:
-    """Tells whether a node's own expressions depend on when they are evaluated."""
+    """Tells whether a plan or an expression depends on when it is evaluated."""
 
     def __init__(self, rows: DataFrame) -> None:
         trees = "org.apache.spark.sql.catalyst.trees.TreePattern"
         self._current = java_class(rows.sparkSession, trees).CURRENT_LIKE()
 
-    def __call__(self, node: Any) -> bool:
-        return any(
-            not expression.deterministic() or expression.containsPattern(self._current)
-            for expression in _items(node.expressions())
-        )
+    def __call__(self, tree: Any) -> bool:
+        return not tree.deterministic() or bool(tree.containsPattern(self._current))
 
 
 def _own_nodes(plan: Any) -> Iterator[Any]:
