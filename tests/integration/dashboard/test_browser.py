@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from dashboard import warehouse
 from dashboard.queries import PAGES
 from dashboard.warehouse import Freshness, connecting
 from lambdas.load.migrations import migrate, migrations
@@ -295,7 +296,7 @@ def test_a_connection_that_is_lost_while_the_figures_are_counted_is_told_once(
 def test_a_query_that_takes_too_long_is_told_below_the_filters(
     open_page: OpenPage, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.warehouse._MILLISECONDS_A_QUERY", 300)
+    monkeypatch.setitem(warehouse._SETTINGS, "statement_timeout", "300ms")
     with psycopg.connect(warehouse_url) as connection:
         connection.execute("lock table fact_sales_order in access exclusive mode")
         page = open_page("/sales")
