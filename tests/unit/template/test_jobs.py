@@ -63,6 +63,13 @@ def test_a_job_sorts_and_keeps_rows_in_pieces_that_a_small_heap_has_room_for(nam
 
 
 @pytest.mark.parametrize("name", JOBS)
+def test_a_broadcast_may_wait_for_the_tasks_of_other_tables(name):
+    settings = settings_of(plain(JOBS[name]["DefaultArguments"]["--conf"]))
+    # By default it fails after 300 s, and the time that its tasks wait for a core counts.
+    assert settings["spark.sql.broadcastTimeout"] == "-1"
+
+
+@pytest.mark.parametrize("name", JOBS)
 def test_a_job_gets_the_code_that_the_deployment_has_uploaded(name):
     uploaded = JOBS[name]["DefaultArguments"]["--extra-py-files"]
     assert uploaded == {"Fn::Sub": "s3://${ArtifactsBucket}/${GlueCode.Key}"}
