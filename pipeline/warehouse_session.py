@@ -9,21 +9,11 @@ from collections.abc import Mapping
 from typing import Final, LiteralString
 
 from pipeline.errors import InvalidSettings
+from pipeline.printing import PRINTING
 from pipeline.warehouse_schema import Cursor
 
 _OPTIONS: Final = {
-    # How a value is printed, and how a statement is read.
-    "bytea_output": "hex",
-    "datestyle": "ISO,MDY",
-    "extra_float_digits": "1",
-    "intervalstyle": "postgres",
-    "lc_monetary": "C",
-    "lc_numeric": "C",
-    "lc_time": "C",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-    "timezone": "UTC",
-    "transform_null_equals": "off",
+    **PRINTING,
     # What is visible, and what a commit and an error mean.
     "default_transaction_deferrable": "off",
     "default_transaction_isolation": "read committed",

@@ -12,21 +12,11 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import InvalidSettings
+from pipeline.printing import PRINTING
 
 SETTINGS = {
-    # How a value is printed, and how a statement is read.
-    "bytea_output": "hex",
+    **PRINTING,
     "client_encoding": "UTF8",
-    "datestyle": "ISO, MDY",
-    "extra_float_digits": "1",
-    "intervalstyle": "postgres",
-    "lc_monetary": "C",
-    "lc_numeric": "C",
-    "lc_time": "C",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-    "timezone": "UTC",
-    "transform_null_equals": "off",
     "xmlbinary": "base64",
     "xmloption": "content",
     # What a query shows. Row security that would hide rows is an error instead.

@@ -111,7 +111,7 @@ def test_a_session_has_its_settings_whatever_those_of_the_database(
     settings = shown(database, secrets)
 
     own = {"statement_timeout": "30s"} if shown is shown_to_the_dashboard else {}
-    expected = SETTINGS | {"datestyle": "ISO, MDY", "text": "Ж"} | own
+    expected = SETTINGS | {"text": "Ж"} | own
     assert settings == expected
 
 
