@@ -17,7 +17,7 @@ from pyiceberg.io import FileIO
 from glue_jobs.build.raw_views import shows_all_keys
 from lineage.star_rows import Made, made_of
 from pipeline.errors import ObjectMissing, RawFilesChanged
-from pipeline.manifest import Manifest, ManifestStore, TableCapture
+from pipeline.manifest import Manifest, ManifestStore, TableCapture, unlike_written
 from pipeline.pending import pending
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable
@@ -207,14 +207,13 @@ class RawHistory:
             return parquet.read()
 
     def _opened(self, file: str, size: int) -> pq.ParquetFile:
-        """Opens a raw file, of which the size is compared if it is known."""
+        """Opens a raw file of the size that was written."""
         address = f"s3://{self._bucket}/{file}"
         try:
             held = self._io.new_input(address)
-            if size and len(held) != size:
+            if difference := unlike_written(size, len(held)):
                 raise RawFilesChanged(
-                    f"{address} has {len(held)} bytes, and {size} were written: restore the "
-                    "object's previous version"
+                    f"{address} {difference}: restore the object's previous version"
                 )
             return pq.ParquetFile(held.open())
         except FileNotFoundError as error:

@@ -206,6 +206,18 @@ class TableCapture:
         )
 
 
+def unlike_written(size: int, found: int) -> str:
+    """Returns how a raw file differs in size from what was written; empty if it does not.
+
+    Args:
+        size: The size in bytes that a manifest has; 0 if it has none. No raw file is empty.
+        found: The size of the object.
+    """
+    if found and size in (0, found):
+        return ""
+    return f"has {found} bytes" + (f", and {size} were written" if size else "")
+
+
 class CarriedTables(Mapping[str, TableCapture]):
     """The tables of a manifest by name, where earlier manifests have the entries of some.
 

@@ -13,7 +13,14 @@ from doctor.place import Place
 from local.deployment import ROOT
 from pipeline.aws_errors import code_of
 from pipeline.errors import ManifestInvalid
-from pipeline.manifest import RUNS_PREFIX, Manifest, ManifestStore, key_of, sequence_of
+from pipeline.manifest import (
+    RUNS_PREFIX,
+    Manifest,
+    ManifestStore,
+    key_of,
+    sequence_of,
+    unlike_written,
+)
 
 BUCKETS = ("RawBucket", "LakeBucket", "ArtifactsBucket")
 _CLOSED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -269,8 +276,8 @@ def _wrong(place: Place, bucket: str, key: str, size: int) -> tuple[str, str] | 
     found = _head(place, bucket, key)
     if found is None:
         return "is gone", restore(place, bucket, key)
-    if not found["ContentLength"] or found["ContentLength"] != (size or found["ContentLength"]):
-        return "is not the file that Ingest wrote", restore(place, bucket, key)
+    if difference := unlike_written(size, found["ContentLength"]):
+        return f"is not the file that Ingest wrote: it {difference}", restore(place, bucket, key)
     if found.get("StorageClass") in _ARCHIVES and "Restore" not in found:
         return (
             f"is in the archive {found['StorageClass']}, where no build can read it",

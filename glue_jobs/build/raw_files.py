@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as f
 
 from pipeline.errors import RawFilesChanged
+from pipeline.manifest import unlike_written
 
 MANY_FILES: Final = 100
 """So many files of a table are looked up once, by folder: a long history is many small files."""
@@ -120,9 +121,9 @@ def _check_sizes(rows: DataFrame, sizes: Mapping[str, int]) -> None:
     lengths = (files.apply(place).getLen() for place in range(files.size()))
     found = dict(zip(map(unquote, location.inputFiles()), lengths, strict=True))
     wrong = [
-        f"{path} has {found[path]} bytes" + (f", and {size} were written" if size else "")
+        f"{path} {difference}"
         for path, size in sizes.items()
-        if not found[path] or found[path] != (size or found[path])
+        if (difference := unlike_written(size, found[path]))
     ]
     if wrong:
         raise RawFilesChanged(
