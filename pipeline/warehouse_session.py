@@ -39,7 +39,9 @@ _OF_NEWER_SERVERS: Final = {
 SETTINGS: Final = {**_OPTIONS, **_OF_NEWER_SERVERS}
 """The settings, as far as the server's version has them."""
 _SET: LiteralString = """
-select count(set_config(pg_settings.name, wanted.value, %s))
+select
+    count(set_config(pg_settings.name, wanted.value, %s)),
+    current_setting('session_replication_role')
 from pg_catalog.pg_settings
 join unnest(%s::text[], %s::text[]) as wanted (name, value)
     on lower(pg_settings.name) = wanted.name
@@ -59,8 +61,8 @@ def complete(cursor: Cursor) -> None:
         InvalidSettings: The role does without foreign keys and triggers.
     """
     _set(cursor, _OF_NEWER_SERVERS, is_local=False)
-    cursor.execute("show session_replication_role")
-    if list(cursor.fetchall()[0]) == ["replica"]:
+    _, replication_role = cursor.fetchall()[0]
+    if replication_role == "replica":
         raise InvalidSettings(
             "the role in the warehouse's secret has session_replication_role = replica, so that "
             "no foreign key is checked and no trigger runs: reset that for the role, the database "
