@@ -73,7 +73,7 @@ class ManifestInvalid(PermanentError):
 
 
 class RunConflict(PermanentError):
-    """Another ingest committed the sequence that this one was about to commit."""
+    """Another execution came further at the same time, and this one gave way."""
 
 
 class SourceSchemaChanged(PermanentError):

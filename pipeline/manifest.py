@@ -396,6 +396,15 @@ class ManifestStore:
         newest = max(found, default=0) or since
         return self.read(newest) if newest else None
 
+    def has_later(self, sequence: int) -> bool:
+        """Returns whether a run after this one has been committed, by another execution then.
+
+        Raises:
+            ObjectStoreUnavailable: Amazon S3 did not answer.
+        """
+        later = self._objects.keys(RUNS_PREFIX, key_of(sequence))
+        return any(sequence_of(entry.key) > sequence for entry in later)
+
     def read(self, sequence: int) -> Manifest:
         """Returns the manifest of a committed run.
 

@@ -21,7 +21,7 @@ from glue_jobs.build.spark_sql import keep_classes, plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
 from pipeline.applied_run import AppliedRun
-from pipeline.errors import PipelineError, TableBuildFailed
+from pipeline.errors import PipelineError, RunConflict, TableBuildFailed
 from pipeline.manifest import Manifest, ManifestStore
 from pipeline.pending import Pending, pending
 from star_schema.quarantine import QUARANTINE
@@ -164,7 +164,7 @@ class _TableBuild:
     def run(self) -> int:
         """Applies the pending runs, and returns how many rows were written."""
         if self._request.rebuild:
-            self._table.refresh()
+            self._refuse_to_take_back(self._table.read_named())
             after = 0
         else:
             after = self._table.read_applied().through
@@ -175,6 +175,24 @@ class _TableBuild:
             self._table.name_applied()
             return 0
         return self._apply(todo, todo.head, is_first=after == 0)
+
+    def _refuse_to_take_back(self, applied: AppliedRun) -> None:
+        """Refuses a rebuild that later runs of the same raw zone have overtaken.
+
+        A raw zone that has lost runs is rebuilt through its newest one, which is before theirs.
+
+        Raises:
+            RunConflict: The table shows runs after those of the rebuild.
+        """
+        if applied.through > self._request.through and self._is_overtaken():
+            raise RunConflict(
+                f"{self._star.name} is built through run {applied.through}, and this rebuild makes "
+                f"it through run {self._request.through} only: the job went on after its "
+                "execution, which another one has overtaken; the table is left as it is"
+            )
+
+    def _is_overtaken(self) -> bool:
+        return self._store.has_later(self._request.through)
 
     def _apply(self, todo: Pending, head: Manifest, *, is_first: bool) -> int:
         few = todo.rows <= ROWS_OF_A_PARTITION
@@ -249,7 +267,7 @@ class _TableBuild:
             with_run_ids(rows, todo.runs) if by_rule else None,
             since=min(todo.runs),
             applied=AppliedRun(head.sequence, head.run_id),
-            is_first=is_first,
+            is_whole=lambda: is_first and not self._is_overtaken(),
         )
         for demand, count in by_rule.items():
             _LOGGER.info("%-24s %9d rows to quarantine: %s", self._star.name, count, demand)

@@ -205,6 +205,11 @@ class LakeTable:
             )
         return applied
 
+    def read_named(self) -> AppliedRun:
+        """Refreshes the table, and returns the run that its snapshots name; NEVER for none."""
+        self.refresh()
+        return self._applied() or NEVER
+
     def keep_applied(self) -> None:
         """Repeats the run in the newest snapshot if only an older snapshot names it.
 

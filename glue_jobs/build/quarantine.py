@@ -1,6 +1,7 @@
 """Writes the lake's quarantine: source rows that broke a rule of their table."""
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -40,12 +41,13 @@ def put_into_quarantine(
     *,
     since: int,
     applied: AppliedRun,
-    is_first: bool,
+    is_whole: Callable[[], bool],
 ) -> None:
     """Replaces the rows that an unfinished build of the same runs has put there.
 
-    Rows of later runs stay, unless the build makes the whole table: a job that lingers after its
-    execution was stopped may have been overtaken.
+    Rows of later runs stay: a job that lingers after its execution was stopped may have been
+    overtaken. If it was not, a build of the whole table replaces them too: they are of runs that
+    the raw zone has lost.
 
     Args:
         table: The quarantine.
@@ -53,18 +55,17 @@ def put_into_quarantine(
         rows: The rows; None if there are none.
         since: The first of the runs that captured them.
         applied: The run of the commit, and the last of those runs.
-        is_first: Whether the build makes the whole table.
+        is_whole: Returns whether the build makes the whole table, and was not overtaken.
 
     Raises:
         CommitConflict: Other writers committed at each attempt.
     """
     replaced = f"star_table = '{star.name}' and _sequence >= {since}"
-    if not is_first:
-        replaced += f" and _sequence <= {applied.through}"
+    of_these_runs = f"{replaced} and _sequence <= {applied.through}"
 
     def replace() -> None:
         table.refresh()
-        table.delete(replaced)
+        table.delete(replaced if is_whole() else of_these_runs)
         table.rebase()
         if rows is not None:
             table.append(rows, applied)

@@ -10,7 +10,9 @@ from pipeline.object_store import ObjectStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_KEY: Final = re.compile(r".*/(\d{10})-\d+\.parquet")
+_KEY: Final = re.compile(
+    r"[^/]+/.+/year=\d{4}/month=\d\d/day=\d\d/(\d{10})-\d{4,}\.parquet", re.DOTALL
+)
 
 
 class RawZone:
@@ -68,6 +70,6 @@ class RawZone:
 
 
 def run_of(key: str) -> int:
-    """Returns the run that wrote a raw file; 0 if its key does not tell."""
+    """Returns the run that wrote a raw file; 0 if `put` has given out no such key."""
     match = _KEY.fullmatch(key)
     return int(match[1]) if match else 0

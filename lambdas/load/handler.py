@@ -64,7 +64,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         store = ManifestStore(bucket, s3)
         if not request.rebuild:
             refuse_other_runs(connection, store, request.sequence)
-        result = load(connection, lake, request, source_changed(store), seconds_left=seconds_left)
+        result = load(
+            connection,
+            lake,
+            request,
+            source_changed(store),
+            seconds_left=seconds_left,
+            is_overtaken=lambda: store.has_later(request.sequence),
+        )
         if not result.complete:
             return _answered(LoadAnswer(complete=False, sequence=request.sequence, through=0))
         record_runs(connection, store, request.sequence, anew=request.rebuild)

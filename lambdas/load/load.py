@@ -68,6 +68,7 @@ def load(
     changed: SourceChanged,
     *,
     seconds_left: Callable[[], float],
+    is_overtaken: Callable[[], bool] = lambda: False,
     lock_seconds: float = _LOCK_SECONDS,
     pace: Pace = _PACE,
 ) -> LoadResult:
@@ -79,10 +80,13 @@ def load(
         request: What to load.
         changed: What the runs did to the sources of a star table.
         seconds_left: How long the caller may still run.
+        is_overtaken: Returns whether the raw zone has runs after the one to load through, of
+            another execution. It is asked while no other load is under way.
         lock_seconds: How long to wait for a lock that somebody else holds.
         pace: How many rows fit into that time.
 
     Raises:
+        RunConflict: Another execution has loaded a later run; nothing was changed.
         InvalidSettings: The database cannot be a warehouse; nothing was written.
         MigrationFailed: The schema could not be brought up to date.
         StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger or a table of
@@ -100,9 +104,8 @@ def load(
     with _alone(connection):
         migrate(connection, migrations())
         refuse_other_control_rows(connection)
-        plan = make_plan(
-            connection, lake, {one.name: one for one in star_tables()}, request, changed
-        )
+        stars = {one.name: one for one in star_tables()}
+        plan = make_plan(connection, lake, stars, request, changed, is_overtaken=is_overtaken)
         staging = ResumableStaging(connection, plan)
         if staging.is_begun() or not pace.suffices(plan.versions, deadline):
             if not staging.go_on(deadline, pace):

@@ -10,7 +10,7 @@ import psycopg
 from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
 from lambdas.load.lake import Lake, Versions
 from lambdas.load.position import NOTHING, Shown, greatest_record_id, positions, shown
-from pipeline.errors import AccessRefused, StarSchemaMismatch
+from pipeline.errors import AccessRefused, RunConflict, StarSchemaMismatch
 from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
@@ -71,6 +71,8 @@ def make_plan(
     stars: Mapping[str, StarTable],
     request: LoadRequest,
     changed: SourceChanged,
+    *,
+    is_overtaken: Callable[[], bool],
 ) -> Plan:
     """Looks up what is to be loaded.
 
@@ -80,16 +82,18 @@ def make_plan(
         stars: The declared star tables.
         request: What to load.
         changed: What the sources of a star table did.
+        is_overtaken: Returns whether the raw zone has runs after the one to load through.
 
     Raises:
-        StarSchemaMismatch: The warehouse is loaded through a later run.
+        RunConflict: Another execution has loaded a later run of the raw zone.
+        StarSchemaMismatch: The warehouse is loaded through a later run, of another raw zone.
         AccessRefused: A policy allows to read no table of the lake.
         ObjectStoreUnavailable: The lake could not be read.
     """
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         # The lake answers while the warehouse does.
         listing = pool.submit(lake.listed)
-        plan = Plan(positions=_positions(connection, stars, request))
+        plan = Plan(positions=_positions(connection, stars, request, is_overtaken))
         before = shown(connection)
         tables = read_star_tables(connection, stars.values())
         listed = listing.result()
@@ -127,11 +131,19 @@ def make_plan(
 
 
 def _positions(
-    connection: psycopg.Connection, stars: Iterable[str], request: LoadRequest
+    connection: psycopg.Connection,
+    stars: Iterable[str],
+    request: LoadRequest,
+    is_overtaken: Callable[[], bool],
 ) -> dict[str, int]:
     held = positions(connection)
     own = {name: held.get(name, 0) for name in stars}
     newest = max(own.values(), default=0)
+    if newest > request.sequence and is_overtaken():
+        raise RunConflict(
+            f"another execution has loaded the warehouse through run {newest}, and this load of "
+            f"run {request.sequence} is late: nothing was changed"
+        )
     if newest > request.sequence and not request.rebuild:
         raise StarSchemaMismatch(
             f"the warehouse is loaded through run {newest}, and the raw zone has come to run "

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +15,8 @@ from glue_jobs.build import lake
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.maintenance import Retention, maintain_tables
 from pipeline.errors import CommitConflict, TableBuildFailed
+from pipeline.manifest import key_of
+from pipeline.object_store import ObjectStore
 from tests.integration.build.world import Business, Star
 
 TABLES = ("fact_payment", "dim_design")
@@ -54,6 +57,19 @@ def before_commit(table_name: str, act: Callable[[], object], *, times: int = 1)
 
     replaced: dict[str, Any] = {name: acting(getattr(LakeTable, name)) for name in COMMITS}
     return patch.multiple(LakeTable, **replaced)
+
+
+def before_delete(act: Callable[[], object]) -> Any:
+    """Has something happen right before the first look at what is in the quarantine."""
+    left = iter(range(1))
+    refresh = LakeTable.refresh
+
+    def acting(table: LakeTable) -> None:
+        if table.name == "quarantine" and next(left, None) is not None:
+            act()
+        refresh(table)
+
+    return patch.object(LakeTable, "refresh", acting)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -216,6 +232,56 @@ def test_a_rebuild_that_a_build_overtakes_is_made_again(
         star.build(table, rebuild=True)
 
     assert star.differences(table) == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("times", [0, 1], ids=["before it", "before its commit"])
+def test_a_rebuild_that_lingers_does_not_take_back_a_later_run(
+    three_runs: Business, star: Star, table: str, times: int
+) -> None:
+    def overtake() -> None:
+        change(three_runs, 4)
+        star.build(table)
+
+    if not times:
+        overtake()
+    said = f"{table}: RunConflict: .* through run 4, and this rebuild makes it through run 3"
+    with before_commit(table, overtake, times=times), pytest.raises(TableBuildFailed, match=said):
+        star.build(table, through=3, rebuild=True)
+
+    assert star.build(table) == {table: 0}
+    assert star.differences(table) == []
+    waiting = sorted(row["_sequence"] for row in star.rows("quarantine"))
+    assert waiting == ([1, 2, 3, 4] if table == "fact_payment" else [])
+
+
+def test_a_rebuild_of_a_raw_zone_that_lost_runs_takes_the_later_ones_back(
+    three_runs: Business, star: Star
+) -> None:
+    store = ObjectStore(three_runs.bucket, three_runs.client)
+    store.delete([key_of(3)])
+
+    star.build(*TABLES, through=2, rebuild=True)
+
+    assert {row["_sequence"] for row in star.rows("quarantine")} == {1, 2}
+    assert max(row["_sequence"] for row in star.rows("fact_payment")) == 2
+
+
+@pytest.mark.parametrize("rebuild", [False, True], ids=["first build", "rebuild"])
+def test_a_build_of_all_runs_that_lingers_leaves_what_later_runs_put_into_the_quarantine(
+    business: Business, star: Star, rebuild: bool
+) -> None:
+    change(business, 1)
+
+    def overtake() -> None:
+        change(business, 2)
+        star.build("fact_payment")
+
+    with before_delete(overtake), suppress(TableBuildFailed):
+        star.build("fact_payment", rebuild=rebuild)
+
+    assert star.differences("fact_payment") == []
+    assert sorted(row["_sequence"] for row in star.rows("quarantine")) == [1, 2]
 
 
 @pytest.mark.parametrize("table", TABLES)

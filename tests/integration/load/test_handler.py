@@ -15,7 +15,7 @@ from lambdas.load.load import load
 from lambdas.load.migrations import migrations
 from pipeline.answers import LoadAnswer, Names
 from pipeline.certificate import Certificate
-from pipeline.errors import StarSchemaMismatch, WarehouseUnavailable
+from pipeline.errors import RunConflict, StarSchemaMismatch, WarehouseUnavailable
 from pipeline.manifest import ManifestStore, key_of
 from pipeline.reports import Reports
 from tests.fixtures.lake import DIMENSIONS, STAR, StarLake
@@ -245,6 +245,34 @@ def test_a_raw_zone_with_other_runs_than_those_loaded_is_refused_but_by_a_rebuil
 
     assert handler({"run_id": "run-2", "sequence": 2, "rebuild": True}, Context())["through"] == 2
     assert handler({"run_id": "run-2", "sequence": 2}, Context())["through"] == 2
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_load_that_another_execution_has_overtaken_gives_way(
+    deployed: StarLake, warehouse_dsn: str, rebuild: bool
+) -> None:
+    deployed.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)
+    handler({"run_id": "run-2", "sequence": 2}, Context())
+
+    with pytest.raises(RunConflict, match=r"through run 2, and this load of run 1 is late"):
+        handler({"run_id": "run-1", "sequence": 1, "rebuild": rebuild}, Context())
+
+    with psycopg.connect(warehouse_dsn) as connection:
+        assert connection.execute("select count(*) from fact_payment").fetchone() == (2,)
+        assert connection.execute("select min(sequence) from load_position").fetchone() == (2,)
+        runs = connection.execute("select sequence from captured_run order by 1")
+        assert runs.fetchall() == [(1,), (2,)]
+
+
+def test_a_rebuild_takes_back_the_runs_that_the_raw_zone_has_lost(
+    deployed: StarLake, raw_bucket: str, s3: "S3Client"
+) -> None:
+    handler({"run_id": "run-2", "sequence": 2}, Context())
+    s3.delete_object(Bucket=raw_bucket, Key=key_of(2))
+
+    answer = handler({"run_id": "again", "sequence": 1, "rebuild": True}, Context())
+
+    assert answer["through"] == 1
 
 
 def test_verified_is_null_where_it_was_not_asked_for(deployed: StarLake) -> None:
