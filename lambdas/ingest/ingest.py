@@ -30,6 +30,7 @@ from lambdas.ingest.scope import DEFAULT_SCOPE, Scope
 from lambdas.ingest.session import begin
 from lambdas.ingest.taken import FIRST
 from lambdas.ingest.taking import Taking
+from pipeline.errors import RunConflict
 from pipeline.fingerprints import StarFingerprints
 from pipeline.manifest import Capture, Manifest, ManifestStore, TableCapture
 from pipeline.requests import IngestRequest
@@ -134,7 +135,7 @@ def ingest(
         InvalidSettings: The scope does not fit the source or the star tables.
         InvalidInput: `full_refresh` names a table that the source does not have.
         SourceBusy: A table cannot be read now, and this is not the last attempt.
-        RunConflict: Another ingest committed first; nothing of this run is visible.
+        RunConflict: Another execution committed first; nothing of this run is visible.
         PipelineError: The source or Amazon S3 failed; nothing of this run is visible.
     """
     began = time.monotonic()
@@ -192,7 +193,15 @@ def ingest(
         if complete
         else {}
     )
-    committed = complete and _commit(store, request, plan, captures, previous)
+    committed = False
+    if complete:
+        try:
+            committed = _commit(store, request, plan, captures, previous)
+        except RunConflict:
+            if store.read(plan.sequence).run_id != request.run_id:
+                raise
+            # A call of the same execution whose answer was lost: the next one goes on from its run.
+            complete = False
     schema_changes = drift(
         previous,
         (one.table for one in plan.tables),

@@ -10,7 +10,8 @@ MiniStack runs most of the language. What it lacks and this pipeline, or who wat
 - Parallel: a branch that fails stops the others, and the jobs that they wait for ("Parallel
   workflow state"; "Service integration patterns", Run a Job).
 - Retry: `MaxDelaySeconds` and `JitterStrategy` ("Handling errors in Step Functions workflows").
-- `TimeoutSeconds` of the state machine; an execution that has ended stays as it is.
+- `TimeoutSeconds` of the state machine; an execution that has ended stays as it is, and makes no
+  further attempt. A job that it waits for is stopped ("Run a Job", as for branches).
 - History: `previousEventId`, and the states inside a Parallel ("GetExecutionHistory").
 - `glue:startJobRun` ("Start an AWS Glue job with Step Functions").
 """
@@ -34,7 +35,10 @@ _FIRST_ERROR_STATUS = 400
 
 
 class _Stopped(Exception):
-    """Ends a branch beside one that failed. No Retry or Catch of the branch matches it."""
+    """Ends a branch beside one that failed, or an execution that was stopped.
+
+    No Retry or Catch matches it.
+    """
 
 
 class _Branches:
@@ -52,6 +56,9 @@ class _Branches:
 
 _BRANCHES: ContextVar[_Branches | None] = ContextVar("branches", default=None)
 """The branches that a thread belongs to: MiniStack hands its context on to every thread."""
+
+_EXECUTION: ContextVar[Json | None] = ContextVar("execution", default=None)
+"""The execution that a thread belongs to, likewise."""
 
 
 def patch() -> None:
@@ -133,8 +140,10 @@ def _with_own_variables(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _stop_if_told() -> None:
-    branches = _BRANCHES.get()
+    branches, execution = _BRANCHES.get(), _EXECUTION.get()
     if branches and branches.are_stopped():
+        raise _Stopped
+    if execution and execution["status"] != "RUNNING":
         raise _Stopped
 
 
@@ -165,6 +174,7 @@ def _with_delays(find: Callable[..., Any]) -> Callable[..., Any]:
 def _with_time_limit(run: Callable[[str], None]) -> Callable[[str], None]:
     def run_execution(arn: str) -> None:
         execution = stepfunctions._executions.get(arn)
+        _EXECUTION.set(execution)
         machine = execution and stepfunctions._state_machines.get(execution["stateMachineArn"])
         limit = json.loads(machine["definition"]).get("TimeoutSeconds") if machine else None
         if limit is None:

@@ -32,15 +32,30 @@ def test_of_two_runs_at_once_one_commits_and_the_other_is_refused(
     source: Ingestion, moment: str
 ) -> None:
     with source.before_put(moment, source.run), pytest.raises(RunConflict, match="run 1"):
-        source.run()
+        source.run(run_id="another")
 
+    assert [key for key in source.objects() if key.startswith("runs/")] == ["runs/0000000001.json"]
+    assert source.taken("a") == source.taken("b") == [{"id": 1}]
+
+
+@pytest.mark.parametrize("moment", ["raw/", "raw/b/", "runs/"])
+@pytest.mark.parametrize("verify", [False, True])
+def test_of_two_calls_of_one_execution_at_once_both_end_with_the_run_that_one_committed(
+    source: Ingestion, moment: str, verify: bool
+) -> None:
+    with source.before_put(moment, lambda: source.run(verify=verify)):
+        lost = source.run(verify=verify)
+    again = source.run(verify=verify)
+
+    assert (lost.complete, lost.committed) == (False, False)
+    assert (again.complete, again.committed, again.sequence) == (True, False, 1)
     assert [key for key in source.objects() if key.startswith("runs/")] == ["runs/0000000001.json"]
     assert source.taken("a") == source.taken("b") == [{"id": 1}]
 
 
 def test_a_run_that_lost_to_another_goes_on_from_there(source: Ingestion) -> None:
     with source.before_put("runs/", source.run), pytest.raises(RunConflict):
-        source.run()
+        source.run(run_id="another")
     source.execute("insert into a values (2)")
 
     result = source.run()

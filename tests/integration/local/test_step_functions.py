@@ -281,6 +281,58 @@ def test_a_stopped_execution_stays_aborted_though_its_task_fails_later(
     assert "ExecutionFailed" not in types()
 
 
+def test_a_stopped_execution_stops_the_job_that_it_waits_for(
+    new_machine, new_job, step_functions, glue, until
+):
+    job = new_job("import time; time.sleep(600)")
+    waits = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::glue:startJobRun.sync",
+        "Arguments": {"JobName": job},
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
+        "End": True,
+    }
+    arn = new_machine(
+        {
+            "Both": {
+                "Type": "Parallel",
+                "Branches": [branch(Job=waits, Caught=SUCCEED)],
+                "End": True,
+            }
+        }
+    )
+    started = step_functions.start_execution(stateMachineArn=arn)["executionArn"]
+    until(lambda: glue.get_job_runs(JobName=job)["JobRuns"])
+
+    step_functions.stop_execution(executionArn=started)
+
+    def state():
+        (run,) = glue.get_job_runs(JobName=job)["JobRuns"]
+        return run["JobRunState"]
+
+    until(lambda: state() == "STOPPED")
+    assert step_functions.describe_execution(executionArn=started)["status"] == "ABORTED"
+
+
+def test_a_stopped_execution_makes_no_further_attempt(
+    new_machine, new_function, run_machine, step_functions, until
+):
+    retry = RETRY_BUSY | {"IntervalSeconds": 1, "MaxAttempts": 9}
+    function = new_function(FAILS_TWICE)
+    arn = new_machine({"Try": invoke(function, failures=99, Retry=[retry], End=True)})
+    started = step_functions.start_execution(stateMachineArn=arn)["executionArn"]
+
+    def types():
+        return [event["type"] for event in events_of(step_functions, started)]
+
+    until(lambda: "TaskFailed" in types())
+    step_functions.stop_execution(executionArn=started)
+    until(lambda: types().count("TaskScheduled") > 1)
+
+    run_machine({"Try": invoke(function, End=True)})
+    assert types().count("TaskFailed") == 1
+
+
 def test_the_history_is_a_chain_in_which_every_branch_s_states_are_found(
     run_machine, new_function, step_functions
 ):
