@@ -122,7 +122,8 @@ def _freshness(
     """Returns how fresh the warehouse is, and writes that into the warehouse.
 
     An execution that failed before it saw the source knows less than the one before it, which found
-    nothing new: the later instant counts for the same run.
+    nothing new: the later instant counts for the same run. Publish follows the lock, so a later
+    execution may have written what it loaded: that stays.
 
     Raises:
         StarTablesBehind: The warehouse is loaded through an earlier run than its loads told, or by
@@ -134,7 +135,7 @@ def _freshness(
     instant = complete_as_of(store, request.ingested, request.through, needed)
     with connect(settings.warehouse, secrets, writes=True) as connection:
         cursor = connection.cursor()
-        _check_loaded(cursor, request.through)
+        reached = _check_loaded(cursor, request.through)
         if instant is None:
             return None
         cursor.execute("select to_regclass('warehouse_freshness') is null")
@@ -145,14 +146,15 @@ def _freshness(
         known = cursor.fetchone()
         if known and known[1] == request.through and request.failure:
             instant = max(instant, known[0])
-        if known is None or (known[0], known[1]) != (instant, request.through):
+        is_late = known is not None and request.through < known[1] <= reached
+        if not is_late and (known is None or (known[0], known[1]) != (instant, request.through)):
             cursor.execute(_KEPT, (instant, request.through))
             connection.commit()
     return Freshness.at(instant)
 
 
-def _check_loaded(cursor: pg8000.Cursor, through: int) -> None:
-    """Checks that the warehouse has what its loads have brought.
+def _check_loaded(cursor: pg8000.Cursor, through: int) -> int:
+    """Checks that the warehouse has what its loads have brought, and returns how far it has come.
 
     Raises:
         StarTablesBehind: It does not.
@@ -160,7 +162,7 @@ def _check_loaded(cursor: pg8000.Cursor, through: int) -> None:
     cursor.execute(_INSTALLED)
     has_positions, has_runs = cursor.fetchone()
     if has_runs and not has_positions:
-        return  # the next load migrates the warehouse
+        return through  # the next load migrates the warehouse
     reached = 0
     if has_positions:
         cursor.execute(_REACHED, ([star.name for star in star_tables()],))
@@ -171,6 +173,7 @@ def _check_loaded(cursor: pg8000.Cursor, through: int) -> None:
             'an earlier state of it was restored, or it is another one. Start {"verify": true}, '
             "which loads the runs that it lacks"
         )
+    return reached
 
 
 def _check_run(cursor: pg8000.Cursor, run: Manifest) -> None:

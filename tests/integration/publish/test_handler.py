@@ -392,6 +392,27 @@ def test_the_warehouse_keeps_through_which_instant_it_is_complete(
     assert kept(warehouse_dsn) == ("11:15", 2)
 
 
+@pytest.mark.parametrize(
+    ("reached", "wanted"), [(3, ("11:00", 3)), (2, ("10:00", 2))], ids=["loaded", "lost"]
+)
+def test_a_late_publish_leaves_what_a_later_execution_has_written_and_the_warehouse_has(
+    deployed: RawZone, warehouse_dsn: str, reached: int, wanted: tuple[str, int]
+) -> None:
+    for day in ("2026-02-01", "2026-02-02"):
+        deployed.commit(day=day, tables=SOURCES)
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute("update load_position set sequence = %s", [reached])
+        connection.execute(
+            "insert into warehouse_freshness (complete_as_of, sequence) "
+            "values ('2026-02-02T11:00:00Z', 3)"
+        )
+    ingested = dataclasses.replace(INGESTED, sequence=2, snapshot_at="2026-02-01T10:00:00Z")
+
+    handler(RUN | {"ingested": ingested.to_json(), "through": 2}, Context())
+
+    assert kept(warehouse_dsn) == wanted
+
+
 LOST: dict[str, LiteralString] = {
     "an earlier state": "update load_position set sequence = 1",
     "an earlier state of one table": "update load_position set sequence = 1 "
