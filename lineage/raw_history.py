@@ -16,6 +16,7 @@ from pyiceberg.io import FileIO
 
 from glue_jobs.build.raw_views import shows_all_keys
 from lineage.star_rows import Made, made_of
+from lineage.values import unpadded
 from pipeline.errors import ObjectMissing, RawFilesChanged
 from pipeline.manifest import Manifest, ManifestStore, TableCapture, unlike_written
 from pipeline.pending import pending
@@ -113,7 +114,7 @@ class RawHistory:
 
     def _of_capture(self, run: Manifest) -> Seen:
         capture = run.tables[self._source]
-        found = self._find(capture.sized_files)
+        found = self._find(capture, capture.sized_files)
         seen = self._about(Seen(run, str(capture.capture)), capture, found)
         if found is None:
             return seen
@@ -128,7 +129,7 @@ class RawHistory:
         }
         captures = {name: state.tables[name] for name, state in states.items() if state}
         capture = captures[self._source]
-        found = self._find(capture.sized_files)
+        found = self._find(capture, capture.sized_files)
         of = tuple((name, state.sequence) for name, state in states.items() if state)
         seen = self._about(Seen(run, str(capture.capture), joined=of), capture, found)
         if found is None:
@@ -146,19 +147,27 @@ class RawHistory:
         if not shows_keys or (found and not capture.key_files):
             return seen
         files = capture.sized_key_files or capture.sized_files
-        return replace(seen, keys=tuple(files), is_gone=self._find(files) is None)
+        return replace(seen, keys=tuple(files), is_gone=self._find(capture, files) is None)
 
     def _not_held(self, capture: TableCapture) -> str:
         """Returns why values of the row are in the raw zone's quarantine."""
-        reasons = [
-            f"{line['column_name']} is {line['value']!r}: {line['reason']}"
+        lines = [
+            line
             for file in capture.quarantine_files
             for line in self._table(file, size=0).to_pylist()
-            if str(json.loads(line["source_row"]).get(self._name)) == self._key
+        ]
+        texts = [str(json.loads(line["source_row"]).get(self._name)) for line in lines]
+        keys = unpadded(pa.table({self._name: pa.array(texts, pa.string())}), capture.columns)
+        reasons = [
+            f"{line['column_name']} is {line['value']!r}: {line['reason']}"
+            for line, key in zip(lines, keys.column(0).to_pylist(), strict=True)
+            if key == self._key
         ]
         return "; ".join(reasons)
 
-    def _find(self, files: Mapping[str, int]) -> tuple[RawRow, pa.Table] | None:
+    def _find(
+        self, capture: TableCapture, files: Mapping[str, int]
+    ) -> tuple[RawRow, pa.Table] | None:
         """Returns a row's place and the row. It reads the keys, and the row group of the row."""
         for file, size in files.items():
             with self._opened(file, size) as parquet:
@@ -167,11 +176,12 @@ class RawHistory:
                     if not self._may_have(parquet, group):
                         before += parquet.metadata.row_group(group).num_rows
                         continue
-                    keys = parquet.read_row_group(group, columns=[self._name]).column(0)
+                    read = parquet.read_row_group(group, columns=[self._name])
+                    keys = unpadded(read, capture.columns).column(0)
                     place = pc.index(pc.cast(keys, pa.string()), self._key).as_py()
                     if place >= 0:
                         rows = parquet.read_row_group(group).slice(place, 1)
-                        return RawRow(file, before + place + 1), rows
+                        return RawRow(file, before + place + 1), unpadded(rows, capture.columns)
                     before += len(keys)
         return None
 
@@ -190,7 +200,10 @@ class RawHistory:
         if capture.files not in self._whole:
             columns = self._columns(source)
             files = capture.sized_files.items()
-            tables = [_completed(self._table(file, size), columns) for file, size in files]
+            tables = [
+                _completed(unpadded(self._table(file, size), capture.columns), columns)
+                for file, size in files
+            ]
             self._whole[capture.files] = (
                 pa.concat_tables(tables, promote_options="permissive")
                 if tables

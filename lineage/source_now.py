@@ -13,6 +13,7 @@ from lambdas.ingest.scope import Scope
 from lambdas.ingest.snapshot_export import begin_for_export, export_snapshot
 from lambdas.ingest.source_reader import SourceReader
 from lineage.star_rows import Made, made_of
+from lineage.values import unpadded
 from pipeline.errors import SourceSchemaChanged
 from pipeline.scratch import scratch_folder
 from star_schema.sources import declared_source
@@ -71,4 +72,4 @@ def _read(
             quarantine=folder / "not_held.parquet",
         )
     ]
-    return pa.concat_tables(parts)
+    return unpadded(pa.concat_tables(parts), table.columns)

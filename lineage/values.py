@@ -1,9 +1,15 @@
 """A value's text: the same for a value of the raw zone, the lake, the warehouse and the source."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.manifest import Column
+from pipeline.raw_types import is_padded
 
 Content = dict[str, str | None]
 """A star row's columns as text, by name."""
@@ -24,6 +30,21 @@ def text_of(value: Any) -> str | None:
             return value.isoformat("microseconds")
         case _:
             return str(value)
+
+
+def unpadded(rows: pa.Table, columns: Iterable[Column]) -> pa.Table:
+    """Returns rows of the raw zone without the trailing blanks of padded types.
+
+    Args:
+        rows: The rows, with some of the columns.
+        columns: The columns of their table.
+    """
+    for column in columns:
+        if is_padded(column.source_type) and column.name in rows.column_names:
+            place = rows.column_names.index(column.name)
+            text = pc.utf8_rtrim(rows.column(place), characters=" ")
+            rows = rows.set_column(place, column.name, text)
+    return rows
 
 
 def content_of(row: Mapping[str, Any], columns: tuple[str, ...]) -> Content:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pipeline.errors import ManifestInvalid
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
+_PADDED = re.compile(r"character(\(\d+\))?|bpchar")
 
 
 class _Names(NamedTuple):
@@ -47,6 +48,19 @@ def athena_type(raw_type: str) -> str:
         ManifestInvalid: There is no such raw type.
     """
     return _names(raw_type).athena
+
+
+def is_padded(source_type: str) -> bool:
+    """Whether the trailing blanks of a type's values mean nothing.
+
+    The raw zone keeps them, as PostgreSQL prints the value. PostgreSQL removes them where it
+    compares two values, or converts a value to another type of text (documentation, "Character
+    Types"); so does whatever reads the raw zone for the star schema.
+
+    Args:
+        source_type: The type as `format_type` of PostgreSQL prints it, domains resolved.
+    """
+    return _PADDED.fullmatch(source_type) is not None
 
 
 def _names(raw_type: str) -> _Names:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as f
 from glue_jobs.build.raw_files import RawFiles
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
-from pipeline.raw_types import spark_type
+from pipeline.raw_types import is_padded, spark_type
 
 _HIDDEN = ("_sequence", "_metadata")
 """Names of the views' own column, and of Spark's column of a file's name. The raw zone keeps the
@@ -170,11 +170,19 @@ class RawViews:
         if not files:
             return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
         sizes = {f"s3://{self._bucket}/{key}": size for key, size in files.items()}
-        return self._files.read(self._spark, schema, sizes)
+        return _unpadded(self._files.read(self._spark, schema, sizes), columns)
 
 
 def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     return tuple(column for column in columns if column.name.casefold() not in _HIDDEN)
+
+
+def _unpadded(rows: DataFrame, columns: tuple[Column, ...]) -> DataFrame:
+    """Returns rows without the trailing blanks of types that are padded with them."""
+    padded = [column.name for column in columns if is_padded(column.source_type)]
+    if not padded:
+        return rows
+    return rows.withColumns({name: f.rtrim(f.col(quoted(name))) for name in padded})
 
 
 def _declare(column: Column) -> str:

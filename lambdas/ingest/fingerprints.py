@@ -9,7 +9,7 @@ joins are kept until the end.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from star_schema.tables import StarTable
 
 def fingerprint_stars(
     connection: psycopg.Connection,
-    tables: Iterable[SourceTable],
+    tables: Collection[SourceTable],
     stars: Iterable[StarTable],
     *,
     failures: Failures,
@@ -62,10 +62,11 @@ def fingerprint_stars(
         PipelineError: The source or Amazon S3 failed.
     """
     snapshot = export_snapshot(connection)
+    columns = {table.name: table.columns for table in tables}
     with (
         scratch_folder() as name,
         SourceReader.beside(connection, snapshot, Path(name)) as reader,
-        StarSelects(Path(name)) as selects,
+        StarSelects(Path(name), columns) as selects,
     ):
 
         def put(file: str, path: Path) -> str:

@@ -1,6 +1,6 @@
 """Runs the star tables' SELECTs in DuckDB over rows of the source."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,8 @@ from pipeline.fingerprints import (
     WAITS_IN_RAW_QUARANTINE,
     duckdb_fingerprint,
 )
+from pipeline.manifest import Column
+from pipeline.raw_types import is_padded
 from star_schema.duckdb_sql import in_duckdb
 from star_schema.iso_4217 import currencies
 from star_schema.sources import declared_source
@@ -29,9 +31,14 @@ class StarSelects:
 
     Args:
         folder: Where it puts what its memory does not hold.
+        columns: The columns of each source table.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Mapping[str, Iterable[Column]]) -> None:
+        self._padded = {
+            source: {column.name: is_padded(column.source_type) for column in of_source}
+            for source, of_source in columns.items()
+        }
         self._duckdb = duckdb.connect(
             config={
                 "threads": 1,
@@ -60,13 +67,13 @@ class StarSelects:
 
     def show(self, source: str, rows: Path) -> None:
         """Makes the rows of a Parquet file that satisfy the table's rules the view's only rows."""
-        self._view(source, f"from {_parquet(rows)} where {_keeps_rules(source)}")
+        self._view(source, f"from {self._rows(source, rows)} where {_keeps_rules(source)}")
 
     def hold(self, source: str, rows: Path) -> None:
         """Adds the rows of a Parquet file to those of `show_held`."""
-        table = f"held.{identifier(source)}"
-        self._run(f"create table if not exists {table} as from {_parquet(rows)} limit 0")
-        self._run(f"insert into {table} from {_parquet(rows)}")
+        table, shown = f"held.{identifier(source)}", self._rows(source, rows)
+        self._run(f"create table if not exists {table} as from {shown} limit 0")
+        self._run(f"insert into {table} from {shown}")
 
     def show_held(self, sources: Iterable[str]) -> None:
         """Makes all held rows of some tables the views' rows, whatever their rules."""
@@ -75,10 +82,14 @@ class StarSelects:
 
     def lose(self, source: str, values: Path) -> None:
         """Records the keys of rows that the raw zone cannot hold, from the file of their values."""
-        name = literal(f'$."{declared_source(source).natural_key}"')
+        name = declared_source(source).natural_key
+        place = literal(f'$."{name}"')
+        key = f"json_extract_string(source_row, {place})"
+        if self._padded[source].get(name):
+            key = _unpadded(key)
         self._run(
-            f"insert into lost select distinct {literal(source)}, "  # noqa: S608  # nosec B608
-            f"json_extract_string(source_row, {name}) from {_parquet(values)}"
+            f"insert into lost select distinct {literal(source)}, {key} "  # noqa: S608  # nosec B608
+            f"from {_parquet(values)}"
         )
 
     def begin(self, star: StarTable) -> Columns:
@@ -134,7 +145,7 @@ class StarSelects:
         key = identifier(declared_source(source).natural_key)
         return self._copy(
             _waiting(key, star, columns, WAITS_IN_QUARANTINE)
-            + f" from {_parquet(rows)} where not ({_keeps_rules(source)})",
+            + f" from {self._rows(source, rows)} where not ({_keeps_rules(source)})",
             path,
         )
 
@@ -168,6 +179,20 @@ class StarSelects:
             f"create or replace view {identifier(name)} as select {own}, 1 as _sequence {rows}"
         )
 
+    def _rows(self, source: str, rows: Path) -> str:
+        """Returns the relation of the rows of a Parquet file, without padding."""
+        padded, every = self._padded[source].values(), _parquet(rows)
+        if not any(padded):
+            return every
+        # Columns whose names differ by case alone have other names here.
+        described = self._duckdb.execute(f"describe from {every}").fetchall()
+        trimmed = ", ".join(
+            f"{_unpadded(identifier(name))} as {identifier(name)}"
+            for (name, *_), is_trimmed in zip(described, padded, strict=True)
+            if is_trimmed
+        )
+        return f"(select * replace ({trimmed}) from {every})"  # noqa: S608  # nosec B608
+
     def _copy(self, select: str, path: Path) -> int:
         return copy_to_parquet(self._duckdb, select, path)
 
@@ -177,6 +202,10 @@ class StarSelects:
 
 def _made(star: StarTable) -> str:
     return f"from ({in_duckdb(star.select)})"
+
+
+def _unpadded(text: str) -> str:
+    return f"rtrim({text}, ' ')"
 
 
 def _parquet(file: Path) -> str:

@@ -53,6 +53,42 @@ create table fact_transaction (
 }
 
 
+CODE = {
+    "star_schema/definitions/tables/dim_code.sql": "select code, label, _sequence from code",
+    "star_schema/definitions/tables/dim_code.toml": """
+kind = "dimension"
+comment = "Codes"
+natural_key = "code"
+sources = ["code"]
+[columns]
+code = { type = "string", comment = "Key: the code" }
+label = { type = "string", comment = "What it stands for" }
+""",
+    "lambdas/load/migrations/0099_code.sql": """
+create table dim_code (
+    code varchar primary key,
+    label varchar not null,
+    is_deleted boolean not null,
+    run_id varchar not null
+);
+""",
+}
+CODES = (
+    "",
+    "a",
+    "A",
+    "a ",
+    "\ufeffa",
+    "a\u200b",
+    "\u00e9",
+    "e\u0301",
+    "\U0001f986",
+    "o'\\x",
+    "x" * 8000,
+)
+"""Keys that somebody or something may take for each other."""
+
+
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], None]:
     """Adds a star table by its files."""
@@ -144,3 +180,58 @@ def test_a_fact_keeps_every_version_wherever_its_key_stands(
     assert rows(warehouse.dsn, "select count(*), max(version_number) from fact_transaction") == [
         (count + 1, count + 1)
     ]
+
+
+@pytest.fixture
+def codes(
+    business: Business,
+    star: Star,
+    new_warehouse: Callable[[Star, Business], Warehouse],
+    add: Callable[[str, dict[str, str]], None],
+    tmp_path: Path,
+) -> Callable[..., list[Any]]:
+    """Takes changes of the source's codes through all stages; gives the codes that are there."""
+    warehouse = new_warehouse(star, business)
+    add("dim_code", CODE)
+    declaration = tmp_path / "definitions" / files.SOURCES / "code.toml"
+    declaration.write_text('natural_key = "code"')
+
+    def change(*changes: LiteralString) -> list[Any]:
+        flow("dim_code", business, star, warehouse, changes)
+        shown = 'select code, label from dim_code where not is_deleted order by code collate "C"'
+        return rows(warehouse.dsn, shown)
+
+    return change
+
+
+def test_keys_that_look_or_sort_alike_are_keys_of_their_own(
+    business: Business, codes: Callable[..., list[Any]]
+) -> None:
+    business.execute("create table code (code text primary key, label text not null)")
+    for code in CODES:
+        business.execute("insert into code values (%s, 'first')", code)
+    ordered = 'select code, label from code order by code collate "C"'
+
+    assert codes() == rows(business.dsn, ordered)
+    assert len(codes("delete from code where code in ('a', '', e'e\\u0301')")) == len(CODES) - 3
+    changed = codes(
+        "update code set label = 'second' where code in ('A', e'\\u00e9')",
+        "update code set code = 'a' where code = 'a '",
+        "insert into code values (e'e\\u0301', 'again')",
+    )
+    assert changed == rows(business.dsn, ordered)
+
+
+def test_a_key_of_character_is_the_same_key_however_long_its_type_is(
+    business: Business, codes: Callable[..., list[Any]]
+) -> None:
+    first = codes(
+        "create table code (code character(4) primary key, label text not null)",
+        "insert into code values ('a', '1'), ('b', '2'), ('', '3')",
+    )
+    deleted = codes("delete from code where code = 'b'", "update code set label = '4'")
+    longer = codes("alter table code alter column code type character(8)")
+
+    assert first == [("", "3"), ("a", "1"), ("b", "2")]
+    assert deleted == longer == [("", "4"), ("a", "4")]
+    assert codes("alter table code alter column code type text") == longer

@@ -45,6 +45,23 @@ alter table payment
     assert json.loads(waiting["source_row"])["dotted.name"] == "{}"
 
 
+def test_blanks_that_pad_a_value_change_no_row(business: Business, star: Star) -> None:
+    tables = ("dim_currency", "dim_staff", "dim_design", "fact_payment")
+    business.run()
+    star.build(*tables)
+    business.execute("create domain code as character(9)")
+    business.execute("alter table currency alter column currency_code type code")
+    business.execute("alter table payment alter column payment_date type character(12)")
+    business.execute("alter table department alter column department_name type character(40)")
+    business.execute("alter table design alter column design_name type bpchar")
+    business.execute("update design set design_name = 'Oak  '::bpchar where design_id = 1")
+    business.capture()
+
+    assert star.build(*tables) == dict.fromkeys(tables, 0) | {"dim_design": 1}
+    assert star.dimension("dim_design")[1]["design_name"] == "Oak"
+    assert star.differences(*set(tables) - {"dim_design"}) == []
+
+
 def test_a_dropped_column_stops_its_tables_and_the_others_go_on(
     business: Business, star: Star
 ) -> None:

@@ -112,6 +112,24 @@ def test_rows_that_the_raw_zone_cannot_hold_wait_there(source: Ingestion) -> Non
     assert found["dim_location"] == before["dim_location"]
 
 
+def test_blanks_that_pad_a_value_make_no_other_row(source: Ingestion) -> None:
+    before = wanted(source)
+    source.execute(
+        "create domain code as character(9)",
+        "alter table currency alter column currency_code type code",
+        "alter table payment alter column payment_date type character(12)",
+        "alter table department alter column department_name type character(40)",
+        "alter table design alter column design_name type bpchar",
+        "update design set design_name = design_name || '  '::bpchar",
+        'alter table design add column "DESIGN_ID" character(4) not null default 1',
+    )
+
+    result = source.run(verify=True)
+
+    assert {row["currency_code"] for row in source.taken("currency")} >= {"GBP      "}
+    assert rows_of(source, result) == before
+
+
 def test_fingerprints_are_of_the_run_s_own_instant(source: Ingestion) -> None:
     before = wanted(source)
     later = source.at_snapshot(

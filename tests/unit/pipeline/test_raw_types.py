@@ -4,7 +4,7 @@ import pytest
 
 from lambdas.ingest.raw_types import raw_type
 from pipeline.errors import ManifestInvalid
-from pipeline.raw_types import athena_type, spark_type
+from pipeline.raw_types import athena_type, is_padded, spark_type
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,22 @@ def test_a_postgresql_type_has_a_name_in_spark_and_in_athena(
 def test_a_raw_type_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(ManifestInvalid, match="deploy the version that wrote it"):
         spark_type(name)
+
+
+@pytest.mark.parametrize(
+    ("source_type", "means_nothing"),
+    [
+        ("character(3)", True),
+        ("character", True),
+        ("bpchar", True),
+        ('"char"', False),
+        ("character varying(3)", False),
+        ("character varying", False),
+        ("text", False),
+        ("character(3)[]", False),
+    ],
+)
+def test_the_blanks_at_the_end_of_character_mean_nothing(
+    source_type: str, *, means_nothing: bool
+) -> None:
+    assert is_padded(source_type) is means_nothing
