@@ -30,11 +30,13 @@ select
         else format_type(attribute.atttypid, attribute.atttypmod)
     end,
     attribute.attnotnull,
+    coalesce(not compared.collisdeterministic, false),
     class.relpersistence = 'u'
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 join pg_attribute as attribute on attribute.attrelid = class.oid
 join pg_type as type on type.oid = attribute.atttypid
+left join pg_collation as compared on compared.oid = attribute.attcollation
 where namespace.nspname = current_schema()
     and class.relkind in ('r', 'p')
     and class.relname = any (%(tables)s)
@@ -71,11 +73,19 @@ order by referencing.relname, constraints.conkey
 
 @dataclass(frozen=True)
 class WarehouseColumn:
-    """A column of a star table: its name, PostgreSQL type, and whether it may be null."""
+    """A column of a star table.
+
+    Attributes:
+        name: The column's name.
+        type: Its PostgreSQL type.
+        is_required: Whether it may not be null.
+        equates_texts: Whether its collation takes some different texts for equal.
+    """
 
     name: str
     type: str
     is_required: bool
+    equates_texts: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,12 +151,10 @@ def read_star_tables(
     columns: dict[str, list[WarehouseColumn]] = {}
     partitioned: set[str] = set()
     unlogged: set[str] = set()
-    for table, is_partitioned, name, kind, required, is_unlogged in connection.execute(
-        _COLUMNS, names
-    ):
+    for table, is_partitioned, *column, is_unlogged in connection.execute(_COLUMNS, names):
         held = columns.setdefault(table, [])
-        if name in loaded_columns(stars[table]):
-            held.append(WarehouseColumn(name, kind, required))
+        if column[0] in loaded_columns(stars[table]):
+            held.append(WarehouseColumn(*column))
         if is_partitioned:
             partitioned.add(table)
         if is_unlogged:

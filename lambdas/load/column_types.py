@@ -1,8 +1,9 @@
 """The types of staged columns, and the values that a column of the warehouse cannot hold.
 
 A staged column has the lake's type, so that staging a row never fails. PostgreSQL rounds a numeric
-to the scale of its column and cuts trailing spaces to the length of its column without an error, so
-Load compares a value with its column before it writes the value.
+to the scale of its column, cuts trailing spaces to the length of its column, and takes all trailing
+spaces of `character` for padding, without an error. So Load compares a value with its column before
+it writes the value.
 """
 
 import re
@@ -105,7 +106,10 @@ def misfit(column: WarehouseColumn, staged: str) -> sql.Composed | None:
     if not wanted.modifiers:
         return None
     if wanted.name in _TEXTS:
-        return sql.SQL("(length({}) > {})").format(value, wanted.modifiers[0])
+        is_padded = sql.SQL("{0} <> rtrim({0})" if wanted.name == "character" else "false")
+        return sql.SQL("(length({}) > {} or {})").format(
+            value, wanted.modifiers[0], is_padded.format(value)
+        )
     if wanted.name == "numeric":
         precision, scale = wanted.modifiers
         return sql.SQL("(round({0}, {1}) <> {0} or abs({0}) >= 10::numeric ^ {2})").format(

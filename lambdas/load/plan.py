@@ -100,6 +100,7 @@ def make_plan(
 
         def read(table: WarehouseTable) -> tuple[int, Versions]:
             _check_columns(table, stars[table.name])
+            _check_keys(table)
             _check_logged(table)
             after = 0 if request.rebuild else plan.positions[table.name]
             return after, listed.versions(table, after=after, through=request.sequence)
@@ -159,6 +160,17 @@ def _check_columns(table: WarehouseTable, star: StarTable) -> None:
         raise StarSchemaMismatch(
             f"{table.name} has no {', '.join(missing)} in the warehouse: add it by a migration"
         )
+
+
+def _check_keys(table: WarehouseTable) -> None:
+    """Checks that the warehouse tells all keys apart: of two equal ones it would keep one row."""
+    for column in table.columns:
+        if column.equates_texts and column.name in (table.key, table.natural_key):
+            raise StarSchemaMismatch(
+                f"the collation of {table.name}.{column.name} takes different keys for equal: run "
+                f"`alter table {table.name} alter {column.name} type {column.type} "
+                'collate "default"`'
+            )
 
 
 def _check_logged(table: WarehouseTable) -> None:

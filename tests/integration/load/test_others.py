@@ -366,6 +366,29 @@ def test_a_table_that_a_crash_would_empty_is_named_and_the_others_are_loaded(
     load_through(2)
 
 
+def test_a_key_whose_collation_equates_texts_is_named_and_the_others_are_loaded(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    load_through(1)
+    warehouse.execute("create collation lenient (locale = 'C')")
+    warehouse.execute("alter table dim_currency alter currency_name type varchar collate lenient")
+    warehouse.execute(
+        "alter table fact_sales_order drop constraint fact_sales_order_design_id_fkey"
+    )
+    warehouse.execute("alter table dim_design alter design_id type varchar collate lenient")
+    # A server without ICU can make no such collation.
+    warehouse.execute(
+        "update pg_collation set collisdeterministic = false where collname = 'lenient'"
+    )
+    payments.add_star_rows("dim_design", {"design_id": 2}, sequence=2)
+    payments.add_star_rows("dim_currency", {"currency_id": 3}, sequence=2)
+
+    with pytest.raises(StarSchemaMismatch, match=r"the collation of dim_design\.design_id takes"):
+        load_through(2)
+
+    assert all_rows(warehouse, "select count(*) from dim_currency") == [(3,)]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -37,6 +37,11 @@ CURRENCIES: dict[str, tuple[LiteralString, dict[str, Any], str]] = {
         {"currency_code": "GBP   "},
         "currency_code does not fit character varying(5)",
     ),
+    "a space that would be padding": (
+        "alter table dim_currency alter currency_code type character(3)",
+        {"currency_code": "GB "},
+        "currency_code does not fit character(3)",
+    ),
     "a check": (
         "alter table dim_currency add constraint three check (currency_code <> 'BAD')",
         {"currency_code": "BAD"},
