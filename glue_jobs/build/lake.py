@@ -21,7 +21,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
-from glue_jobs.build.spark_sql import java_class, literal, quoted
+from glue_jobs.build.spark_sql import java_class, literal, quoted, texts_of
 from glue_jobs.build.versions import last_of_each
 from pipeline.applied_run import (
     APPLIED_THROUGH,
@@ -279,7 +279,7 @@ class LakeTable:
         self._prepare_columns(frame, design)
         table = self._iceberg()
         # Iceberg does not keep the format version among the properties that it is set by.
-        held = {name: table.properties()[name] for name in table.properties()} | version
+        held = texts_of(self._spark, table.properties()) | version
         if held.get("comment") != design.comment:
             self._spark.sql(f"comment on table {self.identifier} is {literal(design.comment)}")
         wanted = {key: text for key, text in design.properties.items() if held.get(key) != text}
@@ -457,7 +457,7 @@ class LakeTable:
     def _summary(self) -> dict[str, str]:
         """Returns the summary of the current snapshot; empty if there is none."""
         current = next(self._ancestors(), None)
-        return dict(current.summary()) if current is not None else {}
+        return {} if current is None else texts_of(self._spark, current.summary())
 
     def _ancestors(self) -> Iterator[Any]:
         """Yields the current snapshot and its ancestors, the newest first."""

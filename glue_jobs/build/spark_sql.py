@@ -20,18 +20,45 @@ def plan_for(spark: SparkSession, *, few_rows: bool) -> None:
     spark.conf.set("spark.sql.adaptive.enabled", str(not few_rows).lower())
 
 
-def java_class(spark: SparkSession, name: str) -> Any:
-    """Returns a class of Java's by its full name, which is one look-up in the jars.
+class _KeptClass:
+    """A class of Java's whose members are asked for once: py4j asks before each call."""
 
-    By its packages' names it is one for each of them, and PySpark's imports are searched too.
+    def __init__(self, java_class: Any) -> None:
+        self._java_class = java_class
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._java_class, name)
+        setattr(self, name, member)
+        return member
+
+
+def java_class(spark: SparkSession, name: str) -> Any:
+    """Returns a class of Java's by its full name, which is one look-up in the jars at most.
+
+    By its packages' names it is one for each of them, and PySpark's imports are searched too. The
+    class is kept for the next caller, with those of its members that were used.
     """
-    return getattr(spark._jvm, name)
+    java = spark._jvm
+    if name not in vars(java):
+        setattr(java, name, _KeptClass(getattr(java, name)))
+    return getattr(java, name)
 
 
 def keep_classes(spark: SparkSession) -> None:
-    """Has PySpark hold the classes that it asks Java for, by their simple names, at most calls."""
+    """Has PySpark hold the classes that it asks Java for, by either name, at most calls."""
     for name in _ASKED_FOR:
         setattr(spark._jvm, name.rpartition(".")[2], java_class(spark, name))
+
+
+def texts_of(spark: SparkSession, texts: Any) -> dict[str, str]:
+    """Returns a map of Java's, of texts, by one call.
+
+    py4j asks for entry by entry until Java throws an exception, of which PySpark then asks what
+    kind it is: some forty calls, most of which search the jars.
+    """
+    mapper = java_class(spark, "org.apache.iceberg.util.JsonUtil").mapper()
+    found: dict[str, str] = json.loads(mapper.writeValueAsString(texts))
+    return found
 
 
 def quoted(name: str) -> str:
