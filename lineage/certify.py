@@ -76,6 +76,9 @@ def check(
         else:
             reason = "the warehouse has no such table"
             yield Checked(certified.table, "warehouse", Outcome.DIFFERS, reason)
+    for name in sorted(tables.keys() - {one.table for one in certificate.tables}):
+        reason = "the certificate does not have it"
+        yield Checked(name, "warehouse", Outcome.NO_LONGER_CHECKABLE, reason)
 
 
 class _Checking:

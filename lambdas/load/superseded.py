@@ -11,16 +11,19 @@ from pipeline.errors import StarSchemaMismatch
 
 _TOUCHED: LiteralString = "{natural_key} in (select {natural_key} from {stage})"
 
+_VERSION: LiteralString = """
+select
+    {key} as record_id,
+    lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by
+from {held} as held
+where {touched}
+"""
 # Only marks that differ are written: of a key with many versions, one mark a new version. The order
 # keeps a plan that reads an empty table again and again from reading what is inserted meanwhile.
 # Most marks are of rows without one: an insert with `on conflict` takes half as long again.
 _MARK: LiteralString = """
 with version as (
-    select
-        {key} as record_id,
-        lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by
-    from {held} as held
-    where {touched}
+    {version}
 ),
 wanted as materialized (
     select version.record_id, version.superseded_by, known.ctid as mark
@@ -48,6 +51,20 @@ written as (
 select (select count(*) from wanted)
     = (select count(*) from moved) + (select count(*) from written)
 """
+_WRONG: LiteralString = """
+select count(*)
+from (
+    select *
+    from ({version}) as version
+    where superseded_by is not null
+) as version
+full join (
+    select *
+    from superseded_version
+    where table_name = {name}
+) as known using (record_id)
+where known.superseded_by is distinct from version.superseded_by
+"""
 
 
 def mark_superseded(
@@ -69,6 +86,25 @@ def mark_superseded(
     """
     if stage is None:
         connection.execute("delete from superseded_version where table_name = %s", [table.name])
+    mark = _about(table, _MARK, stage)
+    if connection.execute(mark).fetchone() != (True,):
+        raise StarSchemaMismatch(
+            f"{named(connection, 'superseded_version')} of superseded_version keeps marks of "
+            f"{table.name} out of it: drop what does"
+        )
+
+
+def wrong_marks(connection: psycopg.Connection, table: WarehouseTable) -> int:
+    """Returns how many versions of a fact are marked otherwise than its rows say."""
+    row = connection.execute(_about(table, _WRONG)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+    return int(row[0])
+
+
+def _about(
+    table: WarehouseTable, text: LiteralString, stage: sql.Identifier | None = None
+) -> sql.Composed:
+    """Returns a statement about the versions of a fact, or about those of the rows of a table."""
     parts = {
         "name": sql.Literal(table.name),
         "held": table.rows,
@@ -77,9 +113,5 @@ def mark_superseded(
         "stage": stage,
     }
     touched = sql.SQL("true" if stage is None else _TOUCHED).format(**parts)
-    mark = sql.SQL(_MARK).format(touched=touched, **parts)
-    if connection.execute(mark).fetchone() != (True,):
-        raise StarSchemaMismatch(
-            f"{named(connection, 'superseded_version')} of superseded_version keeps marks of "
-            f"{table.name} out of it: drop what does"
-        )
+    version = sql.SQL(_VERSION).format(touched=touched, **parts)
+    return sql.SQL(text).format(version=version, **parts)

@@ -2,7 +2,8 @@
 
 Each star table is compared twice, by fingerprints (pipeline/fingerprints.py) and at the warehouse's
 server: the rows that the source gives with the current rows of the star schema, by natural key; and
-all rows of the star schema with the rows of the warehouse, by primary key.
+all rows of the star schema with the rows of the warehouse, by primary key. The marks of superseded
+versions are compared with the rows of the warehouse.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -21,6 +22,7 @@ from lambdas.load.lake import Lake
 from lambdas.load.position import positions
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
+from lambdas.load.superseded import wrong_marks
 from pipeline.certificate import Digests
 from pipeline.errors import VerificationFailed, WarehouseBusy
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
@@ -258,6 +260,8 @@ class _Proof:
             staging.prepare(table)
             held = self._compare_warehouse(table, staging)
             self._note("star/warehouse", table, held)
+            if table.is_fact and not held.different:
+                self._check_marks(table)
             shown = self._compare_source(table, staging)
             self._note("source/star", table, shown)
             last_key = greatest_key(self._connection, table, staging)
@@ -283,6 +287,14 @@ class _Proof:
             lake_rows(table, staging),
             warehouse_rows(self._connection, table, staging, self._stars),
         )
+
+    def _check_marks(self, table: WarehouseTable) -> None:
+        self._deadline.limit()
+        if wrong := wrong_marks(self._connection, table):
+            self.differences.append(
+                f"superseded_version: {wrong} versions of {table.name} are marked otherwise than "
+                "its rows say"
+            )
 
     def _compare_source(self, table: WarehouseTable, staging: Staging) -> _Compared:
         fingerprints = self._source.of(table.name)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,18 @@ def test_what_was_certified_is_still_there(
 
     assert len(found) == 22
     assert different(found) == {}
+
+
+def test_a_table_that_was_not_certified_is_named(
+    certificate: Certificate, star_lake: StarLake, warehouse: psycopg.Connection
+) -> None:
+    first, *others = certificate.tables
+
+    found = list(check(replace(certificate, tables=tuple(others)), star_lake.lake, warehouse))
+
+    assert [(one.table, one.outcome) for one in found if one.outcome is not Outcome.EQUAL] == [
+        (first.table, Outcome.NO_LONGER_CHECKABLE)
+    ]
 
 
 def test_later_runs_leave_the_history_of_facts_checkable_and_say_so_of_dimensions(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
@@ -104,6 +104,26 @@ def test_what_is_equal_is_counted_table_by_table(
     assert verified["fact_sales_order"] == VerifiedTable(
         "fact_sales_order", 0, 0, rows_quarantined=0, waiting=0
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from superseded_version",
+        "update superseded_version set superseded_by = 3",
+        "insert into superseded_version values ('fact_payment', 2, 4)",
+        "insert into superseded_version values ('fact_payment', 4, 5)",
+        "insert into superseded_version values ('fact_payment', 9, 10)",
+    ],
+)
+def test_a_version_that_is_not_marked_as_its_rows_say_is_a_difference(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource, change: LiteralString
+) -> None:
+    warehouse.execute(change)
+
+    said = "superseded_version: 1 versions of fact_payment are marked otherwise than its rows say"
+    with pytest.raises(VerificationFailed, match=said):
+        prove(warehouse, payments, source)
 
 
 @pytest.mark.parametrize(
