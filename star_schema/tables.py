@@ -5,6 +5,8 @@ file beside it. Every stage reads the declaration; no stage derives a property f
 name, from a column's position or from the text of the SELECT.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 from star_schema import files
 from star_schema.rules import Rule, rules_of
+from star_schema.sources import SourceDeclaration, source_declaration
 
 
 class Kind(StrEnum):
@@ -25,6 +28,12 @@ class Kind(StrEnum):
 
 PREFIXES: Final = {Kind.DIMENSION: "dim_", Kind.FACT: "fact_"}
 """The prefix of a table's name by its kind: IAM policies and roles grant rights by it."""
+
+
+_LOADED: Final = re.compile(
+    r"boolean|date|decimal\(\d+,\d+\)|double|float|int|bigint|string|timestamp(_ntz)?"
+)
+"""The types that Load knows, as Spark SQL prints them."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,22 @@ def star_tables() -> tuple[StarTable, ...]:
     Raises:
         DeclarationInvalid: A table's files are malformed or incomplete.
     """
-    return tuple(star_table(name) for name in files.names(files.TABLES))
+    stars = tuple(star_table(name) for name in files.names(files.TABLES))
+    of_facts = {source for star in stars if star.is_fact for source in star.sources}
+    for star in stars:
+        if not star.is_fact and star.row_source:
+            for source in filter(None, map(source_declaration, set(star.sources) - of_facts)):
+                with files.naming_the_file(files.SOURCES, source.name):
+                    _check_no_rules(source, star)
+    return stars
+
+
+def _check_no_rules(source: SourceDeclaration, star: StarTable) -> None:
+    if source.rules.every:
+        raise ValueError(
+            f"no fact has the rule '{source.rules.every[0].demand}': state it in the "
+            f"stopping_rules of {star.name}.toml"
+        )
 
 
 def star_table(name: str) -> StarTable:
@@ -189,6 +213,14 @@ def _contradictions(star: StarTable) -> Iterator[str]:
         yield "joined_sources are all sources or none"
     if star.joined_sources and not star.row_source:
         yield "a SELECT that joins needs a row_source, by whose keys deletions are told"
+    spelled = Counter(column.name.casefold() for column in star.columns)
+    if alike := [column.name for column in star.columns if spelled[column.name.casefold()] > 1]:
+        yield f"{', '.join(alike)}: the Glue Data Catalog does not tell upper from lower case"
+    if odd := [column for column in star.columns if not _LOADED.fullmatch(column.type)]:
+        yield (
+            f"{odd[0].name} is of the type {odd[0].type}, which no load knows: give its parts, "
+            "or its text, as columns"
+        )
     unique = f"{star.natural_key} is unique"
     if star.joined_sources and unique not in {rule.demand for rule in star.stopping_rules}:
         yield f"a SELECT that joins needs the stopping rule '{unique}'"

@@ -10,13 +10,14 @@ from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 
-from glue_jobs.build.checking import Broken, as_quarantined, checked, identity_rules, keeps_all
+from glue_jobs.build.checking import Broken, as_quarantined, checked, fit, identity_rules
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import LakeTable, reason_of, retrying
 from glue_jobs.build.quarantine import prepare_quarantine, put_into_quarantine
 from glue_jobs.build.raw_files import RawFiles, prepare
 from glue_jobs.build.raw_views import RawViews, with_run_ids
 from glue_jobs.build.reading import Captured, StarReader, explained
+from glue_jobs.build.rule_checks import check_rules
 from glue_jobs.build.spark_sql import keep_classes, plan_for
 from glue_jobs.build.versions import new_versions
 from glue_jobs.build.writing import StarWriter
@@ -202,7 +203,9 @@ class _TableBuild:
         self._spark.conf.set("spark.sql.shuffle.partitions", partitions)
         captured = self._captured(todo, head, is_first=is_first)
         key = self._star.natural_key
-        self._check(captured.rows, Rules(stopping=self._star.stopping_rules), self._star.name, key)
+        rules = Rules(stopping=self._star.stopping_rules)
+        self._check_declared(captured.rows, rules, f"tables/{self._star.name}")
+        self._check(captured.rows, rules, self._star.name, key)
         applied = AppliedRun(head.sequence, head.run_id)
         writer = StarWriter(self._star, self._table, applied, is_first=is_first)
         if captured.has_each_key_once and not few:
@@ -238,6 +241,7 @@ class _TableBuild:
         self._check(rows, identity_rules(key, (run.tables[source] for run in runs)), source, key)
         if not rules.every:
             return rows
+        self._check_declared(rows, rules, f"sources/{source}")
         if self._star.is_fact:
             broken = self._check(rows, rules, source, key)
             aside = as_quarantined(broken, rules.every, star=self._star.name, key=key)
@@ -245,7 +249,11 @@ class _TableBuild:
             if not broken.by_rule:
                 return rows
         with explained(self._star):
-            return rows.where(keeps_all(rules.every))
+            return fit(rows, rules.every)
+
+    def _check_declared(self, rows: DataFrame, rules: Rules, file: str) -> None:
+        with explained(self._star):
+            check_rules(rows, rules, file=file)
 
     def _check(self, rows: DataFrame, rules: Rules, table: str, key: str) -> Broken:
         with explained(self._star):

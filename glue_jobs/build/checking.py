@@ -16,6 +16,7 @@ from pipeline.errors import QualityRuleBroken
 from pipeline.manifest import TableCapture
 from star_schema.rules import Rule, Rules
 
+_FIT: Final = "_fit"
 SHOWN_KEYS: Final = 5
 """How many keys of rows that break a rule a message names."""
 
@@ -52,12 +53,12 @@ def identity_rules(key: str, captures: Iterable[TableCapture]) -> Rules:
     )
 
 
-def keeps_all(rules: Iterable[Rule]) -> Column:
-    """Returns whether a row satisfies every rule."""
+def fit(rows: DataFrame, rules: Iterable[Rule]) -> DataFrame:
+    """Returns the rows that satisfy every rule. A condition may be a window function."""
     kept = f.lit(True)
     for rule in rules:
         kept = kept & ~_breaks(rule)
-    return kept
+    return rows.withColumn(_FIT, kept).where(_FIT).drop(_FIT)
 
 
 def checked(rows: DataFrame, rules: Rules, *, table: str, key: str) -> Broken:

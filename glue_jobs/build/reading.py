@@ -12,10 +12,10 @@ from pyspark.sql import functions as f
 from glue_jobs.build.key_ranges import near
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
-from glue_jobs.build.select_checks import check_select
+from glue_jobs.build.select_checks import check_columns, check_select
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from glue_jobs.build.versions import last_of_each, touched_keys
-from pipeline.errors import SourceSchemaChanged, first_line
+from pipeline.errors import DeclarationInvalid, SourceSchemaChanged, first_line
 from pipeline.manifest import Manifest
 from pipeline.pending import Pending
 from star_schema.iso_4217 import currencies
@@ -23,6 +23,14 @@ from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl
 
 _CURRENCIES: Final = "iso_4217"
+_OF_THE_TEXT: Final = (
+    "PARSE_",
+    "TABLE_OR_VIEW_NOT_FOUND",
+    "UNRESOLVED_ROUTINE",
+    "WRONG_NUM_ARGS",
+    "UNSUPPORTED_SUBQUERY",
+)
+"""Beginnings of Spark's conditions of errors that no column of a source causes."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,17 @@ def explained(star: StarTable) -> Iterator[None]:
     """Names the star table whose SELECT or rules do not fit its sources.
 
     Raises:
-        SourceSchemaChanged: Spark cannot resolve the statement.
+        DeclarationInvalid: The statement is none, or names what no source could give.
+        SourceSchemaChanged: Spark cannot resolve a column of the statement.
     """
     try:
         yield
     except AnalysisException as error:
+        if str(error.getCondition()).startswith(_OF_THE_TEXT):
+            raise DeclarationInvalid(
+                f"{star.name} cannot be selected ({first_line(error)}): correct its SELECT, or the "
+                "rules, in star_schema/definitions"
+            ) from error
         raise SourceSchemaChanged(
             f"{star.name} cannot be selected ({first_line(error)}): its source lost or retyped a "
             "column; restore the column, or change the star table's SELECT"
@@ -130,6 +144,7 @@ class StarReader:
             self._own_rows(is_first=is_first).createOrReplaceTempView(self._star.name)
         with explained(self._star):
             rows = self._spark.sql(self._star.select)
+        check_columns(rows, self._star)
         check_select(rows, self._star)
         return rows
 

@@ -2,19 +2,23 @@
 
 A table is a pure function of the raw zone only if its SELECT is one. Where no sources are joined, a
 build reads the rows that runs captured, not the whole source: a SELECT may look at one row at a
-time. Source: Spark's logical plans, `org.apache.spark.sql.catalyst.plans.logical`.
+time. Where sources are joined, a SELECT may look at all rows of one run.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from typing import Any, Final
 
 from pyspark.sql import DataFrame
 
-from glue_jobs.build.spark_sql import java_class
-from pipeline.errors import DeclarationInvalid
+from glue_jobs.build.plans import VIEW, Moment, items, kind, outputs, own_nodes, plan_of, view_name
+from glue_jobs.build.states import States, invalid
+from pipeline.errors import SourceSchemaChanged
+from star_schema.sources import declared_source
 from star_schema.tables import StarTable
 
-_VIEW: Final = "View"
+_SEQUENCE: Final = "_sequence"
+_ABSENT: Final = "absent"
+_INTEGERS: Final = frozenset({"int", "bigint"})
 _ARBITRARY: Final = {
     "GlobalLimit": "a limit",
     "LocalLimit": "a limit",
@@ -29,39 +33,70 @@ _OF_MANY_ROWS: Final = {
 }
 
 
+def check_columns(rows: DataFrame, star: StarTable) -> None:
+    """Compares the columns of a star table's SELECT with its declaration.
+
+    Integers keep the width that the source gives them: copies of the source differ in it.
+
+    Raises:
+        DeclarationInvalid: The SELECT gives no `_sequence`, or two columns of a name.
+        SourceSchemaChanged: A column is absent, is not declared, or has another type.
+    """
+    names = Counter(rows.columns)
+    if not names[_SEQUENCE]:
+        raise invalid(star, "no _sequence", "hand on the _sequence of its row source")
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise invalid(star, f"{', '.join(twice)} more than once", "name each column once")
+    declared = {column.name: column.type for column in star.columns if column.name in star.selected}
+    found = {name: given for name, given in rows.dtypes if name != _SEQUENCE}
+    for name in sorted(declared.keys() | found.keys()):
+        wanted, given = declared.get(name, _ABSENT), found.get(name, _ABSENT)
+        if wanted != given and not {wanted, given} <= _INTEGERS:
+            raise SourceSchemaChanged(
+                f"{star.name}.{name} is {wanted} in {star.name}.toml and {given} in "
+                f"{star.name}.sql: correct one of the files, or cast the column in the SELECT"
+            )
+
+
 def check_select(rows: DataFrame, star: StarTable) -> None:
     """Checks the plan of a star table's SELECT, down to the views of its sources.
 
     Raises:
         DeclarationInvalid: The SELECT depends on more than the rows that it may depend on.
     """
-    plan = rows._jdf.queryExecution().analyzed()
-    is_of_moment = _Moment(rows)
-    nodes = tuple(_own_nodes(plan))
-    kinds = [_kind(node) for node in nodes]
+    plan = plan_of(rows)
+    is_of_moment = Moment(rows)
+    nodes = tuple(own_nodes(plan))
+    kinds = [kind(node) for node in nodes]
     # Of most plans, the views of the sources included, one look tells that nothing is.
     if is_of_moment(plan) and any(
-        is_of_moment(expression) for node in nodes for expression in _items(node.expressions())
+        is_of_moment(expression) for node in nodes for expression in items(node.expressions())
     ):
-        raise _invalid(
+        raise invalid(
             star,
             "a function whose result differs from one read to the next, such as rand or "
             "current_timestamp",
             "a rebuild has to give the same rows: take the value from a column of the source",
         )
-    for kind in filter(_ARBITRARY.get, kinds):
-        raise _invalid(star, _ARBITRARY[kind], "which rows it keeps is chance: select all rows")
-    if star.row_source is None or star.joined_sources:
+    for found in filter(_ARBITRARY.get, kinds):
+        raise invalid(star, _ARBITRARY[found], "which rows it keeps is chance: select all rows")
+    if star.row_source is None:
         return
-    for kind in filter(_OF_MANY_ROWS.get, kinds):
-        raise _invalid(
+    if not star.joined_sources:
+        _check_looks_at_one_row(star, nodes, kinds)
+    _check_is_of_one_run(rows, star)
+
+
+def _check_looks_at_one_row(star: StarTable, nodes: tuple[Any, ...], kinds: list[str]) -> None:
+    for found in filter(_OF_MANY_ROWS.get, kinds):
+        raise invalid(
             star,
-            _OF_MANY_ROWS[kind],
+            _OF_MANY_ROWS[found],
             f"a build reads the changed rows of {star.row_source} alone, and each gives one row: "
             "compute this in a view of the warehouse",
         )
-    if sum(_reads_source(node, star) for node in nodes if _kind(node) == _VIEW) > 1:
-        raise _invalid(
+    if sum(view_name(node) in star.sources for node in nodes if kind(node) == VIEW) > 1:
+        raise invalid(
             star,
             "more than one reference to its sources",
             "a build reads their changed rows alone: list them in joined_sources of "
@@ -69,39 +104,16 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
         )
 
 
-class _Moment:
-    """Tells whether a plan or an expression depends on when it is evaluated."""
-
-    def __init__(self, rows: DataFrame) -> None:
-        trees = "org.apache.spark.sql.catalyst.trees.TreePattern"
-        self._current = java_class(rows.sparkSession, trees).CURRENT_LIKE()
-
-    def __call__(self, tree: Any) -> bool:
-        return not tree.deterministic() or bool(tree.containsPattern(self._current))
-
-
-def _own_nodes(plan: Any) -> Iterator[Any]:
-    """Yields the nodes of a SELECT and its subqueries, and not those of the views that it reads."""
-    yield plan
-    if _kind(plan) != _VIEW:
-        for part in (plan.children(), plan.subqueries()):
-            for child in _items(part):
-                yield from _own_nodes(child)
-
-
-def _reads_source(view: Any, star: StarTable) -> bool:
-    return view.desc().identifier().table() in star.sources
-
-
-def _items(sequence: Any) -> Iterator[Any]:
-    return (sequence.apply(place) for place in range(sequence.size()))
-
-
-def _kind(node: Any) -> str:
-    return str(node.nodeName())
-
-
-def _invalid(star: StarTable, found: str, advice: str) -> DeclarationInvalid:
-    return DeclarationInvalid(
-        f"star_schema/definitions/tables/{star.name}.sql has {found}: {advice}"
-    )
+def _check_is_of_one_run(rows: DataFrame, star: StarTable) -> None:
+    plan = plan_of(rows)
+    states = States(star, plan)
+    given = dict(zip(rows.columns, outputs(plan), strict=True))
+    if not states.has_run(given[_SEQUENCE]):
+        raise invalid(star, "a _sequence of its own", "hand on that of its row source")
+    if not states.is_key(given[star.natural_key]):
+        key = declared_source(str(star.row_source)).natural_key
+        raise invalid(
+            star,
+            f"a {star.natural_key} that is not the {key} of {star.row_source}",
+            f"by the keys of {star.row_source} deletions are told: hand on {key} as it is",
+        )

@@ -1,7 +1,5 @@
 """Writes the new versions of a star table's rows, as one commit."""
 
-from typing import Final
-
 from pyspark.sql import DataFrame
 
 from glue_jobs.build.key_ranges import KeyRanges
@@ -10,12 +8,8 @@ from glue_jobs.build.numbering import numbered, numbered_in_one_partition, numbe
 from glue_jobs.build.raw_views import with_run_ids
 from glue_jobs.build.versions import last_of_each, only_versions
 from pipeline.applied_run import AppliedRun
-from pipeline.errors import SourceSchemaChanged
 from pipeline.pending import Pending
 from star_schema.tables import ADDED_COLUMNS, StarTable, comments
-
-_INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
-_ABSENT: Final = "absent"
 
 
 class StarWriter:
@@ -85,7 +79,6 @@ class StarWriter:
     def _prepared(self, rows: DataFrame) -> DataFrame:
         """Returns rows with `_sequence` last, for a table that is as they need it."""
         ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
-        _check_types(ordered, self._star)
         self._table.prepare(ordered, self._design())
         return ordered
 
@@ -98,22 +91,3 @@ class StarWriter:
             sort_key=star.natural_key,
             bounded=(*keys, "_sequence"),
         )
-
-
-def _check_types(rows: DataFrame, star: StarTable) -> None:
-    """Compares the columns of a table's rows with its declaration.
-
-    Integers keep the width that the source gives them: copies of the source differ in it.
-
-    Raises:
-        SourceSchemaChanged: A column is absent, is not declared, or has another type.
-    """
-    declared = {column.name: column.type for column in star.columns + ADDED_COLUMNS}
-    found = dict(rows.dtypes)
-    for name in sorted(declared.keys() | found.keys()):
-        wanted, given = declared.get(name, _ABSENT), found.get(name, _ABSENT)
-        if wanted != given and not {wanted, given} <= _INTEGERS:
-            raise SourceSchemaChanged(
-                f"{star.name}.{name} is {wanted} in {star.name}.toml and {given} in "
-                f"{star.name}.sql: correct one of the files, or cast the column in the SELECT"
-            )

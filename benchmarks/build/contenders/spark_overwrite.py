@@ -6,7 +6,7 @@ from pyspark.sql import functions as f
 
 from benchmarks.build.contenders.session import reported
 from benchmarks.build.contenders.task import RUN_ID, task
-from glue_jobs.build.checking import keeps_all
+from glue_jobs.build.checking import fit
 from pipeline.manifest import ManifestStore
 from star_schema.iso_4217 import currencies
 from star_schema.sources import source_declaration
@@ -22,7 +22,7 @@ def build(spark: SparkSession) -> int:
         files = [f"s3://{todo.raw_bucket}/{key}" for key in capture.files]
         rows = spark.read.parquet(*files)
         if declaration := source_declaration(source):
-            rows = rows.where(keeps_all(declaration.rules.every))
+            rows = fit(rows, declaration.rules.every)
         rows.withColumn("_sequence", f.lit(1)).createOrReplaceTempView(source)
     spark.createDataFrame(currencies(), "code string, name string").createOrReplaceTempView(
         "iso_4217"

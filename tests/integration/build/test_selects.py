@@ -7,8 +7,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from glue_jobs.build.raw_files import prepare
-from glue_jobs.build.select_checks import check_select
-from pipeline.errors import DeclarationInvalid, TableBuildFailed
+from glue_jobs.build.select_checks import check_columns, check_select
+from pipeline.errors import DeclarationInvalid, SourceSchemaChanged, TableBuildFailed
 from tests.integration.build.world import STARS, Business, Star, frame
 
 TYPES = STARS["dim_payment_type"]
@@ -87,6 +87,8 @@ def test_a_value_of_the_moment_is_refused(session: SparkSession, value: str) -> 
         (f"with one as ({selecting('max(1)', 'group by all')}) select * from one", "an aggregate"),
         (selecting("(select count(*) from payment_type)"), "an aggregate function"),
         (selecting("explode(array('a', 'b'))"), "a function that makes several rows"),
+        (selecting().replace("_sequence", "0 as _sequence"), "a _sequence of its own"),
+        (selecting().replace("_id,", "_id % 2 as payment_type_id,"), "a payment_type_id that is"),
         (f"{selecting()} union all {selecting()}", "more than one reference"),
         (
             selecting(rest="where exists (select 1 from payment_type b where b._sequence = 1)"),
@@ -101,17 +103,174 @@ def test_a_select_that_looks_beyond_a_row_is_refused(
         check_select(session.sql(select), TYPES)
 
 
-def test_a_select_of_whole_states_may_compare_rows_and_not_choose_some_by_chance(
-    session: SparkSession,
-) -> None:
-    counted = (
-        "select staff_id, count(*) over (partition by department_id, _sequence) as peers, "
-        "_sequence from staff"
-    )
-    check_select(session.sql(counted), STAFF)
+def of_staff(what: str = "first_name", rest: str = "", sequence: str = "staff._sequence") -> str:
+    return f"select staff.staff_id, {what} as name, {sequence} from staff {rest}"
 
+
+SAME_RUN = "department._sequence = staff._sequence"
+JOINED = f"join department on department.department_id = staff.department_id and {SAME_RUN}"
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        of_staff("department_name", JOINED),
+        of_staff("department_name", f"left {JOINED}"),
+        of_staff("department_name", f"{JOINED} left join iso_4217 on code = first_name"),
+        of_staff("department_name", "join department using (department_id, _sequence)"),
+        of_staff("count(*) over (partition by department_id, _sequence)"),
+        of_staff("count(*)", f"{JOINED} group by staff.staff_id, staff._sequence"),
+        of_staff(f"(select max(department_name) from department where {SAME_RUN})"),
+        of_staff(rest=f"where exists (select 1 from department where {SAME_RUN})"),
+        of_staff(
+            rest="where (department_id, _sequence) in "
+            "(select department_id, _sequence from department)"
+        ),
+        of_staff(rest="where department_id in (select code from iso_4217)"),
+        of_staff(
+            "peers",
+            "join (select department_id, _sequence run, count(*) peers from staff group by all) "
+            "as counted on counted.department_id = staff.department_id and run = staff._sequence",
+        ),
+        of_staff(
+            "named",
+            f", lateral (select max(department_name) named from department where {SAME_RUN})",
+        ),
+        "with named as (select department_id as id, _sequence as run from department) "
+        + of_staff("a.id", "join named a on run = _sequence join named b using (run)"),
+        f"select distinct * from ({of_staff()}) except {of_staff(rest='where staff_id = 1')}",
+        of_staff("part", "lateral view explode(split(first_name, ' ')) as part"),
+        f"{of_staff()} where department_id = 1 union all {of_staff()} where department_id = 2",
+    ],
+)
+def test_a_select_may_look_at_all_rows_of_a_run(session: SparkSession, select: str) -> None:
+    check_select(session.sql(select), STAFF)
+
+
+@pytest.mark.parametrize(
+    ("select", "found"),
+    [
+        (of_staff(rest="join department using (department_id)"), "a join of several runs"),
+        (of_staff(rest="join department"), "a join of several runs"),
+        (of_staff(rest=f"join department where {SAME_RUN}"), "a join of several runs"),
+        (of_staff(rest=f"left join department on {SAME_RUN} or true"), "a join of several runs"),
+        (of_staff("count(*) over (partition by department_id)"), "a window of several runs"),
+        (of_staff("max(first_name)", "group by 1", "max(_sequence) _sequence"), "an aggregate of"),
+        (of_staff("(select count(*) from department)"), "an aggregate of several runs"),
+        (of_staff("(select first_name from department)"), "a subquery of several runs"),
+        (
+            of_staff(rest="where department_id in (select department_id from department)"),
+            "a subquery of several runs",
+        ),
+        (
+            of_staff(
+                rest="where not exists (select 1 from department where department_name is null)"
+            ),
+            "a subquery of several runs",
+        ),
+        (
+            of_staff("peers", "join (select count(*) as peers from staff group by department_id)"),
+            "an aggregate of several runs",
+        ),
+        (f"with one as (select max(1) from staff) {of_staff('1', 'join one')}", "an aggregate of"),
+        (of_staff(sequence="staff._sequence + 1 as _sequence"), "a _sequence of its own"),
+        (of_staff(sequence="1L as _sequence"), "a _sequence of its own"),
+        (f"{of_staff()} union all select 0, 'unknown', 1", "a _sequence of its own"),
+        (
+            of_staff(rest=f"full {JOINED}"),
+            "a _sequence of its own",
+        ),
+        (
+            "select department_id as staff_id, '' as name, _sequence from department",
+            "a staff_id that is not the staff_id of staff",
+        ),
+        (
+            of_staff(rest=f"right {JOINED}", sequence="department._sequence"),
+            "a staff_id that is not the staff_id of staff",
+        ),
+        (
+            of_staff(rest="right join iso_4217 on code = first_name"),
+            "a staff_id that is not the staff_id of staff",
+        ),
+        (
+            of_staff(rest=f"left {JOINED}", sequence="department._sequence"),
+            "a _sequence of its own",
+        ),
+        (
+            of_staff(rest="group by rollup(staff_id, first_name, _sequence)"),
+            "an aggregate of several runs",
+        ),
+        (
+            of_staff(rest="where _sequence = (select max(_sequence) from staff)"),
+            "an aggregate of several runs",
+        ),
+        (
+            of_staff(rest=f"where exists (select 1 from department where {SAME_RUN} or true)"),
+            "a subquery of several runs",
+        ),
+        (
+            of_staff("named", ", lateral (select department_name as named from department)"),
+            "a subquery of several runs",
+        ),
+        (
+            f"{of_staff()} union all select department_id, '', _sequence from department",
+            "a staff_id that is not the staff_id of staff",
+        ),
+        (
+            "select nullif(staff_id, 1) as staff_id, '' as name, _sequence from staff",
+            "a staff_id that is not the staff_id of staff",
+        ),
+    ],
+)
+def test_a_select_that_mixes_runs_or_keys_is_refused(
+    session: SparkSession, select: str, found: str
+) -> None:
+    with pytest.raises(DeclarationInvalid, match=rf"dim_staff\.sql has {found}"):
+        check_select(session.sql(select), STAFF)
+
+
+def test_a_select_of_whole_states_may_not_choose_some_by_chance(session: SparkSession) -> None:
     with pytest.raises(DeclarationInvalid, match=r"dim_staff\.sql has a limit"):
-        check_select(session.sql(f"{counted} limit 1"), STAFF)
+        check_select(session.sql(of_staff(rest="limit 1")), STAFF)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("payment_type_id, payment_type_name", r"\.sql has no _sequence"),
+        (
+            "payment_type_id, payment_type_name, payment_type_name, _sequence",
+            r"\.sql has payment_type_name more than once",
+        ),
+    ],
+)
+def test_a_select_without_a_column_of_each_name_is_refused(
+    session: SparkSession, columns: str, said: str
+) -> None:
+    with pytest.raises(DeclarationInvalid, match=said):
+        check_columns(session.sql(f"select {columns} from payment_type"), TYPES)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("*, 1 as more", "more is absent in .*toml and int in"),
+        ("payment_type_id, _sequence", "payment_type_name is string in .*toml and absent in"),
+        (
+            "cast(payment_type_id as smallint) as payment_type_id, payment_type_name, _sequence",
+            "payment_type_id is int in .*toml and smallint in",
+        ),
+        (
+            "payment_type_id, map('a', payment_type_name) as payment_type_name, _sequence",
+            "payment_type_name is string in .*toml and map<string,string> in",
+        ),
+    ],
+)
+def test_a_select_with_other_columns_than_were_declared_is_refused(
+    session: SparkSession, columns: str, said: str
+) -> None:
+    with pytest.raises(SourceSchemaChanged, match=said):
+        check_columns(session.sql(f"select {columns} from payment_type"), TYPES)
 
 
 def test_a_join_of_changed_rows_alone_is_refused(session: SparkSession) -> None:
@@ -137,3 +296,24 @@ def test_a_refused_select_costs_no_other_table(
 
     assert star.rows(TYPES.name) == []
     assert star.differences("dim_currency") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ("my_function(payment_type_name) as payment_type_name,", "DeclarationInvalid"),
+        ("payment_type_name from", "DeclarationInvalid"),
+        ("(select 1 from nowhere) as payment_type_name,", "DeclarationInvalid"),
+        ("upper(payment_type_name, 1) as payment_type_name,", "DeclarationInvalid"),
+        ("payment_type_title as payment_type_name,", "SourceSchemaChanged"),
+    ],
+)
+def test_a_select_that_is_none_is_told_from_a_source_that_lost_a_column(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch, wrong: str, error: str
+) -> None:
+    business.run()
+    select = TYPES.select.replace("payment_type_name,", wrong)
+    monkeypatch.setitem(STARS, TYPES.name, replace(TYPES, select=select))
+
+    with pytest.raises(TableBuildFailed, match=rf"dim_payment_type: {error}: dim_payment_type"):
+        star.build(TYPES.name)

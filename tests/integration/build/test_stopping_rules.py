@@ -115,3 +115,30 @@ def test_a_null_that_the_warehouse_does_not_allow_waits_in_the_quarantine(
     (held,) = star.rows("quarantine")
     assert (held["natural_key"], held["broken_rules"]) == ("2", ["currency_id is given"])
     assert star.history("fact_payment", 2) == []
+
+
+def test_a_rule_of_the_day_costs_its_fact_alone(
+    business: Business, star: Star, declare: Declare
+) -> None:
+    declare("payment", it_is_due="cast(payment_date as date) >= current_date")
+    business.run()
+
+    with pytest.raises(
+        TableBuildFailed, match=r"1 of 2 .*fact_payment: DeclarationInvalid: the ru"
+    ):
+        star.build("fact_payment", "dim_design")
+
+    assert star.differences("dim_design") == []
+
+
+def test_a_stopping_rule_of_a_run_lets_the_quarantine_take_other_rows(
+    business: Business, star: Star, declare: Declare
+) -> None:
+    declare("payment", payments_are_one="count(*) over (partition by payment_id, _sequence) = 1")
+    business.execute("update payment set payment_date = 'soon' where payment_id = 7")
+    business.run()
+
+    star.build("fact_payment", "dim_date")
+
+    assert [row["natural_key"] for row in star.rows("quarantine")] == ["7"]
+    assert star.differences("fact_payment") == []

@@ -1,5 +1,6 @@
 """Declarations and SELECTs say the same of the star tables."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,7 +136,8 @@ def test_every_file_belongs_to_a_table() -> None:
 @pytest.fixture
 def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Declares the one star table dim_x."""
-    (tmp_path / files.TABLES).mkdir()
+    for folder in (files.TABLES, files.SOURCES):
+        (tmp_path / folder).mkdir()
     monkeypatch.setattr(files, "root", lambda: tmp_path)
 
     def put(toml: str) -> None:
@@ -194,6 +196,22 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
         ("[columns]", '[columns]\nis_deleted = { type = "boolean", comment = "" }', "is_deleted"),
         ("[columns]", '[columns]\n_sequence = { type = "bigint", comment = "" }', "_sequence"),
         ("[columns]", '[columns]\n_place = { type = "int", comment = "" }', "_place"),
+        ("[columns]", '[columns]\nX_ID = { type = "int", comment = "" }', "X_ID, x_id: the Glue"),
+        *(
+            ('type = "int"', f'type = "{odd}"', f"x_id is of the type {re.escape(odd)}, which no")
+            for odd in (
+                "array<string>",
+                "binary",
+                "decimal",
+                "interval day",
+                "map<string,string>",
+                "smallint",
+                "struct<a:int>",
+                "varchar(3)",
+                "variant",
+                "void",
+            )
+        ),
     ],
 )
 def test_a_malformed_declaration_is_refused_by_its_name(
@@ -203,6 +221,27 @@ def test_a_malformed_declaration_is_refused_by_its_name(
 
     with pytest.raises(DeclarationInvalid, match=rf"tables/dim_x is invalid .*{named}.*: correct"):
         star_tables()
+
+
+@pytest.mark.parametrize("section", ["rules", "stopping_rules"])
+def test_a_rule_of_a_source_that_no_fact_reads_is_refused(
+    declare: Callable[[str], None], tmp_path: Path, section: str
+) -> None:
+    declare(WHOLE)
+    rule = f'natural_key = "x_id"\n[{section}]\n"y is one" = "y = 1"\n'
+    (tmp_path / files.SOURCES / "x.toml").write_text(rule)
+
+    said = "sources/x is invalid .*no fact has the rule 'y is one': .* stopping_rules of dim_x"
+    with pytest.raises(DeclarationInvalid, match=said):
+        star_tables()
+
+    (tmp_path / files.TABLES / "fact_x.toml").write_text(
+        WHOLE.replace("dimension", "fact").replace(
+            "[columns]", 'record_id = "n"\n[columns]\nn = { type = "bigint", comment = "" }'
+        )
+    )
+    (tmp_path / files.TABLES / "fact_x.sql").write_text("select x_id, _sequence from x")
+    assert len(star_tables()) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Spark's logical plans, as the checks of SELECTs and rules read them.
+
+Source: `org.apache.spark.sql.catalyst.plans.logical`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pyspark.sql import DataFrame
+
+from glue_jobs.build.spark_sql import java_class
+
+VIEW: Final = "View"
+_ATTRIBUTE: Final = "AttributeReference"
+_EQUALITIES: Final = frozenset({"EqualTo", "EqualNullSafe"})
+
+
+class Moment:
+    """Tells whether a plan or an expression depends on when it is evaluated.
+
+    Args:
+        rows: Rows of the session.
+    """
+
+    def __init__(self, rows: DataFrame) -> None:
+        trees = "org.apache.spark.sql.catalyst.trees.TreePattern"
+        self._current = java_class(rows.sparkSession, trees).CURRENT_LIKE()
+
+    def __call__(self, tree: Any) -> bool:
+        """Whether the value of `tree` may differ from one read to the next."""
+        return not tree.deterministic() or bool(tree.containsPattern(self._current))
+
+
+def plan_of(rows: DataFrame) -> Any:
+    """Returns the analyzed plan of rows."""
+    return rows._jdf.queryExecution().analyzed()
+
+
+def own_nodes(plan: Any) -> Iterator[Any]:
+    """Yields the nodes of a SELECT and its subqueries, and not those of the views that it reads."""
+    yield plan
+    if kind(plan) != VIEW:
+        for part in (plan.children(), plan.subqueries()):
+            for child in items(part):
+                yield from own_nodes(child)
+
+
+def view_name(view: Any) -> str:
+    """Returns the name of a view that a SELECT reads."""
+    return str(view.desc().identifier().table())
+
+
+def items(sequence: Any) -> Iterator[Any]:
+    """Yields the elements of a sequence of Scala's."""
+    return (sequence.apply(place) for place in range(sequence.size()))
+
+
+def kind(node: Any) -> str:
+    """Returns the name of the class of a node or an expression."""
+    return str(node.nodeName())
+
+
+def attribute(expression: Any) -> int | None:
+    """Returns the id of the attribute that an expression refers to; None if it computes one."""
+    return int(expression.exprId().id()) if kind(expression) == _ATTRIBUTE else None
+
+
+def outputs(node: Any) -> list[int]:
+    """Returns the ids of the attributes that a node gives, in order."""
+    return [int(one.exprId().id()) for one in items(node.output())]
+
+
+def equalities(condition: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields both sides of each equality that a condition demands."""
+    found = kind(condition)
+    if found == "And":
+        yield from equalities(condition.left())
+        yield from equalities(condition.right())
+    elif found in _EQUALITIES:
+        yield condition.left(), condition.right()
