@@ -169,6 +169,7 @@ class _TableBuild:
             after = 0
         else:
             after = self._table.read_applied().through
+            self._table.check_writers()
         todo = pending(self._store, self._star, after=after, through=self._request.through)
         if todo.waits:
             _LOGGER.info("%-24s waits: %s", self._star.name, todo.waits)

@@ -50,6 +50,14 @@ MOST_DELETED = 0.1
 _GC: Final = "gc.enabled"
 _MERGE_MODE: Final = "write.merge.mode"
 _SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property"
+_SAME_ROWS: Final = "replace"
+"""Iceberg's operation of a commit that replaces files by others with the same rows."""
+_CHANGES: Final = (
+    "added-records",
+    "deleted-records",
+    "added-position-deletes",
+    "added-equality-deletes",
+)
 _SEQUENCE: Final = "_sequence"
 _FORMAT: Final = "format-version"
 _PROPERTIES: Final = {
@@ -209,6 +217,32 @@ class LakeTable:
         """Refreshes the table, and returns the run that its snapshots name; NEVER for none."""
         self.refresh()
         return self._applied() or NEVER
+
+    def check_writers(self) -> None:
+        """Checks that no other writer has changed rows since the newest commit of a build.
+
+        The summaries of the snapshots tell it. A commit before was looked at by that build.
+
+        Raises:
+            LakeTableChanged: Another writer has added, changed or deleted rows.
+        """
+        changing: list[str] = []
+        for snapshot in self._ancestors():
+            summary = snapshot.summary()
+            if AppliedRun.named_in(summary):
+                break
+            counts = (int(summary.get(name) or 0) for name in _CHANGES)
+            if snapshot.operation() != _SAME_ROWS and any(counts):
+                changing.append(f"{snapshot.snapshotId()} ({snapshot.operation()})")
+        else:
+            # No snapshot is left that a build is known to have made.
+            return
+        if changing:
+            raise LakeTableChanged(
+                f"another writer changed rows of {self.name}, by the snapshots "
+                f"{', '.join(changing)}: roll the table back to the snapshot before them, or start "
+                'the state machine with {"rebuild": true}'
+            )
 
     def keep_applied(self) -> None:
         """Repeats the run in the newest snapshot if only an older snapshot names it.

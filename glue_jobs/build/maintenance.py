@@ -23,6 +23,7 @@ from glue_jobs.build.lake import (
     translated_conflicts,
 )
 from pipeline.errors import CommitConflict, TableMaintenanceFailed
+from star_schema.quarantine import QUARANTINE
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -160,6 +161,9 @@ def _attempt(
     table = LakeTable(spark, database, name)
     if not table.exists():
         return None
+    if name != QUARANTINE:
+        # A build sees the commits of others after the newest one that names a run.
+        table.check_writers()
     before = _extent(spark, table)
     _rewrite(spark, table)
     # Expiration keeps the newest snapshot, whatever its age: it has to name the run as well.

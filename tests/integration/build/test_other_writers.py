@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from glue_jobs.build import building, lake, quarantine
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.maintenance import Retention, maintain_tables
-from pipeline.errors import CommitConflict, TableBuildFailed
+from pipeline.errors import CommitConflict, TableBuildFailed, TableMaintenanceFailed
 from pipeline.manifest import key_of
 from pipeline.object_store import ObjectStore
 from tests.integration.build.world import Business, Star
@@ -101,6 +101,47 @@ def test_a_cherry_picked_run_is_refused_and_a_rebuild_corrects_it(
 
     star.build("fact_payment", rebuild=True)
     assert star.differences(*TABLES) == []
+
+
+STATEMENTS = (
+    "delete from {table} where {key} = 2",
+    "delete from {table} where _sequence < 3",
+    "update {table} set is_deleted = true where {key} = 2",
+    "insert into {table} select * from {table} where {key} = 2",
+    "delete from {table}",
+)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("is_light", [False, True], ids=["files", "delete files"])
+def test_rows_that_another_writer_changed_stop_their_table_until_a_rebuild(
+    three_runs: Business, star: Star, spark: SparkSession, table: str, *, is_light: bool
+) -> None:
+    mode = "merge-on-read" if is_light else "copy-on-write"
+    modes = ", ".join(f"'write.{what}.mode' = '{mode}'" for what in ("delete", "update"))
+    star.alter(table, f"set tblproperties ({modes})")
+    change(three_runs, 4)
+    built, week = star.snapshots(table)[0], Retention(7, 20, 3)
+    named = f"glue_catalog.{star.database}.{table}"
+    key = f"{table.partition('_')[2]}_id"
+
+    for statement in STATEMENTS:
+        spark.newSession().sql(statement.format(table=named, key=key))
+        with pytest.raises(TableBuildFailed, match=f"LakeTableChanged: another writer .*{table}"):
+            star.build(table)
+        with pytest.raises(TableMaintenanceFailed, match="another writer changed rows"):
+            maintain_tables(spark, star.database, [table], week)
+        star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
+        with pytest.raises(TableBuildFailed, match="another writer changed rows"):
+            star.build(table)
+        star.call("rollback_to_snapshot", table, str(built))
+
+    assert star.build(table) == {table: 3}
+    assert star.differences(table) == []
+    spark.newSession().sql(STATEMENTS[0].format(table=named, key=key))
+    star.build(table, rebuild=True)
+    assert star.differences(table) == []
+    maintain_tables(spark, star.database, [table], week)
 
 
 @pytest.mark.parametrize("table", TABLES)
