@@ -5,6 +5,7 @@ file beside it. Every stage reads the declaration; no stage derives a property f
 name, from a column's position or from the text of the SELECT.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,6 +101,15 @@ class StarTable:
     def is_fact(self) -> bool:
         """Whether the table keeps every version of a row."""
         return self.kind is Kind.FACT
+
+    @property
+    def digest(self) -> str:
+        """A digest of what decides about the table's rows: SELECT, columns and rules."""
+        declared = filter(None, map(source_declaration, self.sources))
+        rules = [one.rules.quarantining for one in declared]
+        columns = [(column.name, column.type) for column in self.columns]
+        text = repr((self.select.split(), columns, rules))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def selected(self) -> tuple[str, ...]:

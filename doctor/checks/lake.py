@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import ancestors_of
 
 from doctor.checks.storage import missing_objects, newest_manifest, restore
 from doctor.checks.warehouse import run_with
@@ -13,6 +14,7 @@ from doctor.finding import Check, Finding, fault, judged, ok
 from doctor.place import Place
 from lambdas.load.lake import glue_catalog
 from lambdas.publish.catalogue_names import in_catalogue
+from pipeline.applied_run import DECLARED
 from star_schema.quarantine import QUARANTINE
 from star_schema.tables import StarTable
 
@@ -137,6 +139,29 @@ def _gone(place: Place, addresses: list[str]) -> Iterator[str]:
             yield address
 
 
+def _declarations(place: Place) -> Finding:
+    """Compares what gave the rows of each table with the declarations of this clone."""
+    catalog = _catalog(place)
+    problems: dict[str, str] = {}
+    for star in place.stars:
+        try:
+            table = catalog.load_table((place.load.glue_database, star.name))
+        except NoSuchTableError:
+            continue  # lake.tables says so
+        # Tables of earlier versions do not tell.
+        if _declared_as(table) not in ("", star.digest):
+            what = f"{star.name} has rows of another SELECT, or other rules, than {star.name}.sql"
+            problems[what] = run_with(place, '{"rebuild": true}')
+    return judged(problems, "each table has the rows that its declaration gives")
+
+
+def _declared_as(table: Table) -> str:
+    snapshot = table.current_snapshot()
+    ancestors = ancestors_of(snapshot, table.metadata) if snapshot else ()
+    told = (one.summary.additional_properties for one in ancestors if one.summary)
+    return next((one[DECLARED] for one in told if DECLARED in one), "")
+
+
 def _raw_tables(place: Place) -> Finding:
     newest = newest_manifest(place)
     client = place.client("glue")
@@ -206,6 +231,12 @@ CHECKS = (
         "the Iceberg tables' metadata, manifests and data files",
         _readable,
         seconds=120,
+    ),
+    Check(
+        "lake.declarations",
+        "the SELECTs and rules that gave the rows of each star table, beside this clone's",
+        _declarations,
+        seconds=60,
     ),
     Check("lake.raw_tables", "the source tables' entries in the catalogue", _raw_tables),
     Check(

@@ -159,7 +159,7 @@ class _TableBuild:
         self._request = request
         self._store = store
         self._views = RawViews(spark, store, request.raw_bucket, files)
-        self._table = LakeTable(spark, request.database, star.name)
+        self._table = LakeTable(spark, request.database, star.name, declared=star.digest)
         self._reader = StarReader(spark, self._views, star, self._table)
 
     def run(self) -> int:

@@ -27,8 +27,10 @@ from pipeline.applied_run import (
     APPLIED_THROUGH,
     BEGAN_AT,
     BUILT_ANEW,
+    DECLARED,
     NEVER,
     RUN_ID,
+    SEVERAL,
     AppliedRun,
 )
 from pipeline.errors import CommitConflict, LakeTableChanged, SourceSchemaChanged, first_line
@@ -163,10 +165,14 @@ class LakeTable:
             catalog keeps the metadata that was read first.
         database: The Glue database.
         name: The table.
+        declared: The digest of its declaration, for a build.
     """
 
-    def __init__(self, spark: SparkSession, database: str, name: str) -> None:
+    def __init__(
+        self, spark: SparkSession, database: str, name: str, *, declared: str = ""
+    ) -> None:
         self._spark = spark
+        self._declared = declared
         self.name = name
         self.identifier = f"{CATALOG}.{database}.{name}"
         self._base: int | None = None
@@ -481,8 +487,18 @@ class LakeTable:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{APPLIED_THROUGH}", str(applied.through))
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{RUN_ID}", applied.run_id)
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{BUILT_ANEW}", str(is_anew).lower())
+        declared = self._declared_as(is_anew=is_anew)
+        self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{DECLARED}", declared)
         # Until the snapshot's own instant, the build of this table took.
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{BEGAN_AT}", str(self._began_at_ms))
+
+    def _declared_as(self, *, is_anew: bool) -> str:
+        """Returns what the table's rows are declared by once a commit is made; empty if unknown."""
+        if is_anew or self._base is None:
+            return self._declared
+        summaries = (snapshot.summary() for snapshot in self._ancestors())
+        known = next((one[DECLARED] for one in summaries if DECLARED in one), "")
+        return known if not known or self._declared in ("", known) else SEVERAL
 
     def _applied(self) -> AppliedRun | None:
         summaries = (snapshot.summary() for snapshot in self._ancestors())

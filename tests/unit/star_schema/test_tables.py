@@ -223,6 +223,30 @@ def test_a_malformed_declaration_is_refused_by_its_name(
         star_tables()
 
 
+def test_the_digest_is_that_of_what_decides_about_the_rows(
+    declare: Callable[[str], None], tmp_path: Path
+) -> None:
+    def digest(toml: str = WHOLE, select: str = "", source: str = 'natural_key = "x_id"') -> str:
+        declare(toml)
+        (tmp_path / files.SOURCES / "x.toml").write_text(source)
+        if select:
+            (tmp_path / files.TABLES / "dim_x.sql").write_text(select)
+        return star_table("dim_x").digest
+
+    same = {
+        digest(),
+        digest(select="select\n    x_id,\n    _sequence\nfrom x\n"),
+        digest(WHOLE.replace("What x is", "Of x")),
+        digest(source='natural_key = "x_id"\n[stopping_rules]\n"x is one" = "x_id = 1"'),
+    }
+    others = {
+        digest(select="select x_id + 1 as x_id, _sequence from x"),
+        digest(WHOLE.replace('"int"', '"bigint"')),
+        digest(source='natural_key = "x_id"\n[rules]\n"x is one" = "x_id = 1"'),
+    }
+    assert (len(same), len(others), same & others) == (1, 3, set())
+
+
 @pytest.mark.parametrize("section", ["rules", "stopping_rules"])
 def test_a_rule_of_a_source_that_no_fact_reads_is_refused(
     declare: Callable[[str], None], tmp_path: Path, section: str
