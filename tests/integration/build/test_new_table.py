@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from glue_jobs.build import lake
 from lambdas.load.migrations import Migration, migrations
 from star_schema import files
 from star_schema.tables import star_table
@@ -204,19 +205,27 @@ def codes(
     return change
 
 
+@pytest.mark.parametrize("small_rows", [lake.SMALL_TABLE_ROWS, 0], ids=["small", "large"])
 def test_keys_that_look_or_sort_alike_are_keys_of_their_own(
-    business: Business, codes: Callable[..., list[Any]]
+    business: Business,
+    codes: Callable[..., list[Any]],
+    small_rows: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", small_rows)
+    monkeypatch.setattr(lake, "TINY_TABLE_ROWS", small_rows)
     business.execute("create table code (code text primary key, label text not null)")
     for code in CODES:
         business.execute("insert into code values (%s, 'first')", code)
+    business.execute("insert into code select 'k' || n, '' from generate_series(1, 40) as n")
     ordered = 'select code, label from code order by code collate "C"'
 
     assert codes() == rows(business.dsn, ordered)
-    assert len(codes("delete from code where code in ('a', '', e'e\\u0301')")) == len(CODES) - 3
+    assert len(codes("delete from code where code in ('a', '', e'e\\u0301')")) == len(CODES) + 37
     changed = codes(
         "update code set label = 'second' where code in ('A', e'\\u00e9')",
         "update code set code = 'a' where code = 'a '",
+        "update code set label = code where starts_with(code, 'k')",
         "insert into code values (e'e\\u0301', 'again')",
     )
     assert changed == rows(business.dsn, ordered)
