@@ -33,12 +33,18 @@ from tests.rights.replay import RECORDED, calls_of, use
 _FOLDERS: Final = {
     "build": "tests/integration/build",
     "deployed": "tests/end_to_end",
+    "histories": "tests/integration/build/histories",
     "ingest": "tests/integration/ingest",
     "load": "tests/integration/load",
 }
-LANES: Final = {name: (folder,) for name, folder in _FOLDERS.items()} | {
-    "others": ("tests", *(f"--ignore={folder}" for folder in _FOLDERS.values())),
+LANES: Final = {
+    name: (
+        folder,
+        *(f"--ignore={other}" for other in _FOLDERS.values() if other.startswith(f"{folder}/")),
+    )
+    for name, folder in (_FOLDERS | {"others": "tests"}).items()
 }
+"""Each lane's folder, without those of other lanes in it."""
 _RECORDED_LANE: Final = "deployed"
 """The lane that runs the deployed stack, whose calls to AWS count."""
 _TRACED_LANE: Final = "others"
@@ -49,9 +55,6 @@ call in their own processes too: to trace them there takes time, and covers hard
 """
 _TRACED_FIXTURES: Final = ("deployed", "others")
 """The lanes whose fixtures are traced: they deploy the stack, and serve pages in threads."""
-_LONGEST_LANE: Final = "build"
-_NICENESS: Final = "2"
-"""The priority of the other lanes: where both compute, each gets two thirds of the longest one."""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
 _COUNT: Final = re.compile(
@@ -112,18 +115,13 @@ def _run(lane: str, arguments: list[str], calls: str) -> Lane:
         CALLS_ONLY: "" if lane in _TRACED_FIXTURES else "1",
     }
     done = subprocess.run(
-        [*_preference(lane), sys.executable, *command, *LANES[lane], *arguments],
+        [sys.executable, *command, *LANES[lane], *arguments],
         cwd=ROOT,
         env=os.environ | settings,
         stdout=subprocess.PIPE,
         check=False,
     )
     return Lane(lane, done.returncode, done.stdout.decode(errors="replace"))
-
-
-def _preference(lane: str) -> tuple[str, ...]:
-    """Returns the command that has the longest lane preferred, so that it does not end alone."""
-    return () if lane == _LONGEST_LANE else ("nice", "-n", _NICENESS)
 
 
 def _data(lane: str) -> Path:

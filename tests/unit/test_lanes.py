@@ -68,6 +68,7 @@ def test_each_folder_of_tests_is_in_one_lane() -> None:
     own = [folder for lane, (folder, *_) in lanes.LANES.items() if lane != "others"]
     assert all((ROOT / folder).is_dir() for folder in own)
     assert lanes.LANES["others"] == ("tests", *(f"--ignore={folder}" for folder in own))
+    assert lanes.LANES["build"][1:] == (f"--ignore={lanes.LANES['histories'][0]}",)
 
 
 @pytest.mark.parametrize(("calls_only", "traced"), [("1", [0, 3, 4]), ("", [0, 1, 2, 3, 4])])

@@ -18,7 +18,7 @@ from pipeline.applied_run import AppliedRun
 from pipeline.manifest import ManifestStore
 from pipeline.pending import Pending, pending
 from star_schema.tables import StarTable
-from tests.integration.build.history import Build, Day, histories, play
+from tests.integration.build.histories.history import Build, Day, histories, play
 from tests.integration.build.world import STARS, Business, Star, Warehouse
 
 OF_EVERY_KIND = [

@@ -1,0 +1,1 @@
+"""Several builds, one after the other, and what happens between them."""
