@@ -145,17 +145,22 @@ def test_a_failing_branch_fails_the_parallel_state_which_may_catch_it(run_machin
     assert done.output == {"error": "Busy"}
 
 
-def test_a_failing_branch_stops_the_others_and_the_job_that_one_waits_for(
-    run_machine, new_function, new_job, glue, raw_bucket
-):
-    job = new_job("import time; time.sleep(600)")
-    waits = {
+def waits_for(job):
+    """Returns a state that waits for a job, and would go on at `Caught` whatever failed."""
+    return {
         "Type": "Task",
         "Resource": "arn:aws:states:::glue:startJobRun.sync",
         "Arguments": {"JobName": job},
         "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
         "End": True,
     }
+
+
+def test_a_failing_branch_stops_the_others_and_the_job_that_one_waits_for(
+    run_machine, new_function, new_job, glue, raw_bucket
+):
+    job = new_job("import time; time.sleep(600)")
+    waits = waits_for(job)
     retry = RETRY_BUSY | {"JitterStrategy": "NONE", "MaxAttempts": 1}
     done = run_machine(
         {
@@ -285,13 +290,7 @@ def test_a_stopped_execution_stops_the_job_that_it_waits_for(
     new_machine, new_job, step_functions, glue, until
 ):
     job = new_job("import time; time.sleep(600)")
-    waits = {
-        "Type": "Task",
-        "Resource": "arn:aws:states:::glue:startJobRun.sync",
-        "Arguments": {"JobName": job},
-        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
-        "End": True,
-    }
+    waits = waits_for(job)
     arn = new_machine(
         {
             "Both": {
