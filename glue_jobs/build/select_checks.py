@@ -18,7 +18,7 @@ from star_schema.tables import StarTable
 
 _SEQUENCE: Final = "_sequence"
 _ABSENT: Final = "absent"
-_INTEGERS: Final = frozenset({"int", "bigint"})
+_INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
 _ARBITRARY: Final = {
     "GlobalLimit": "a limit",
     "LocalLimit": "a limit",

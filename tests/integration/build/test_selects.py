@@ -257,8 +257,8 @@ def test_a_select_without_a_column_of_each_name_is_refused(
         ("*, 1 as more", "more is absent in .*toml and int in"),
         ("payment_type_id, _sequence", "payment_type_name is string in .*toml and absent in"),
         (
-            "cast(payment_type_id as smallint) as payment_type_id, payment_type_name, _sequence",
-            "payment_type_id is int in .*toml and smallint in",
+            "cast(payment_type_id as tinyint) as payment_type_id, payment_type_name, _sequence",
+            "payment_type_id is int in .*toml and tinyint in",
         ),
         (
             "payment_type_id, map('a', payment_type_name) as payment_type_name, _sequence",

@@ -3,6 +3,7 @@
 import json
 from datetime import date, time
 from decimal import Decimal
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -192,3 +193,17 @@ def test_a_raw_file_that_is_missing_stops_its_table_and_the_others_go_on(
     business.client.put_object(Bucket=business.bucket, Key=key, Body=held)
     star.build("dim_design", "dim_currency")
     assert star.differences("dim_design", "dim_currency") == []
+
+
+@pytest.mark.parametrize("kind", ["smallint", "bigint"])
+def test_integers_of_another_width_are_what_they_are(
+    business: Business, star: Star, kind: LiteralString
+) -> None:
+    business.execute(f"alter table sales_order alter column currency_id type {kind}")
+    business.run()
+    star.build("fact_sales_order")
+    business.execute("update sales_order set units_sold = units_sold + 1 where sales_order_id = 2")
+    business.run()
+
+    assert star.build("fact_sales_order") == {"fact_sales_order": 1}
+    assert star.differences("fact_sales_order") == []
