@@ -271,7 +271,7 @@ def test_a_file_that_is_no_parquet_costs_its_table_alone(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
     star_lake.add_dimensions("dim_currency")
-    star_lake.add_star_rows("dim_design", {})
+    star_lake.with_own_files().add_star_rows("dim_design", {})
     bucket, key, size = only_file(star_lake, "dim_design")
     boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"ORC".ljust(size, b"\0"))
 
@@ -285,7 +285,7 @@ def test_a_file_that_is_gone_costs_its_table_alone(
     warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
 ) -> None:
     star_lake.add_dimensions("dim_currency")
-    star_lake.add_star_rows("dim_design", {})
+    star_lake.with_own_files().add_star_rows("dim_design", {})
     bucket, key, _ = only_file(star_lake, "dim_design")
     boto3.client("s3").delete_object(Bucket=bucket, Key=key)
 
