@@ -86,16 +86,15 @@ def execute(
     client = boto3.client("stepfunctions")
     arn = client.start_execution(stateMachineArn=state_machine_arn, input=document)["executionArn"]
     reported = 0
-    while True:
-        described = client.describe_execution(executionArn=arn)
-        events = read_history(client, arn)
-        inside, ended = states_of(events)
+    while (described := client.describe_execution(executionArn=arn))["status"] not in _FINAL:
         if on_progress:
+            inside, ended = states_of(read_history(client, arn))
             on_progress(inside, ended[reported:])
-        reported = len(ended)
-        if described["status"] in _FINAL:
-            break
+            reported = len(ended)
         time.sleep(_POLL_SECONDS)
+    inside, ended = states_of(read_history(client, arn))
+    if on_progress:
+        on_progress(inside, ended[reported:])
     return Execution(
         arn=arn,
         status=described["status"],

@@ -13,15 +13,16 @@ from typing import Any
 
 import boto3
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lineage.certify import read_certificate
-from local.execution import execute
+from local.execution import Execution, execute
 from local.source.activity import run_activity
 from local.stack import Stack
 from pipeline.reports import Reports
-from tests.end_to_end.conftest import Run
+from tests.end_to_end.conftest import Run, execute_and_observe
 from tests.end_to_end.notifications import Notifications
 from tests.oracle.comparison import current_differences, history_differences
 from tests.oracle.history import HistoryOracle
@@ -62,16 +63,36 @@ def differences(stack: Stack, history: HistoryOracle) -> list[str]:
         return current_differences(source, warehouse) + history_differences(history, warehouse)
 
 
+def warehouse_name(stack: Stack) -> sql.Identifier:
+    return sql.Identifier(str(conninfo_to_dict(stack.warehouse_dsn)["dbname"]))
+
+
+def warehouse_server(stack: Stack) -> psycopg.Connection:
+    """Connects to the warehouse's server, beside the warehouse."""
+    server = make_conninfo(stack.warehouse_dsn, dbname="postgres")
+    return psycopg.connect(server, autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def business(stack: Stack, history: HistoryOracle) -> Execution:
+    """The execution after a stretch of business; the database `backup` is the warehouse before."""
+    with warehouse_server(stack) as server:
+        copied = sql.SQL("create database backup template {}").format(warehouse_name(stack))
+        server.execute(copied)
+    run_activity(stack.source_dsn)
+    execution = execute_and_observe(stack, history, {"verify": True})
+    assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
+    return execution
+
+
 def test_the_first_execution_brings_all_of_the_source(stack: Stack, history: HistoryOracle) -> None:
     assert differences(stack, history) == []
 
 
 def test_after_a_stretch_of_business_the_warehouse_equals_the_source_and_its_history(
-    stack: Stack, succeed: Run, history: HistoryOracle
+    stack: Stack, business: Execution, history: HistoryOracle
 ) -> None:
-    run_activity(stack.source_dsn)
-
-    output = succeed(verify=True).output
+    output = business.output
 
     assert output["status"] == "loaded"
     assert "the warehouse equals the source" in output["message"]
@@ -80,6 +101,22 @@ def test_after_a_stretch_of_business_the_warehouse_equals_the_source_and_its_his
     assert any(one["seconds"] > 0 for one in captured["tables"] if one["rows"])
     assert all(one["seconds"] > 0 for one in loaded["tables"] if one["inserted"])
     assert loaded["builds"]["fact_payment"]["seconds"] > 0
+
+
+@pytest.mark.usefixtures("business")
+def test_a_warehouse_that_was_restored_is_named_although_the_source_is_quiet(
+    stack: Stack, run: Run, succeed: Run, history: HistoryOracle
+) -> None:
+    with warehouse_server(stack) as server:
+        server.execute(sql.SQL("drop database {} with (force)").format(warehouse_name(stack)))
+        server.execute(sql.SQL("alter database backup rename to {}").format(warehouse_name(stack)))
+
+    failed = run()
+
+    assert failed.error == "StarTablesBehind"
+    assert "an earlier state of it was restored" in failed.cause
+    assert "the warehouse equals the source" in succeed(verify=True).output["message"]
+    assert differences(stack, history) == []
 
 
 def test_an_execution_with_nothing_new_starts_no_job_and_adds_nothing(
@@ -193,26 +230,6 @@ def test_a_failing_load_ends_failed_notifies_and_releases_the_lock(
     assert "guessed" not in failed.cause
     assert notifications.heard() == [failed.cause]
     assert "lock_owner" not in lock()
-
-
-def test_a_warehouse_that_was_restored_is_named_although_the_source_is_quiet(
-    stack: Stack, run: Run, succeed: Run, history: HistoryOracle
-) -> None:
-    server = make_conninfo(stack.warehouse_dsn, dbname="postgres")
-    name = sql.Identifier(str(conninfo_to_dict(stack.warehouse_dsn)["dbname"]))
-    with psycopg.connect(server, autocommit=True) as warehouse:
-        warehouse.execute(sql.SQL("create database backup template {}").format(name))
-        run_activity(stack.source_dsn)
-        succeed()
-        warehouse.execute(sql.SQL("drop database {} with (force)").format(name))
-        warehouse.execute(sql.SQL("alter database backup rename to {}").format(name))
-
-    failed = run()
-
-    assert failed.error == "StarTablesBehind"
-    assert "an earlier state of it was restored" in failed.cause
-    assert "the warehouse equals the source" in succeed(verify=True).output["message"]
-    assert differences(stack, history) == []
 
 
 def test_a_failing_maintenance_ends_failed_notifies_and_releases_the_lock(

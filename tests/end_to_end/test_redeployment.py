@@ -7,7 +7,7 @@ import psycopg
 
 from deployment import adopt
 from local.deployment import STACK, deploy, outputs
-from local.source.activity import run_activity
+from local.source.activity import new_sales_orders
 from local.stack import Stack
 from pipeline.manifest import Capture, ManifestStore
 from tests.end_to_end.conftest import Run
@@ -35,7 +35,8 @@ def test_a_deleted_stack_is_deployed_again_on_what_it_left_and_goes_on_increment
 ) -> None:
     succeed()
     before, deployed = facts(stack), outputs()
-    run_activity(stack.source_dsn)
+    with psycopg.connect(stack.source_dsn) as source:
+        new_sales_orders(source, 12)
 
     parameters = delete_stack()
     assert outputs() is None
