@@ -24,15 +24,15 @@ from lambdas.ingest.transactions import CAPTURED_TRANSACTIONS, full_transaction
 
 _COUNTED: LiteralString = """
 select
-    count(*)::text,
-    coalesce(sum(hash), 0)::text,
-    count(*) filter (where is_written)::text,
-    coalesce(sum(hash) filter (where is_written), 0)::text,
-    min(ctid) filter (where is_written)::text,
-    max(ctid) filter (where is_written)::text,
-    {greatest}::text,
-    {settled}::text,
-    {transactions}
+    count(*)::text as rows,
+    coalesce(sum(hash), 0)::text as total,
+    count(*) filter (where is_written)::text as written,
+    coalesce(sum(hash) filter (where is_written), 0)::text as written_total,
+    min(ctid) filter (where is_written)::text as least,
+    max(ctid) filter (where is_written)::text as last,
+    {greatest}::text as greatest,
+    {settled}::text as settled,
+    {transactions} as transactions
     {new}
 from (
     select
@@ -46,8 +46,8 @@ from (
 ) as version
 """
 _NEW: LiteralString = """,
-    count(*) filter (where is_written and key > {greatest})::text,
-    coalesce(sum(hash) filter (where is_written and key > {greatest}), 0)::text
+    count(*) filter (where is_written and key > {greatest})::text as {rows},
+    coalesce(sum(hash) filter (where is_written and key > {greatest}), 0)::text as {total}
 """
 _TRANSACTIONS: LiteralString = (
     "array_to_string((array_agg(distinct xmin::text) filter (where {recent}))[1:{bound}], ',')"
@@ -151,7 +151,7 @@ class Counting:
         written: sql.Composable,
         recent: sql.Composable | None,
     ) -> sql.Composed:
-        """Returns the query of a count. All its values are text.
+        """Returns the query of a count. Its values are text, and its columns' names differ.
 
         Args:
             origin: The relation.
@@ -175,7 +175,14 @@ class Counting:
             settled=settled,
             transactions=listed,
             new=sql.Composed(
-                [sql.SQL(_NEW).format(greatest=sql.Literal(key)) for key in self.greatest]
+                [
+                    sql.SQL(_NEW).format(
+                        greatest=sql.Literal(key),
+                        rows=sql.Identifier(f"new_rows_{number}"),
+                        total=sql.Identifier(f"new_total_{number}"),
+                    )
+                    for number, key in enumerate(self.greatest)
+                ]
             ),
             written=written,
             origin=origin,

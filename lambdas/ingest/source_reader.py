@@ -203,7 +203,7 @@ class SourceReader:
         return Taken(rows=held, not_held=self._copy(selection.not_held(), quarantine))
 
     def ask(self, query: sql.Composed) -> tuple[str | None, ...]:
-        """Returns the one row of a query whose values are text.
+        """Returns the one row of a query whose values are text and whose columns' names differ.
 
         Raises:
             psycopg.Error: The server cannot answer it.

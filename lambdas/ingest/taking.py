@@ -93,10 +93,10 @@ class Taking:
         self._progress = progress
         self._invocation = invocation
         self._at_once = at_once
-        self._readers = readers
         self._failures = failures
         self._seconds_left = seconds_left
         self._saves_progress = invocation != FIRST or _is_large(plan)
+        self._pool = ThreadPoolExecutor(max_workers=readers)
         self._own = threading.local()
         self._closing = ExitStack()
         self._folder = Path(self._closing.enter_context(scratch_folder()))
@@ -115,6 +115,8 @@ class Taking:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # The readers are closed when no thread uses them any more.
+        self._pool.shutdown()
         self._closing.__exit__(kind, error, trace)
 
     def take(self) -> bool:
@@ -150,8 +152,7 @@ class Taking:
         return is_complete
 
     def _run(self, tasks: list[_Task]) -> bool:
-        with ThreadPoolExecutor(max_workers=self._readers) as pool:
-            return all(list(pool.map(self._take_in_time, tasks)))
+        return all(list(self._pool.map(self._take_in_time, tasks)))
 
     def _take_in_time(self, task: _Task) -> bool:
         if task.planned.name in self._failures.reasons:

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from lambdas.ingest import change_capture
+from lambdas.ingest import change_capture, source_reader
+from lambdas.ingest.source_reader import SourceReader
 from pipeline.manifest import Capture, key_of
+from pipeline.secret import Login
 from tests.integration.ingest.ingestion import Ingestion, captures
 
 Key = tuple[Any, ...]
@@ -87,6 +89,27 @@ def test_a_key_that_is_gone_has_the_keys_swept(source: Ingestion, kind: str) -> 
     with source.connect() as connection:
         keys = connection.execute("select id from notes order by id").fetchall()
     assert sorted((row["id"],) for row in source.swept("notes")) == keys
+
+
+def test_keys_are_counted_and_swept_by_the_connection_that_reads_rows(
+    source: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[SourceReader] = []
+    attach = SourceReader._attach
+
+    def counted(reader: SourceReader, login: Login) -> None:
+        readers.append(reader)
+        attach(reader, login)
+
+    monkeypatch.setattr(SourceReader, "_attach", counted)
+    monkeypatch.delattr(source_reader, "open_connection")
+    change(source, "delete from notes where id = 20; update notes set note = '' where id > 50")
+
+    source.run()
+
+    assert len(source.taken("notes")) == 4
+    assert len(source.swept("notes")) == 8
+    assert len(readers) == 1
 
 
 @pytest.mark.parametrize(("updated", "is_swept"), [(10, False), (100, True)])
