@@ -306,13 +306,15 @@ def _note_altered(plan: RunPlan, connection: psycopg.Connection, failures: Failu
     Caveats": after ALTER TABLE rewrote a table or TRUNCATE emptied it, the table appears empty to
     every snapshot that was taken before.
     """
-    connection.execute("commit")
-    begin(connection)
     read = [
         planned.table
         for planned in plan.tables
         if planned.decision.capture is not Capture.NONE and planned.name not in failures.reasons
     ]
+    if not read:
+        return
+    connection.execute("commit")
+    begin(connection)
     now = read_definitions(connection, read_leaves(connection, (table.oid for table in read)))
     for table in read:
         if now.get(table.oid) != table.definition:

@@ -52,14 +52,14 @@ SERVER: LiteralString = (
 
 def set_local() -> str:
     """Returns the statement that applies the settings to the open transaction."""
-    # pg_settings has only what this version of the server knows.
+    # A version of the server knows only some. Its view of all that it knows takes 1 ms to read.
     pairs = sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value))
         for name, value in SETTINGS.items()
     )
     statement = sql.SQL(
-        "select set_config(pg_settings.name, wanted.value, true) from pg_catalog.pg_settings "
-        "join (values {}) as wanted (name, value) on lower(pg_settings.name) = wanted.name"
+        "select pg_catalog.set_config(name, value, true) from (values {}) as wanted (name, value) "
+        "where pg_catalog.current_setting(name, true) is not null"
     )
     return statement.format(pairs).as_string()
 
