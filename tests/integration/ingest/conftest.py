@@ -9,6 +9,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from local.postgres import PostgresServer
+from tests.fixtures.postgres import fast_login
 from tests.integration.ingest.ingestion import Ingestion
 
 if TYPE_CHECKING:
@@ -19,6 +21,13 @@ _READER_RIGHTS: tuple[LiteralString, ...] = (
     "grant select on all tables in schema public to {}",
     "alter default privileges in schema public grant select on tables to {}",
 )
+
+
+@pytest.fixture(scope="package", autouse=True)
+def cheap_connections(postgres_server: PostgresServer) -> Iterator[None]:
+    """Thousands of connections, none of them of pg8000."""
+    with fast_login(postgres_server):
+        yield
 
 
 @pytest.fixture

@@ -105,9 +105,11 @@ def test_a_run_whose_manifest_is_not_taken_has_not_happened(source: Ingestion) -
             raise ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
 
     source.client.meta.events.register("before-call.s3.PutObject", refuse)
-    with pytest.raises(ObjectStoreUnavailable, match="runs/0000000001"):
-        source.run()
-    source.client.meta.events.unregister("before-call.s3.PutObject", refuse)
+    try:
+        with pytest.raises(ObjectStoreUnavailable, match="runs/0000000001"):
+            source.run()
+    finally:
+        source.client.meta.events.unregister("before-call.s3.PutObject", refuse)
 
     result = source.run()
 

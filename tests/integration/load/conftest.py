@@ -16,7 +16,7 @@ from pipeline.errors import StarSchemaMismatch
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
 from tests.fixtures.lake import StarLake
-from tests.fixtures.postgres import NewDatabase
+from tests.fixtures.postgres import NewDatabase, fast_login
 
 Connect = Callable[[], psycopg.Connection]
 LoadThrough = Callable[..., LoadResult]
@@ -42,6 +42,13 @@ create trigger refuse before insert on pipeline_run for each row execute functio
 """
 """Has every load fail at its end, after all rows were written."""
 _MOST_INVOCATIONS = 3
+
+
+@pytest.fixture(scope="package", autouse=True)
+def cheap_connections(postgres_server: PostgresServer) -> Iterator[None]:
+    """Thousands of connections, none of them of pg8000."""
+    with fast_login(postgres_server):
+        yield
 
 
 @pytest.fixture
