@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import tracemalloc
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import boto3
@@ -19,6 +20,7 @@ from lambdas.publish import s3_upload
 from lambdas.publish.extracts import previews, write_extracts
 from lambdas.publish.handler import handler
 from lambdas.publish.warehouse import connect
+from local.postgres import PostgresServer
 from pipeline.answers import IngestAnswer, LoadAnswer
 from pipeline.errors import (
     DatabaseRefused,
@@ -30,6 +32,7 @@ from pipeline.reports import Reports
 from pipeline.settings import PublishSettings
 from star_schema.tables import star_tables
 from tests.fixtures.lake import STAR
+from tests.fixtures.postgres import NewDatabase
 from tests.integration.load.invocation import Context, put_secret
 from tests.integration.publish.conftest import DESIGN, RawZone
 
@@ -48,10 +51,14 @@ EXTRACTS = RUN | {"extracts": True}
 SOURCES = {source: DESIGN for star in star_tables() for source in star.sources}
 
 
-@pytest.fixture
-def warehouse(warehouse_dsn: str) -> psycopg.Connection:
-    """A warehouse of a few staff and transactions."""
-    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+@pytest.fixture(scope="module")
+def filled_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of a warehouse's database with a few staff and transactions.
+
+    It is dropped, as tests of other modules want a server without the role that it grants to.
+    """
+    name = "filled"
+    with psycopg.connect(postgres_server.create_database(name), autocommit=True) as connection:
         migrate(connection, migrations())
         connection.execute(
             "insert into dim_staff "
@@ -82,13 +89,19 @@ def warehouse(warehouse_dsn: str) -> psycopg.Connection:
             "false, 'r'), (2, 1, '2026-01-31', '10:00', '2026-01-31', '10:00', 1, 1, 3.1, 1, 1, "
             "false, '2026-01-31', false, 'r')"
         )
-        return connection
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def warehouse_dsn(new_database: NewDatabase, filled_database: str) -> str:
+    """A warehouse of a few staff and transactions."""
+    return new_database("warehouse", filled_database)
 
 
 @pytest.fixture
 def deployed(
     raw_zone: RawZone,
-    warehouse: psycopg.Connection,
     warehouse_dsn: str,
     lake_bucket: str,
     monkeypatch: pytest.MonkeyPatch,
