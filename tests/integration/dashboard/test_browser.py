@@ -1,7 +1,6 @@
 """The pages in a real browser: filters, links, history, screens, accessibility, hostile text."""
 
 import datetime
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import LiteralString
@@ -17,6 +16,7 @@ from lambdas.load.migrations import migrate, migrations
 from local.deployment import ROOT
 from local.postgres import PostgresServer
 from pipeline.secret import Login
+from tests.fixtures.waiting import wait_until
 from tests.integration.dashboard.conftest import PASSWORD, login, served
 from tests.integration.dashboard.world import BEFORE, HOSTILE, NOW, SALES, latest, newest, totals
 
@@ -284,9 +284,7 @@ def test_a_connection_that_is_lost_while_the_figures_are_counted_is_told_once(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where application_name = 'totesys-dashboard' and wait_event_type = 'Lock'"
         )
-        deadline = time.monotonic() + 20
-        while not connection.execute(ended).fetchall():
-            assert time.monotonic() < deadline
+        wait_until(lambda: connection.execute(ended).fetchall())
     expect(page.get_by_role("alert")).to_have_count(1)
     expect(page.get_by_role("alert")).to_contain_text("The warehouse cannot be reached")
     expect(page.get_by_role("status")).not_to_be_visible()

@@ -1,8 +1,6 @@
 """Loads that fail, or meet somebody else's."""
 
 import itertools
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -18,6 +16,7 @@ from pipeline.errors import (
 )
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
+from tests.fixtures.waiting import wait_until
 from tests.integration.load.conftest import REFUSE_RUNS, Connect, LoadThrough, unchanged
 from tests.integration.load.disturbed_lake import DisturbedLake
 
@@ -48,12 +47,6 @@ def is_waiting(observer: psycopg.Connection, waiting: psycopg.Connection) -> boo
         "select cardinality(pg_blocking_pids(%s)) > 0", [waiting.info.backend_pid]
     )
     return row.fetchone() == (True,)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 def test_a_lake_that_breaks_off_leaves_nothing_and_the_next_load_catches_up(

@@ -3,7 +3,6 @@
 import io
 import json
 import textwrap
-import time
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 _ROLE = "arn:aws:iam::000000000000:role/any"
-_DEADLINE_SECONDS = 30.0
 
 Json = dict[str, Any]
 
@@ -33,19 +31,6 @@ def _zip_of(files: dict[str, str]) -> bytes:
         for name, text in files.items():
             archive.writestr(name, textwrap.dedent(text))
     return held.getvalue()
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
-    """Waits until a condition is true, and gives what it returned."""
-
-    def wait(condition: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while not (found := condition()):
-            assert time.monotonic() < deadline, "waited too long"
-        return found
-
-    return wait
 
 
 @pytest.fixture

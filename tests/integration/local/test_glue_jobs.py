@@ -5,6 +5,8 @@ import json
 import boto3
 import pytest
 
+from tests.fixtures.waiting import wait_until
+
 PRINTS = """
 import sys, greeting
 print(greeting.TEXT, sys.argv[sys.argv.index("--name") + 1])
@@ -89,7 +91,7 @@ def test_a_job_that_outlasts_its_time_limit_is_ended(run_machine, new_job, raw_b
 
 
 def test_a_second_run_of_a_job_is_refused_while_the_first_one_runs(
-    run_machine, new_job, glue, s3, raw_bucket, until
+    run_machine, new_job, glue, s3, raw_bucket
 ):
     job = new_job(WAITS)
     arguments = {"--bucket": raw_bucket}
@@ -102,7 +104,7 @@ def test_a_second_run_of_a_job_is_refused_while_the_first_one_runs(
     assert (refused.status, refused.error) == ("FAILED", "Glue.ConcurrentRunsExceededException")
     assert job in refused.cause
     s3.put_object(Bucket=raw_bucket, Key="open")
-    until(lambda: glue.get_job_run(JobName=job, RunId=first)["JobRun"].get("CompletedOn"))
+    wait_until(lambda: glue.get_job_run(JobName=job, RunId=first)["JobRun"].get("CompletedOn"))
     assert run_machine(build(job, **arguments)).status == "SUCCEEDED"
 
 

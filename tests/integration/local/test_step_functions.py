@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from local.execution import execute
+from tests.fixtures.waiting import wait_until
 
 SUCCEED = {"Type": "Succeed"}
 RETRY_BUSY = {"ErrorEquals": ["Busy"], "IntervalSeconds": 1, "MaxAttempts": 3, "BackoffRate": 1}
@@ -234,7 +235,7 @@ def test_retries_with_full_jitter_wait_at_random(run_machine, new_function, step
 
 
 def test_an_execution_that_outlasts_its_time_limit_is_timed_out_and_an_event_says_so(
-    new_machine, step_functions, until
+    new_machine, step_functions
 ):
     arn = new_machine({"Wait": {"Type": "Wait", "Seconds": 20, "End": True}}, TimeoutSeconds=1)
     queue = boto3.client("sqs").create_queue(QueueName=arn.rpartition(":")[2])["QueueUrl"]
@@ -246,7 +247,9 @@ def test_an_execution_that_outlasts_its_time_limit_is_timed_out_and_an_event_say
 
     started = step_functions.start_execution(stateMachineArn=arn)["executionArn"]
 
-    until(lambda: step_functions.describe_execution(executionArn=started)["status"] != "RUNNING")
+    wait_until(
+        lambda: step_functions.describe_execution(executionArn=started)["status"] != "RUNNING"
+    )
     described = step_functions.describe_execution(executionArn=started)
     assert (described["status"], described["error"]) == ("TIMED_OUT", "States.Timeout")
     assert events_of(step_functions, started)[-1]["type"] == "ExecutionTimedOut"
@@ -260,7 +263,7 @@ def test_an_execution_that_outlasts_its_time_limit_is_timed_out_and_an_event_say
 
 
 def test_a_stopped_execution_stays_aborted_though_its_task_fails_later(
-    new_machine, new_function, run_machine, step_functions, new_bucket, s3, until
+    new_machine, new_function, run_machine, step_functions, new_bucket, s3
 ):
     bucket = new_bucket("gate")
     function = new_function(f"""
@@ -276,10 +279,10 @@ def test_a_stopped_execution_stays_aborted_though_its_task_fails_later(
     def types():
         return [event["type"] for event in events_of(step_functions, started)]
 
-    until(lambda: "TaskScheduled" in types())
+    wait_until(lambda: "TaskScheduled" in types())
     step_functions.stop_execution(executionArn=started)
     s3.put_object(Bucket=bucket, Key="open")
-    until(lambda: "TaskFailed" in types())
+    wait_until(lambda: "TaskFailed" in types())
 
     run_machine({"Done": SUCCEED})
     assert step_functions.describe_execution(executionArn=started)["status"] == "ABORTED"
@@ -287,7 +290,7 @@ def test_a_stopped_execution_stays_aborted_though_its_task_fails_later(
 
 
 def test_a_stopped_execution_stops_the_job_that_it_waits_for(
-    new_machine, new_job, step_functions, glue, until
+    new_machine, new_job, step_functions, glue
 ):
     job = new_job("import time; time.sleep(600)")
     waits = waits_for(job)
@@ -301,7 +304,7 @@ def test_a_stopped_execution_stops_the_job_that_it_waits_for(
         }
     )
     started = step_functions.start_execution(stateMachineArn=arn)["executionArn"]
-    until(lambda: glue.get_job_runs(JobName=job)["JobRuns"])
+    wait_until(lambda: glue.get_job_runs(JobName=job)["JobRuns"])
 
     step_functions.stop_execution(executionArn=started)
 
@@ -309,12 +312,12 @@ def test_a_stopped_execution_stops_the_job_that_it_waits_for(
         (run,) = glue.get_job_runs(JobName=job)["JobRuns"]
         return run["JobRunState"]
 
-    until(lambda: state() == "STOPPED")
+    wait_until(lambda: state() == "STOPPED")
     assert step_functions.describe_execution(executionArn=started)["status"] == "ABORTED"
 
 
 def test_a_stopped_execution_makes_no_further_attempt(
-    new_machine, new_function, run_machine, step_functions, until
+    new_machine, new_function, run_machine, step_functions
 ):
     retry = RETRY_BUSY | {"IntervalSeconds": 1, "MaxAttempts": 9}
     function = new_function(FAILS_TWICE)
@@ -324,9 +327,9 @@ def test_a_stopped_execution_makes_no_further_attempt(
     def types():
         return [event["type"] for event in events_of(step_functions, started)]
 
-    until(lambda: "TaskFailed" in types())
+    wait_until(lambda: "TaskFailed" in types())
     step_functions.stop_execution(executionArn=started)
-    until(lambda: types().count("TaskScheduled") > 1)
+    wait_until(lambda: types().count("TaskScheduled") > 1)
 
     run_machine({"Try": invoke(function, End=True)})
     assert types().count("TaskFailed") == 1
