@@ -1,6 +1,7 @@
 """A business whose runs are captured for real, and the star schemas that are built of them."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from datetime import time
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
@@ -60,6 +61,13 @@ class Business:
         """The manifests, as a new job reads them."""
         return ManifestStore(self.bucket, self.client)
 
+    def go_on_from(self, other: "Business") -> None:
+        """Takes the source and a copy of the raw zone of a business whose runs were captured."""
+        self.dsn, self.oracle, self.runs = other.dsn, deepcopy(other.oracle), other.runs
+        for found in self.client.list_objects_v2(Bucket=other.bucket)["Contents"]:
+            key = found["Key"]
+            self.client.copy_object(Bucket=self.bucket, Key=key, CopySource=f"{other.bucket}/{key}")
+
     def execute(self, statement: LiteralString, *parameters: Any) -> None:
         """Changes the source, in a transaction of its own."""
         with psycopg.connect(self.dsn) as connection:
@@ -97,6 +105,15 @@ class Star:
         self._catalog = catalog
         self._business = business
         self.database = database
+
+    def go_on_from(self, other: "Star") -> None:
+        """Begins with the tables of a star schema that was built.
+
+        Both have the same files, which never change: nothing may remove any.
+        """
+        for _, table in self._catalog.list_tables(other.database):
+            built = self._catalog.load_table((other.database, table))
+            self._catalog.register_table((self.database, table), built.metadata_location)
 
     def build(
         self, *tables: str, through: int | None = None, rebuild: bool = False

@@ -1,5 +1,6 @@
 """Rollbacks, compactions, branches and commits of others: the build is right, or says why not."""
 
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,13 +34,49 @@ def change(business: Business, run: int) -> None:
 
 
 @pytest.fixture
-def three_runs(business: Business, star: Star, request: pytest.FixtureRequest) -> Business:
-    """A business whose three runs have been built one after another, as far as the test looks."""
+def tables(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The tables that a test looks at."""
     is_of_one = "table" in request.fixturenames
-    tables = (request.getfixturevalue("table"),) if is_of_one else TABLES
+    return (request.getfixturevalue("table"),) if is_of_one else TABLES
+
+
+def build_three_runs(business: Business, star: Star, tables: tuple[str, ...]) -> Business:
+    """Has three runs be built one after another."""
     for run in (1, 2, 3):
         change(business, run)
         star.build(*tables)
+    return business
+
+
+@pytest.fixture(scope="module")
+def built(
+    new_business: Callable[[], Business], new_star: Callable[[Business], Star]
+) -> Callable[[tuple[str, ...]], tuple[Business, Star]]:
+    """Builds three runs, once for all tests that look at the same tables."""
+
+    @functools.cache
+    def build(tables: tuple[str, ...]) -> tuple[Business, Star]:
+        business = new_business()
+        star = new_star(business)
+        return build_three_runs(business, star, tables), star
+
+    return build
+
+
+@pytest.fixture
+def three_runs(
+    business: Business,
+    star: Star,
+    built: Callable[[tuple[str, ...]], tuple[Business, Star]],
+    tables: tuple[str, ...],
+) -> Business:
+    """A business whose three runs have been built one after another, as far as the test looks.
+
+    Its star schema begins with files of others: the test may add files, and remove none.
+    """
+    others_business, others_star = built(tables)
+    business.go_on_from(others_business)
+    star.go_on_from(others_star)
     return business
 
 
@@ -165,8 +202,9 @@ def test_tags_and_branches_say_nothing_of_the_table(
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("expired", [False, True], ids=["kept", "expired"])
 def test_others_may_compact_a_table_and_expire_the_snapshots_that_name_the_run(
-    three_runs: Business, star: Star, table: str, expired: bool
+    business: Business, star: Star, table: str, expired: bool
 ) -> None:
+    build_three_runs(business, star, (table,))
     files = star.files(table)
     star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
     if expired:
@@ -176,7 +214,7 @@ def test_others_may_compact_a_table_and_expire_the_snapshots_that_name_the_run(
     assert star.files(table) != files
 
     assert star.build(table) == {table: 0}
-    change(three_runs, 4)
+    change(business, 4)
     assert star.build(table) == {table: 3}
     assert star.differences(table) == []
 
