@@ -16,7 +16,7 @@ from glue_jobs.build import lake
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.maintenance import Maintained, Retention, maintain_tables
 from pipeline.errors import TableMaintenanceFailed
-from tests.integration.build.world import Business, Star
+from tests.integration.build.world import Beginning, Business, Star
 from tests.oracle.star import Row
 
 if TYPE_CHECKING:
@@ -75,36 +75,42 @@ class Compacted:
 
 
 @pytest.fixture(scope="module")
-def new_worn(
+def new_lake(
     new_business: Callable[[], Business],
     new_star: Callable[[Business], Star],
     spark: SparkSession,
     lake_catalog: Catalog,
 ) -> Callable[[], Lake]:
-    """Makes lakes of several runs."""
+    """Makes lakes that hold nothing yet."""
 
     def make() -> Lake:
         business = new_business()
-        lake = Lake(business, new_star(business), spark, lake_catalog)
-        for run in range(RUNS):
-            live(business, run)
-            business.run()
-            lake.star.build(*BUILT)
-        return lake
+        return Lake(business, new_star(business), spark, lake_catalog)
 
     return make
 
 
+@pytest.fixture(scope="module")
+def several_runs(new_lake: Callable[[], Lake]) -> Beginning:
+    """Several runs that have been built one after another."""
+    lake = new_lake()
+    build_several_runs(lake)
+    return Beginning(lake.business, lake.star)
+
+
 @pytest.fixture
-def worn(new_worn: Callable[[], Lake]) -> Lake:
+def worn(new_lake: Callable[[], Lake], several_runs: Beginning) -> Lake:
     """A lake of several runs that was never maintained."""
-    return new_worn()
+    lake = new_lake()
+    several_runs.give(lake.business, lake.star)
+    return lake
 
 
 @pytest.fixture(scope="module")
-def compacted(new_worn: Callable[[], Lake]) -> Compacted:
+def compacted(new_lake: Callable[[], Lake]) -> Compacted:
     """A lake that was maintained, with all its snapshots kept: tests change none of its rows."""
-    lake = new_worn()
+    lake = new_lake()
+    build_several_runs(lake)
     rows = {name: lake.star.rows(name) for name in BUILT}
     files = {name: lake.star.files(name) for name in BUILT}
     began = lake.table()
@@ -120,11 +126,16 @@ def no_minimum_age(spark: SparkSession) -> Iterator[None]:
     conf.remove("spark.testing")
 
 
-def live(business: Business, run: int) -> None:
-    business.execute(
-        "update payment set payment_amount = %s where payment_id %% 7 = %s", 100 + run, run
-    )
-    business.execute("update design set design_name = %s where design_id = 1", f"name {run}")
+def build_several_runs(lake: Lake) -> None:
+    """Has each run change payments and a design, and builds it."""
+    for run in range(RUNS):
+        lake.business.execute(
+            "update payment set payment_amount = %s where payment_id %% 7 = %s", 100 + run, run
+        )
+        name = f"name {run}"
+        lake.business.execute("update design set design_name = %s where design_id = 1", name)
+        lake.business.run()
+        lake.star.build(*BUILT)
 
 
 def test_many_small_files_become_few_and_no_row_changes(compacted: Compacted) -> None:

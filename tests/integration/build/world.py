@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import time
 from typing import TYPE_CHECKING, Any, LiteralString, cast
+from urllib.parse import urlsplit
 
 import psycopg
 import pyarrow as pa
@@ -61,13 +62,6 @@ class Business:
         """The manifests, as a new job reads them."""
         return ManifestStore(self.bucket, self.client)
 
-    def go_on_from(self, other: "Business") -> None:
-        """Takes the source and a copy of the raw zone of a business whose runs were captured."""
-        self.dsn, self.oracle, self.runs = other.dsn, deepcopy(other.oracle), other.runs
-        for found in self.client.list_objects_v2(Bucket=other.bucket)["Contents"]:
-            key = found["Key"]
-            self.client.copy_object(Bucket=self.bucket, Key=key, CopySource=f"{other.bucket}/{key}")
-
     def execute(self, statement: LiteralString, *parameters: Any) -> None:
         """Changes the source, in a transaction of its own."""
         with psycopg.connect(self.dsn) as connection:
@@ -105,15 +99,6 @@ class Star:
         self._catalog = catalog
         self._business = business
         self.database = database
-
-    def go_on_from(self, other: "Star") -> None:
-        """Begins with the tables of a star schema that was built.
-
-        Both have the same files, which never change: nothing may remove any.
-        """
-        for _, table in self._catalog.list_tables(other.database):
-            built = self._catalog.load_table((other.database, table))
-            self._catalog.register_table((self.database, table), built.metadata_location)
 
     def build(
         self, *tables: str, through: int | None = None, rebuild: bool = False
@@ -174,6 +159,18 @@ class Star:
         """Returns a dimension's rows by key, as the warehouse is to have them."""
         return {row[DIMENSION_KEYS[table]]: _as_loaded(row) for row in self.rows(table)}
 
+    def place(self) -> tuple[str, str]:
+        """Returns the bucket of the tables' files, and the beginning of the files' keys."""
+        _, table = self._catalog.list_tables(self.database)[0]
+        place = urlsplit(self._catalog.load_table((self.database, table)).location())
+        return place.netloc, f"{place.path[1:].rpartition('/')[0]}/"
+
+    def register_tables_of(self, other: "Star") -> None:
+        """Begins with the tables that another star schema has now."""
+        for _, table in self._catalog.list_tables(other.database):
+            held = self._catalog.load_table((other.database, table))
+            self._catalog.register_table((self.database, table), held.metadata_location)
+
     def differences(self, *tables: str) -> list[str]:
         """Compares tables with what the oracle wants of them."""
         oracle = self._business.oracle
@@ -185,6 +182,39 @@ class Star:
                 wanted = wanted_dimension(oracle, table)
                 found += differences_of(table, wanted, self.dimension(table))
         return found
+
+
+class Beginning:
+    """What runs and builds have left, for any number of tests to go on from.
+
+    All of them begin with the same source and the same files in the lake: files never change, and
+    those that a test removes are put back for the next one.
+    """
+
+    def __init__(self, business: Business, star: Star) -> None:
+        self._business = business
+        self._star = star
+        self._client = business.client
+        self._bucket, keys = star.place()
+        self._files = {
+            key: self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            for key in self._keys(self._bucket, keys)
+        }
+
+    def give(self, business: Business, star: Star) -> None:
+        """Has a new business, and its star schema, begin here."""
+        business.dsn = self._business.dsn
+        business.oracle, business.runs = deepcopy(self._business.oracle), self._business.runs
+        raw = self._business.bucket
+        for key in self._keys(raw):
+            self._client.copy_object(Bucket=business.bucket, Key=key, CopySource=f"{raw}/{key}")
+        for key in self._files.keys() - set(self._keys(*self._star.place())):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=self._files[key])
+        star.register_tables_of(self._star)
+
+    def _keys(self, bucket: str, prefix: str = "") -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
 
 class Warehouse:

@@ -18,7 +18,7 @@ from glue_jobs.build.maintenance import Retention, maintain_tables
 from pipeline.errors import CommitConflict, TableBuildFailed, TableMaintenanceFailed
 from pipeline.manifest import key_of
 from pipeline.object_store import ObjectStore
-from tests.integration.build.world import Business, Star
+from tests.integration.build.world import Beginning, Business, Star
 
 TABLES = ("fact_payment", "dim_design")
 COMMITS = ("append", "replace", "merge")
@@ -33,32 +33,20 @@ def change(business: Business, run: int) -> None:
     business.run()
 
 
-@pytest.fixture
-def tables(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The tables that a test looks at."""
-    is_of_one = "table" in request.fixturenames
-    return (request.getfixturevalue("table"),) if is_of_one else TABLES
-
-
-def build_three_runs(business: Business, star: Star, tables: tuple[str, ...]) -> Business:
-    """Has three runs be built one after another."""
-    for run in (1, 2, 3):
-        change(business, run)
-        star.build(*tables)
-    return business
-
-
 @pytest.fixture(scope="module")
-def built(
+def three_built_runs(
     new_business: Callable[[], Business], new_star: Callable[[Business], Star]
-) -> Callable[[tuple[str, ...]], tuple[Business, Star]]:
-    """Builds three runs, once for all tests that look at the same tables."""
+) -> Callable[[tuple[str, ...]], Beginning]:
+    """Builds three runs of tables one after another, once for all tests of the same tables."""
 
     @functools.cache
-    def build(tables: tuple[str, ...]) -> tuple[Business, Star]:
+    def build(tables: tuple[str, ...]) -> Beginning:
         business = new_business()
         star = new_star(business)
-        return build_three_runs(business, star, tables), star
+        for run in (1, 2, 3):
+            change(business, run)
+            star.build(*tables)
+        return Beginning(business, star)
 
     return build
 
@@ -67,16 +55,13 @@ def built(
 def three_runs(
     business: Business,
     star: Star,
-    built: Callable[[tuple[str, ...]], tuple[Business, Star]],
-    tables: tuple[str, ...],
+    three_built_runs: Callable[[tuple[str, ...]], Beginning],
+    request: pytest.FixtureRequest,
 ) -> Business:
-    """A business whose three runs have been built one after another, as far as the test looks.
-
-    Its star schema begins with files of others: the test may add files, and remove none.
-    """
-    others_business, others_star = built(tables)
-    business.go_on_from(others_business)
-    star.go_on_from(others_star)
+    """A business whose three runs have been built one after another, as far as the test looks."""
+    is_of_one = "table" in request.fixturenames
+    tables = (request.getfixturevalue("table"),) if is_of_one else TABLES
+    three_built_runs(tables).give(business, star)
     return business
 
 
@@ -202,9 +187,8 @@ def test_tags_and_branches_say_nothing_of_the_table(
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("expired", [False, True], ids=["kept", "expired"])
 def test_others_may_compact_a_table_and_expire_the_snapshots_that_name_the_run(
-    business: Business, star: Star, table: str, expired: bool
+    three_runs: Business, star: Star, table: str, expired: bool
 ) -> None:
-    build_three_runs(business, star, (table,))
     files = star.files(table)
     star.call("rewrite_data_files", table, "options => map('rewrite-all', 'true')")
     if expired:
@@ -214,7 +198,7 @@ def test_others_may_compact_a_table_and_expire_the_snapshots_that_name_the_run(
     assert star.files(table) != files
 
     assert star.build(table) == {table: 0}
-    change(business, 4)
+    change(three_runs, 4)
     assert star.build(table) == {table: 3}
     assert star.differences(table) == []
 
