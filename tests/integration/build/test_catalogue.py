@@ -1,5 +1,6 @@
 """What the catalogue says of the star's tables, and their snapshots of themselves."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -25,14 +26,21 @@ DECLARED = {
 }
 
 
-@pytest.mark.parametrize("table", DECLARED)
-def test_tables_and_columns_are_in_the_catalogue_as_declared(
-    business: Business, star: Star, glue: "GlueClient", table: str
-) -> None:
+@pytest.fixture(scope="module")
+def built(new_business: Callable[[], Business], new_star: Callable[[Business], Star]) -> Star:
+    """Tables of one run."""
+    business = new_business()
+    star = new_star(business)
     business.run()
     star.build("fact_payment", "dim_currency")
+    return star
 
-    entry = glue.get_table(DatabaseName=star.database, Name=table)["Table"]
+
+@pytest.mark.parametrize("table", DECLARED)
+def test_tables_and_columns_are_in_the_catalogue_as_declared(
+    built: Star, glue: "GlueClient", table: str
+) -> None:
+    entry = glue.get_table(DatabaseName=built.database, Name=table)["Table"]
 
     columns = entry["StorageDescriptor"]["Columns"]
     comment, wanted = DECLARED[table]
@@ -40,19 +48,14 @@ def test_tables_and_columns_are_in_the_catalogue_as_declared(
     assert [StarColumn(c["Name"], c["Type"], c["Comment"]) for c in columns] == list(wanted)
 
 
-def test_files_are_sorted_by_the_natural_key(
-    business: Business, star: Star, lake_catalog: Catalog
-) -> None:
-    business.run()
-    star.build("fact_payment")
-
-    table = lake_catalog.load_table((star.database, "fact_payment"))
+def test_files_are_sorted_by_the_natural_key(built: Star, lake_catalog: Catalog) -> None:
+    table = lake_catalog.load_table((built.database, "fact_payment"))
 
     (field,) = table.sort_order().fields
-    keys = [row["payment_id"] for row in star.rows("fact_payment")]
+    keys = [row["payment_id"] for row in built.rows("fact_payment")]
     assert table.schema().find_column_name(field.source_id) == "payment_id"
     assert table.properties["write.metadata.metrics.column.payment_id"] == "full"
-    assert len(star.files("fact_payment")) == 1
+    assert len(built.files("fact_payment")) == 1
     assert keys == sorted(keys)
 
 
