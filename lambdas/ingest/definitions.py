@@ -20,29 +20,37 @@ with recursive tree (root, member) as (
     from tree
     join pg_inherits as inherits on inherits.inhparent = tree.member
 ),
-part (root, type) as (
-    select tree.root, attribute.atttypid
+attribute_type (root, type) as (
+    select distinct tree.root, attribute.atttypid
     from tree
     join pg_attribute as attribute on attribute.attrelid = tree.member
     where attribute.attnum > 0 and not attribute.attisdropped
+),
+inside (outermost, type) as (
+    select distinct type, type from attribute_type
     union
-    select part.root, inner_type.oid
-    from part
-    join pg_type as type on type.oid = part.type
+    select inside.outermost, inner_type.oid
+    from inside
     cross join lateral (
-        select type.typbasetype
+        select type.typbasetype from pg_type as type where type.oid = inside.type
         union all
-        select type.typelem
+        select type.typelem from pg_type as type where type.oid = inside.type
         union all
         select attribute.atttypid
-        from pg_attribute as attribute
-        where attribute.attrelid = type.typrelid and not attribute.attisdropped
+        from pg_type as type
+        join pg_attribute as attribute on attribute.attrelid = type.typrelid
+        where type.oid = inside.type and not attribute.attisdropped
         union all
         select range.rngsubtype
         from pg_range as range
-        where type.oid in (range.rngtypid, (to_jsonb(range) ->> 'rngmultitypid')::oid)
+        where inside.type in (range.rngtypid, (to_jsonb(range) ->> 'rngmultitypid')::oid)
     ) as inner_type (oid)
     where inner_type.oid <> 0
+),
+part (root, type) as (
+    select distinct attribute_type.root, inside.type
+    from attribute_type
+    join inside on inside.outermost = attribute_type.type
 )
 """
 """The relations `tree` (root, member) and the types `part` (root, type) of tables, at any depth."""
