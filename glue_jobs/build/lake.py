@@ -302,13 +302,16 @@ class LakeTable:
     def prepare(self, frame: DataFrame, design: TableDesign) -> None:
         """Creates the table with a frame's columns, or alters it to match its design.
 
+        `_sequence` is the last column of a table that is created.
+
         Raises:
             SourceSchemaChanged: A column of the table has another type than the frame's.
             LakeTableChanged: Another writer upgraded the table to a newer format version.
             CommitConflict: Another writer altered the table at the same time.
         """
         if not self.exists():
-            columns = ", ".join(design.column(name, kind) for name, kind in frame.dtypes)
+            types = sorted(frame.dtypes, key=lambda column: column[0] == _SEQUENCE)
+            columns = ", ".join(design.column(name, kind) for name, kind in types)
             self._spark.sql(
                 f"create table if not exists {self.identifier} ({columns}) using iceberg "
                 f"comment {literal(design.comment)} tblproperties ({_pairs(design.properties)})"
@@ -474,14 +477,15 @@ class LakeTable:
 
     def _in_order(self, frame: DataFrame) -> DataFrame:
         """Returns rows in the table's columns: one that somebody else added is null in them."""
-        return frame.select(
-            *(
-                f.col(quoted(held.name))
-                if held.name in frame.columns
-                else f.lit(None).cast(held.dataType).alias(held.name)
-                for held in self.rows().schema
-            )
-        )
+        held = self.rows().schema
+        given = set(frame.columns)
+        lacking = {
+            column.name: f.lit(None).cast(column.dataType)
+            for column in held
+            if column.name not in given
+        }
+        whole = frame.withColumns(lacking) if lacking else frame
+        return whole.selectExpr(*map(quoted, held.names))
 
     def _announce(self, applied: AppliedRun, *, is_anew: bool = False) -> None:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{APPLIED_THROUGH}", str(applied.through))

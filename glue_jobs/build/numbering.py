@@ -5,6 +5,7 @@ need one pass over the rows, which are kept as they are, and a second one that a
 each place.
 """
 
+from collections.abc import Iterable
 from itertools import accumulate
 
 from pyspark import StorageLevel
@@ -12,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import KeyRanges
-from glue_jobs.build.spark_sql import constant_rows
+from glue_jobs.build.spark_sql import constant_rows, quoted
 
 _PLACE_BITS = 33
 """The bits of `monotonically_increasing_id` for a row's place; its partition is above them."""
@@ -45,7 +46,7 @@ def numbered(
     return (
         placed.withColumn("_part", f.shiftright("_place", _PLACE_BITS))
         .join(f.broadcast(shifts), ["_part", "_sequence"])
-        .select((f.col("_place") + f.col("_shift")).alias(name), *versions.columns)
+        .selectExpr(f"_place + _shift as {quoted(name)}", *_columns(versions))
     )
 
 
@@ -54,7 +55,7 @@ def numbered_in_one_partition(
 ) -> DataFrame:
     """Numbers versions in one partition, where a row's place is its number."""
     placed = in_places(versions, key=key, of_one_run=of_one_run)
-    return placed.select((f.col("_place") + (start + 1)).alias(name), *versions.columns)
+    return placed.selectExpr(f"_place + {start + 1} as {quoted(name)}", *_columns(versions))
 
 
 def numbered_in_ranges(versions: DataFrame, *, name: str, ranges: KeyRanges) -> DataFrame:
@@ -82,6 +83,10 @@ def in_places(versions: DataFrame, *, key: str, of_one_run: bool) -> DataFrame:
     order = (key, "_sequence", "is_deleted") if of_one_run else ("_sequence", key, "is_deleted")
     ordered = versions.sortWithinPartitions(*order)
     return ordered.select(f.monotonically_increasing_id().alias("_place"), "*")
+
+
+def _columns(rows: DataFrame) -> Iterable[str]:
+    return map(quoted, rows.columns)
 
 
 def _shifts(placed: DataFrame, start: int) -> list[dict[str, int]]:

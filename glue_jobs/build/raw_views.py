@@ -46,7 +46,7 @@ def with_run_ids(rows: DataFrame, runs: Mapping[int, Manifest]) -> DataFrame:
         "_sequence bigint, run_id string",
     )
     named = rows.join(f.broadcast(names), "_sequence", "left")
-    return named.select(*map(quoted, rows.columns), "run_id")
+    return named.selectExpr(*map(quoted, rows.columns), "run_id")
 
 
 class RawViews:
@@ -146,6 +146,8 @@ class RawViews:
             if files:
                 groups.setdefault(_visible(part_columns), {}).update(files)
         frames = [self._read_alike(part, files) for part, files in groups.items()]
+        if len(frames) == 1:
+            return frames[0]
         types = [dict(frame.dtypes) for frame in frames]
         shared = {
             name
@@ -163,7 +165,7 @@ class RawViews:
             for frame in frames
         ]
         union = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
-        return union.select(*(quoted(column.name) for column in columns), "_sequence")
+        return union.selectExpr(*(quoted(column.name) for column in columns), "_sequence")
 
     def _read_alike(self, columns: tuple[Column, ...], files: dict[str, int]) -> DataFrame:
         schema = ", ".join(_declare(column) for column in columns)

@@ -8,13 +8,19 @@ matter how many runs are taken at once, nor whether a capture is delivered twice
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Final
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
-from pyspark.sql.window import WindowSpec
 
 from glue_jobs.build.key_ranges import KeyRanges
-from glue_jobs.build.spark_sql import constant_rows
+from glue_jobs.build.spark_sql import constant_rows, quoted
+
+_HISTORY: Final = "over (partition by _key order by _sequence, _deleted)"
+"""The states of a key in their order.
+
+A run of several snapshots may have captured a row that had gone when it swept the keys: the
+deletion is the later one."""
 
 
 def new_versions(
@@ -46,19 +52,17 @@ def new_versions(
         can use.
     """
     content = [name for name in captured.columns if name not in (key, "_sequence")]
-    parts = [_states(captured, key, content, is_deleted=f.lit(False), sequence=f.col("_sequence"))]
+    parts = [_states(captured, key, content, is_deleted="false", sequence="_sequence")]
     if known is not None:
-        parts.append(
-            _states(known, key, content, is_deleted=f.col("is_deleted"), sequence=f.lit(0))
-        )
+        parts.append(_states(known, key, content, is_deleted="is_deleted", sequence="0"))
     states = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
     if present is not None:
         states = _with_looks(states, _looks(states, present, of_all=known is None), swept)
     states = states.repartition(1) if in_one_partition else states.repartitionByRange("_key")
     if present is not None:
         states = _filled(_with_deletions(states))
-    return _changes(states).select(
-        f.col("_key").alias(key), "_content.*", f.col("_deleted").alias("is_deleted"), "_sequence"
+    return _changes(states).selectExpr(
+        f"_key as {quoted(key)}", "_content.*", "_deleted as is_deleted", "_sequence"
     )
 
 
@@ -104,13 +108,13 @@ def touched_keys(
 
 
 def _states(
-    frame: DataFrame, key: str, content: list[str], *, is_deleted: Column, sequence: Column
+    frame: DataFrame, key: str, content: list[str], *, is_deleted: str, sequence: str
 ) -> DataFrame:
-    return frame.select(
-        f.col(key).alias("_key"),
-        f.struct(*content).alias("_content"),
-        is_deleted.alias("_deleted"),
-        sequence.cast("bigint").alias("_sequence"),
+    return frame.selectExpr(
+        f"{quoted(key)} as _key",
+        f"struct({', '.join(map(quoted, content))}) as _content",
+        f"{is_deleted} as _deleted",
+        f"cast({sequence} as bigint) as _sequence",
     )
 
 
@@ -161,9 +165,9 @@ def _missed(events: DataFrame) -> DataFrame:
     find it; one after that event is told by that event. What a deletion is told from is linear in
     the events. The sweeps after a deletion, up to the next event, tell nothing new.
     """
-    later = f.lead("_sequence").over(Window.partitionBy("_key").orderBy("_sequence", "_is_look"))
-    is_missed = later.isNull() | (later > f.col("_next"))
-    return events.withColumn("_missed", f.when(is_missed, f.col("_next")))
+    later = "lead(_sequence) over (partition by _key order by _sequence, _is_look)"
+    missed = f"case when {later} is null or {later} > _next then _next end"
+    return events.withColumn("_missed", f.expr(missed))
 
 
 def _with_deletions(events: DataFrame) -> DataFrame:
@@ -179,32 +183,23 @@ def _with_deletions(events: DataFrame) -> DataFrame:
     return _missed(events).select("_key", f.inline(told)).where("_sequence is not null")
 
 
-def _history() -> WindowSpec:
-    """Returns the states of a key in their order.
-
-    A run of several snapshots may have captured a row that had gone when it swept the keys: the
-    deletion is the later one.
-    """
-    return Window.partitionBy("_key").orderBy("_sequence", "_deleted")
-
-
 def _filled(states: DataFrame) -> DataFrame:
     """Copies the content of the state before into deletions; drops those without one."""
-    content = f.last("_content", ignorenulls=True).over(_history())
+    content = f.expr(f"last(_content, true) {_HISTORY}")
     return states.withColumn("_content", content).where("_content is not null")
 
 
 def _changes(states: DataFrame) -> DataFrame:
     """Keeps the states that differ from the state before, and are not yet in the table."""
-    state = f.struct("_content", "_deleted")
-    return states.withColumn("_before", f.lag(state).over(_history())).where(
-        (f.col("_sequence") > 0)
-        & ~state.eqNullSafe(f.col("_before"))
-        & ~(f.col("_deleted") & f.col("_before").isNull())
+    before = f.expr(f"lag(struct(_content, _deleted)) {_HISTORY}")
+    return states.withColumn("_before", before).where(
+        "_sequence > 0 and not struct(_content, _deleted) <=> _before "
+        "and not (_deleted and _before is null)"
     )
 
 
 def last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
     """Returns the row of each key that comes last in an order."""
-    after = f.lead(f.lit(True)).over(Window.partitionBy(key).orderBy(*order))
+    ordered = f"partition by {quoted(key)} order by {', '.join(map(quoted, order))}"
+    after = f.expr(f"lead(true) over ({ordered})")
     return rows.withColumn("_after", after).where("_after is null").drop("_after")

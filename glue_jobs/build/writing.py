@@ -77,10 +77,9 @@ class StarWriter:
         return self._table.merge(rows, self._star.natural_key, self._applied)
 
     def _prepared(self, rows: DataFrame) -> DataFrame:
-        """Returns rows with `_sequence` last, for a table that is as they need it."""
-        ordered = rows.select(*(c for c in rows.columns if c != "_sequence"), "_sequence")
-        self._table.prepare(ordered, self._design())
-        return ordered
+        """Returns rows for a table that is as they need it."""
+        self._table.prepare(rows, self._design())
+        return rows
 
     def _design(self) -> TableDesign:
         star = self._star
