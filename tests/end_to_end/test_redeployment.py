@@ -37,6 +37,8 @@ def test_a_deleted_stack_is_deployed_again_on_what_it_left_and_goes_on_increment
     before, deployed = facts(stack), outputs()
     with psycopg.connect(stack.source_dsn) as source:
         new_sales_orders(source, 12)
+        source.execute("update payment set paid = not paid where payment_id = 1")
+        source.execute("delete from payment where payment_id = 2")
 
     parameters = delete_stack()
     assert outputs() is None
