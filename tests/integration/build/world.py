@@ -22,6 +22,7 @@ from lambdas.load.lake import Lake
 from lambdas.load.load import LoadResult, load
 from lambdas.load.plan import source_changed
 from pipeline.manifest import ManifestStore
+from pipeline.object_store import ObjectStore
 from pipeline.requests import IngestRequest, LoadRequest
 from star_schema.tables import joined_sources, star_tables
 from tests.oracle.comparison import (
@@ -194,27 +195,21 @@ class Beginning:
     def __init__(self, business: Business, star: Star) -> None:
         self._business = business
         self._star = star
-        self._client = business.client
-        self._bucket, keys = star.place()
-        self._files = {
-            key: self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            for key in self._keys(self._bucket, keys)
-        }
+        bucket, self._folder = star.place()
+        self._lake = ObjectStore(bucket, business.client)
+        self._files = {key: self._lake.get(key) for key in _keys(self._lake, self._folder)}
 
     def give(self, business: Business, star: Star) -> None:
         """Has a new business, and its star schema, begin here."""
         business.dsn = self._business.dsn
         business.oracle, business.runs = deepcopy(self._business.oracle), self._business.runs
-        raw = self._business.bucket
-        for key in self._keys(raw):
-            self._client.copy_object(Bucket=business.bucket, Key=key, CopySource=f"{raw}/{key}")
-        for key in self._files.keys() - set(self._keys(*self._star.place())):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=self._files[key])
+        raw = ObjectStore(self._business.bucket, business.client)
+        for key in _keys(raw, ""):
+            source = f"{raw.bucket}/{key}"
+            business.client.copy_object(Bucket=business.bucket, Key=key, CopySource=source)
+        for key in self._files.keys() - _keys(self._lake, self._folder):
+            self._lake.put(key, self._files[key])
         star.register_tables_of(self._star)
-
-    def _keys(self, bucket: str, prefix: str = "") -> list[str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
 
 class Warehouse:
@@ -267,6 +262,10 @@ def frame(spark: SparkSession, rows: Iterable[tuple[Any, ...]], schema: str) -> 
     types = to_arrow_schema(cast(StructType, StructType.fromDDL(schema)))
     named = [dict(zip(types.names, row, strict=True)) for row in rows]
     return spark.createDataFrame(pa.Table.from_pylist(named, schema=types))
+
+
+def _keys(store: ObjectStore, prefix: str) -> set[str]:
+    return {found.key for found in store.keys(prefix)}
 
 
 def _as_loaded(row: Row) -> Row:

@@ -1,7 +1,6 @@
 """A run that is larger than one invocation goes on in the next, and loses nothing."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from lambdas.ingest import change_capture, chunks, source_reader
 from lambdas.ingest.ingest import IngestResult
 from pipeline.errors import ObjectStoreUnavailable
+from tests.fixtures.waiting import wait_until
 from tests.integration.ingest.ingestion import Ingestion, not_taken
 
 ROWS = 3000
@@ -381,14 +381,12 @@ def test_readers_end_their_sessions(source: Ingestion) -> None:
     source.run(readers=2)
 
     # The server ends a session a moment after its connection.
-    deadline = time.monotonic() + 30
+    others = (
+        "select pid from pg_stat_activity where datname = current_database() "
+        "and backend_type = 'client backend' and pid <> pg_backend_pid()"
+    )
     with psycopg.connect(source.dsn, autocommit=True) as connection:
-        while connection.execute(
-            "select pid from pg_stat_activity where datname = current_database() "
-            "and backend_type = 'client backend' and pid <> pg_backend_pid()"
-        ).fetchone():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: not connection.execute(others).fetchone())
 
 
 @pytest.fixture
