@@ -32,10 +32,10 @@ from tests.rights.replay import RECORDED, calls_of, use
 
 _FOLDERS: Final = {
     "build": "tests/integration/build",
+    "load": "tests/integration/load",
+    "ingest": "tests/integration/ingest",
     "deployed": "tests/end_to_end",
     "histories": "tests/integration/build/histories",
-    "ingest": "tests/integration/ingest",
-    "load": "tests/integration/load",
 }
 LANES: Final = {
     name: (
@@ -45,6 +45,8 @@ LANES: Final = {
     for name, folder in (_FOLDERS | {"others": "tests"}).items()
 }
 """Each lane's folder, without those of other lanes in it."""
+_LANES_AT_ONCE: Final = 4
+"""How many lanes run side by side: with all of them at once, each test computes for longer."""
 _RECORDED_LANE: Final = "deployed"
 """The lane that runs the deployed stack, whose calls to AWS count."""
 _TRACED_LANE: Final = "others"
@@ -81,7 +83,7 @@ def main(arguments: list[str]) -> int:
     ended: list[Lane] = []
     with (
         tempfile.NamedTemporaryFile(suffix=".jsonl") as calls,
-        ThreadPoolExecutor(len(LANES)) as threads,
+        ThreadPoolExecutor(_LANES_AT_ONCE) as threads,
     ):
         running = [threads.submit(_run, lane, arguments, calls.name) for lane in LANES]
         for future in as_completed(running):
