@@ -1,4 +1,4 @@
-"""Runs the whole suite in lanes, side by side: `make test`.
+"""Runs the whole suite in lanes, several side by side: `make test`.
 
 A lane computes about half of its time, and waits for servers in the other half. Each lane has its
 own local cloud, its own PostgreSQL server and its own coverage data. The data is combined, and the
@@ -44,9 +44,9 @@ LANES: Final = {
     )
     for name, folder in (_FOLDERS | {"others": "tests"}).items()
 }
-"""Each lane's folder, without those of other lanes in it."""
+"""Each lane's folder, without those of other lanes in it, in the order in which the lanes start."""
 _LANES_AT_ONCE: Final = 4
-"""How many lanes run side by side: with all of them at once, each test computes for longer."""
+"""How many lanes run side by side. With all of them at once, the same tests compute for longer."""
 _RECORDED_LANE: Final = "deployed"
 """The lane that runs the deployed stack, whose calls to AWS count."""
 _TRACED_LANE: Final = "others"
@@ -78,7 +78,10 @@ def main(arguments: list[str]) -> int:
     spark_jars.fetch(JARS)
     browser.install()
     start = time.monotonic()
-    sys.stdout.write(f"{len(LANES)} lanes run, and each prints when it ends: {', '.join(LANES)}\n")
+    sys.stdout.write(
+        f"{len(LANES)} lanes run, {_LANES_AT_ONCE} at once, and each prints when it ends: "
+        f"{', '.join(LANES)}\n"
+    )
     sys.stdout.flush()
     ended: list[Lane] = []
     with (
