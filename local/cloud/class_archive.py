@@ -13,7 +13,6 @@ import os
 import shutil
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import psutil
@@ -42,8 +41,9 @@ class ClassArchive:
 
     def options(self) -> tuple[str, ...]:
         """Returns the Java options that use the archive, or that write it."""
+        self._remove_left()
         if not self.shared and _one_writer.acquire(blocking=False):
-            self._unfinished = self._path.with_suffix(f".{uuid.uuid4().hex}")
+            self._unfinished = self._path.with_suffix(f".{os.getpid()}")
             return (f"-XX:ArchiveClassesAtExit={self._unfinished}", *_QUIET)
         return self.shared
 
@@ -56,6 +56,13 @@ class ClassArchive:
         """
         if self._unfinished:
             threading.Thread(target=self._end, args=(group, is_kept), daemon=True).start()
+
+    def _remove_left(self) -> None:
+        """Removes archives that local clouds which were killed left unfinished."""
+        for left in self._path.parent.glob("spark-classes-*.*"):
+            writer = left.suffix[1:]
+            if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+                left.unlink(missing_ok=True)
 
     def _end(self, group: int, is_kept: bool) -> None:
         try:

@@ -1,5 +1,6 @@
 """One job writes the archive of Spark's classes, and later ones use it."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -88,6 +89,21 @@ def test_nothing_is_left_of_a_job_that_failed_or_had_no_jvm(jars: Path, is_writt
     written_by(options)
     assert not unfinished.exists()
     second.end(ended_group(), is_kept=False)
+
+
+def test_what_a_killed_local_cloud_left_unfinished_is_removed(jars: Path) -> None:
+    killed, other = (
+        jars.with_name(f"spark-classes-0.{pid}") for pid in (ended_group(), os.getppid())
+    )
+    for unfinished in (killed, other):
+        unfinished.write_text("a part")
+
+    archive = ClassArchive(jars, HOME)
+    archive.options()
+
+    archive.end(ended_group(), is_kept=False)
+    assert not killed.exists()
+    assert other.exists()
 
 
 def test_an_archive_is_kept_only_when_the_jvm_has_exited(jars: Path) -> None:
