@@ -6,6 +6,7 @@ LAMBDA_DEPENDENCIES ?= bundled
 LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
 LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
+LAMBDA_COMPILER ?= $(or $(wildcard .venv-sam/bin/python$(LAMBDA_PYTHON)),python$(LAMBDA_PYTHON))
 # The path may contain spaces and quotes: from here on it is one shell word.
 override ARTIFACTS_DIR := '$(subst ','\'',$(ARTIFACTS_DIR))'
 
@@ -32,8 +33,8 @@ define tidy # byte code of this machine's Python is no part of a package
 endef
 
 define compiled # byte code of Lambda's Python, where there is one: a function cannot keep its own
-	if [ "$(LAMBDA_DEPENDENCIES)" = bundled ] && python$(LAMBDA_PYTHON) -c '' 2>/dev/null; then \
-		PYTHONHASHSEED=0 python$(LAMBDA_PYTHON) -m compileall -q \
+	if [ "$(LAMBDA_DEPENDENCIES)" = bundled ] && $(LAMBDA_COMPILER) -c '' 2>/dev/null; then \
+		PYTHONHASHSEED=0 $(LAMBDA_COMPILER) -m compileall -q \
 			--invalidation-mode unchecked-hash -s $(ARTIFACTS_DIR) -p /var/task $(ARTIFACTS_DIR); \
 	fi
 endef
