@@ -1,8 +1,9 @@
 """The table captured_run: every run up to the one that is loaded, with its snapshot's instant."""
 
-from typing import LiteralString
+from typing import Final, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from pipeline import warehouse_schema
 from pipeline.errors import ManifestInvalid, StarSchemaMismatch
@@ -10,12 +11,17 @@ from pipeline.manifest import Manifest, ManifestStore
 
 _MOST = 200
 """How many manifests a load reads at most: a warehouse of an earlier version has no runs yet."""
-_MISSING: LiteralString = """
+# A load that lingers may come here after a later one, whose runs stay.
+_THROUGH: Final = sql.SQL(
+    "greatest(%s::bigint, (select max(load_position.sequence) from load_position))"
+)
+_FORGET: Final = sql.SQL("delete from captured_run where %s or sequence > {}").format(_THROUGH)
+_MISSING: Final = sql.SQL("""
 select sequence
-from generate_series(%s::bigint, 1, -1) as sequence
+from generate_series({}, 1, -1) as sequence
 where sequence not in (select captured_run.sequence from captured_run)
 limit %s
-"""
+""").format(_THROUGH)
 _NEWEST: LiteralString = """
 select sequence, run_id
 from captured_run
@@ -67,7 +73,7 @@ def record_runs(
         ObjectStoreUnavailable: A manifest could not be read.
     """
     with connection.transaction():
-        connection.execute("delete from captured_run where %s or sequence > %s", [anew, through])
+        connection.execute(_FORGET, [anew, through])
         missing = connection.execute(_MISSING, [through, _MOST]).fetchall()
         runs = [run for (sequence,) in missing if (run := _read(store, sequence)) is not None]
         connection.cursor().executemany(

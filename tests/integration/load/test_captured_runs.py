@@ -62,6 +62,18 @@ def test_a_run_without_a_manifest_hides_no_other(
     assert [run for run, _, _ in recorded(warehouse)] == [1, 3]
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_load_that_lingers_leaves_the_runs_of_a_later_one(
+    warehouse: psycopg.Connection, store: ManifestStore, anew: bool
+) -> None:
+    warehouse.execute("insert into load_position (table_name, sequence) values ('dim_date', 4)")
+    record_runs(warehouse, store, 4)
+
+    record_runs(warehouse, store, 3, anew=anew)
+
+    assert [run for run, _, _ in recorded(warehouse)] == [1, 2, 3, 4]
+
+
 def test_a_rebuild_forgets_the_runs_of_another_raw_zone(
     warehouse: psycopg.Connection, store: ManifestStore
 ) -> None:
