@@ -21,8 +21,9 @@ _OPTIONS: Final = {
     "exit_on_error": "off",
     "row_security": "off",
     "synchronous_commit": "on",
-    # The server ends the session of a function that was killed, with its locks, in a minute. The
-    # load limits its statements itself.
+    # The server ends the session of a function that was killed, with its locks, in a minute, also
+    # where it waits for the function (_OF_LOADS: also where the function waits for it). The load
+    # limits its statements itself.
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": "0",
     "statement_timeout": "0",
@@ -36,8 +37,16 @@ _OF_NEWER_SERVERS: Final = {
     "transaction_timeout": "0",
 }
 """Of PostgreSQL 14, of minor versions of 2024, and of 17: other servers refuse them as options."""
+_OF_LOADS: Final = {
+    "client_connection_check_interval": "2s",
+    "tcp_user_timeout": "60000",
+}
+"""By which a server notices during a statement that its client has gone: the first setting (of
+PostgreSQL 14) for a closed connection, the second one for a client that acknowledges nothing. The
+second one would also end the session of a reader that takes a large result slowly."""
 SETTINGS: Final = {**_OPTIONS, **_OF_NEWER_SERVERS}
 """The settings, as far as the server's version has them."""
+# A server on another system than Linux may refuse to look for closed connections.
 _SET: LiteralString = """
 select
     count(set_config(pg_settings.name, wanted.value, %s)),
@@ -45,6 +54,7 @@ select
 from pg_catalog.pg_settings
 join unnest(%s::text[], %s::text[]) as wanted (name, value)
     on lower(pg_settings.name) = wanted.name
+where wanted.name <> 'client_connection_check_interval' or position('linux' in version()) > 0
 """
 
 
@@ -55,12 +65,14 @@ def start_up_options() -> str:
 
 
 def complete(cursor: Cursor) -> None:
-    """Gives a session with the start-up options the settings that only newer servers have.
+    """Gives a session with the start-up options its other settings.
+
+    These are what only newer servers have, and what a killed function's locks end by.
 
     Raises:
         InvalidSettings: The role does without foreign keys and triggers.
     """
-    _set(cursor, _OF_NEWER_SERVERS, is_local=False)
+    _set(cursor, {**_OF_NEWER_SERVERS, **_OF_LOADS}, is_local=False)
     _, replication_role = cursor.fetchall()[0]
     if replication_role == "replica":
         raise InvalidSettings(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 import psycopg
 
@@ -21,11 +22,24 @@ from lambdas.load.resumable import ResumableStaging
 from lambdas.load.show import LoadedTable, Show
 from lambdas.load.staging import TemporaryStaging
 from pipeline import warehouse_schema
-from pipeline.errors import InvalidSettings, WarehouseBusy
+from pipeline.errors import InvalidSettings, WarehouseBusy, first_line
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
 
 _ONE_LOAD_AT_A_TIME = 7_065_636_002
+_HOLDER: LiteralString = """
+select
+    activity.pid,
+    coalesce(host(activity.client_addr), 'the server itself'),
+    to_char(activity.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
+from pg_locks as held
+join pg_stat_activity as activity on activity.pid = held.pid
+where held.locktype = 'advisory'
+    and held.database = (select oid from pg_database where datname = current_database())
+    and (held.classid, held.objid, held.objsubid)
+        = ((%(lock)s::bigint >> 32)::oid, (%(lock)s::bigint & 4294967295)::oid, 1)
+    and held.granted
+"""
 _LOCK_SECONDS = 60.0
 """How long to wait for a lock: well inside the time allowed, and longer than a query lasts."""
 _PACE = Pace()
@@ -92,7 +106,8 @@ def load(
         StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger or a table of
             somebody else changes what a load notes; nothing was changed.
         ObjectStoreUnavailable: The lake could not be read.
-        WarehouseBusy: The time would not suffice; nothing was changed.
+        WarehouseBusy: The time would not suffice, or another load is under way; nothing was
+            changed.
         psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
             connection, or refused; nothing was changed.
     """
@@ -139,10 +154,26 @@ def _check_encoding(connection: psycopg.Connection) -> None:
         )
 
 
+def _under_way(connection: psycopg.Connection, error: psycopg.Error) -> WarehouseBusy:
+    """Returns the error of a load that waited in vain for another one, which it names."""
+    holder = connection.execute(_HOLDER, {"lock": _ONE_LOAD_AT_A_TIME}).fetchone()
+    if holder is None:
+        return WarehouseBusy(f"another load was under way until now: {first_line(error)}")
+    pid, host, since = holder
+    return WarehouseBusy(
+        f"another load is under way ({first_line(error)}): session {pid} of the warehouse's "
+        f"server, from {host} since {since}. If its function was killed, the server ends it within "
+        f"two minutes, and `select pg_terminate_backend({pid})` at once. Nothing was changed"
+    )
+
+
 @contextmanager
 def _alone(connection: psycopg.Connection) -> Iterator[None]:
     """Keeps other loads away, over any number of transactions."""
-    connection.execute("select pg_advisory_lock(%s)", [_ONE_LOAD_AT_A_TIME])
+    try:
+        connection.execute("select pg_advisory_lock(%s)", [_ONE_LOAD_AT_A_TIME])
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise _under_way(connection, error) from error
     try:
         yield
     finally:

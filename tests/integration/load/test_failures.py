@@ -145,6 +145,16 @@ def test_a_lock_that_stays_held_ends_the_load_while_there_is_time_to_try_again(
     assert counts(warehouse) == (1, 1, 0, 1)
 
 
+def test_a_load_that_waits_in_vain_for_another_names_its_session(
+    connect: Connect, full_lake: StarLake, load_through: LoadThrough
+) -> None:
+    other = connect()
+    other.execute("select pg_advisory_lock(7065636002)")
+
+    with pytest.raises(WarehouseBusy, match=rf"pg_terminate_backend\({other.info.backend_pid}\)"):
+        load_through(1, lock_seconds=0.1)
+
+
 def test_a_load_waits_for_another_that_ends_in_time(
     warehouse: psycopg.Connection,
     connect: Connect,

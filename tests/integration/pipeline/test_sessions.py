@@ -1,7 +1,10 @@
 """Sessions at the warehouse have the pipeline's settings, or there is no session."""
 
 import json
+import os
+import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, LiteralString
 
 import boto3
@@ -18,6 +21,7 @@ from pipeline.secret import read_login
 from pipeline.settings import DatabaseSettings
 from pipeline.warehouse_session import SETTINGS
 from tests.fixtures.pooler import Options, Pooler
+from tests.fixtures.waiting import wait_until
 from tests.integration.load.invocation import secret_text
 
 if TYPE_CHECKING:
@@ -82,6 +86,11 @@ def alter(dsn: str, settings: Mapping[str, str]) -> None:
             )
 
 
+def is_sleeping(observer: psycopg.Connection, session: int) -> bool:
+    query = "select wait_event = 'PgSleep' from pg_stat_activity where pid = %s"
+    return observer.execute(query, [session]).fetchone() == (True,)
+
+
 def shown_to_load(database: Database, secrets: "SecretsManagerClient") -> dict[str, str]:
     with database.connect(secrets) as connection:
         return dict(connection.execute(SHOWN, [list(SETTINGS)]).fetchall())
@@ -122,6 +131,42 @@ def test_a_role_whose_foreign_keys_are_not_checked_is_refused(
 
     with pytest.raises(InvalidSettings, match="session_replication_role = replica"):
         warehouse_of(secrets, warehouse_dsn).connect(secrets)
+
+
+def test_the_locks_of_a_client_that_has_gone_end_while_its_statement_runs(
+    secrets: "SecretsManagerClient", warehouse_dsn: str
+) -> None:
+    database = warehouse_of(secrets, warehouse_dsn)
+    with (
+        database.connect(secrets) as gone,
+        psycopg.connect(warehouse_dsn, autocommit=True) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        gone.execute("select pg_advisory_lock(1)")
+        running = pool.submit(gone.execute, "select pg_sleep(600)")
+        wait_until(lambda: is_sleeping(other, gone.info.backend_pid))
+
+        with socket.socket(fileno=os.dup(gone.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+        other.execute("set statement_timeout = '20s'")
+        other.execute("select pg_advisory_lock(1)")
+        with pytest.raises(psycopg.OperationalError):
+            running.result()
+
+
+def test_a_load_s_session_ends_with_what_a_client_does_not_acknowledge(
+    secrets: "SecretsManagerClient", warehouse_dsn: str
+) -> None:
+    alter(warehouse_dsn, {"client_connection_check_interval": "0", "tcp_user_timeout": "9"})
+
+    with warehouse_of(secrets, warehouse_dsn).connect(secrets) as connection:
+        row = connection.execute(
+            "select current_setting('client_connection_check_interval'), "
+            "current_setting('tcp_user_timeout')"
+        ).fetchone()
+
+    assert row == ("2s", "60000")
 
 
 def test_options_of_the_secret_stay_beside_those_of_the_pipeline(
