@@ -76,6 +76,10 @@ class RunConflict(PermanentError):
     """Another execution came further at the same time, and this one gave way."""
 
 
+class LockLost(PermanentError):
+    """The lock was freed by hand, or taken by another execution, before its holder released it."""
+
+
 class SourceSchemaChanged(PermanentError):
     """A table lost or retyped a column that the pipeline needs."""
 
