@@ -11,6 +11,7 @@ import psycopg
 from rich.console import Console
 
 from local.arguments import above_zero
+from local.cloud.server import CloudNotStarted
 from local.deployment import DeploymentFailed
 from local.execution import Execution, execute
 from local.logs import log_lines, table_lines
@@ -31,6 +32,12 @@ What to try next:
   make down          stop everything; `make run` continues from the same state"""
 
 
+_TOLD_IN_A_LINE = (
+    *(NotUp, SourceRefused, DeploymentFailed),
+    *(PostgresError, SparkJarsMissing, CloudNotStarted),
+)
+
+
 def main() -> int:
     """Runs one command and returns the exit code."""
     options = _parser().parse_args()
@@ -47,7 +54,7 @@ def main() -> int:
     }
     try:
         return commands[options.command](options, LocalStack(), Report(Console()))
-    except (NotUp, SourceRefused, DeploymentFailed, PostgresError, SparkJarsMissing) as error:
+    except _TOLD_IN_A_LINE as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

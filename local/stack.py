@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from local import spark_jars
-from local.cloud.server import LocalCloud
+from local.cloud.server import LocalCloud, leave_other_places
 from local.deployment import ROOT, code_digest, deploy, outputs, put_secret
 from local.postgres import PostgresServer
 from local.source.generate import create_and_fill
@@ -95,7 +97,9 @@ class LocalStack:
         if known and not source_dsn and known["is_given"]:
             source_dsn = str(known["source_dsn"])
         if source_dsn:
+            source_dsn = _with_environment(source_dsn)
             _connect_once(source_dsn)
+        leave_other_places(os.environ)
         _refuse_another(known, source_dsn)
         if not JARS.exists():
             with step("fetching Spark's jars"):
@@ -106,7 +110,7 @@ class LocalStack:
             warehouse = self._warehouse.create_database("warehouse")
         with step("starting the local cloud"):
             self.cloud.start()
-        os.environ.update(self.cloud.environment())
+        self.cloud.enter()
         if known and outputs() is None:
             # A kill loses the stack, not the objects. A new lake needs a new warehouse.
             self._warehouse.drop_database("warehouse")
@@ -136,7 +140,7 @@ class LocalStack:
         known = self._known()
         if not known or not self.cloud.is_running():
             raise NotUp("the local cloud is not running: start it with `make run`")
-        os.environ.update(self.cloud.environment())
+        self.cloud.enter()
         return Stack(**{field.name: str(known[field.name]) for field in fields(Stack)})
 
     @property
@@ -188,6 +192,19 @@ class LocalStack:
             pipeline_table=deployed["PipelineTable"],
             notification_topic_arn=deployed["NotificationTopicArn"],
         )
+
+
+def _with_environment(dsn: str) -> str:
+    """Adds what libpq takes from the environment of a shell, which no function will have."""
+    given: dict[str, Any] = {
+        option.keyword.decode(): option.val.decode()
+        for option in Conninfo.get_defaults()
+        if option.val and option.envvar and option.envvar.decode() in os.environ
+    }
+    try:
+        return make_conninfo(**(given | conninfo_to_dict(dsn))) if given else dsn
+    except psycopg.ProgrammingError as error:
+        raise SourceRefused(f"SOURCE_DSN cannot be used: {error}") from error
 
 
 def _connect_once(dsn: str) -> None:

@@ -3,17 +3,37 @@
 import http.client
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 REGION: Final = "eu-west-2"
+_HOST: Final = "127.0.0.1"
+_OF_OTHER_PLACES: Final = ("AWS_", "PG")
+_FILES_OF_LIBPQ: Final = ("PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR")
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+
+
+class CloudNotStarted(Exception):
+    """The local cloud does not start."""
+
+
+def leave_other_places(environment: MutableMapping[str, str]) -> None:
+    """Removes variables that direct clients to other clouds and databases.
+
+    A profile, an endpoint or a setting of libpq that a shell has for its own purposes takes
+    precedence over what a client is told otherwise. libpq's files say nothing by themselves.
+    """
+    for name in [name for name in environment if name.startswith(_OF_OTHER_PLACES)]:
+        if name not in _FILES_OF_LIBPQ:
+            del environment[name]
 
 
 class LocalCloud:
@@ -45,20 +65,43 @@ class LocalCloud:
 
     def environment(self) -> dict[str, str]:
         """Returns the environment variables that direct the AWS SDKs to this cloud."""
+        direct = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), _HOST]
+        without_proxy = ",".join(dict.fromkeys(",".join(filter(None, direct)).split(",")))
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",  # the emulator takes any  # nosec B105
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
+            # A person's profiles have regions, endpoints and credentials of other clouds.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": without_proxy,
+            "no_proxy": without_proxy,
         }
+
+    def enter(self) -> None:
+        """Directs the AWS SDKs and libpq in this process to this cloud and its databases."""
+        leave_other_places(os.environ)
+        os.environ.update(self.environment())
 
     def is_running(self) -> bool:
         """Returns whether it accepts requests."""
-        if not self.port_file.exists():
-            return False
+        return self._running() is not None and self._answers()
+
+    def _running(self) -> psutil.Process | None:
+        """Returns its process, or None if it is not running."""
+        try:
+            process = psutil.Process(int((self._folder / "pid").read_text()))
+            # After a crash the id may belong to another process.
+            is_ours = {"local.cloud", self.port_file.read_text()} <= {*process.cmdline()}
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return None
+        return process if is_ours else None
+
+    def _answers(self) -> bool:
         port = int(self.port_file.read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection(_HOST, port, timeout=5)
         try:
             connection.request("GET", "/_ministack/health")
             connection.getresponse()
@@ -73,19 +116,36 @@ class LocalCloud:
         """Starts it unless it is running, and waits until it accepts requests.
 
         Raises:
-            RuntimeError: It did not answer in time; the message names its log.
+            CloudNotStarted: Its port is taken, or it did not answer in time.
         """
-        if self.is_running():
-            return
+        if self._running() is None:
+            self._launch()
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._answers():
+            if self._running() is None or time.monotonic() > deadline:
+                raise CloudNotStarted(f"the local cloud did not start: see {self._log}")
+            time.sleep(_POLL_SECONDS)
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
+    def _launch(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self.port_file.exists():
             self.port_file.write_text(str(_free_port()))
+        if self._answers():
+            raise CloudNotStarted(
+                f"another program has the local cloud's port: remove {self.port_file}, "
+                "and it takes another one"
+            )
         # MiniStack does not remove its functions' folders: `stop` does.
         self._temporary.mkdir(exist_ok=True)
-        environment = os.environ | self.environment() | {"TMPDIR": str(self._temporary)}
+        environment = dict(os.environ)
+        leave_other_places(environment)
+        environment |= self.environment() | {"TMPDIR": str(self._temporary)}
         del environment["AWS_ENDPOINT_URL"]
-        log = self._folder / "log"
-        with log.open("ab") as output:
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-m", "local.cloud"),
@@ -101,22 +161,17 @@ class LocalCloud:
                 start_new_session=True,
             )
         (self._folder / "pid").write_text(str(self._process.pid))
-        deadline = time.monotonic() + _READY_SECONDS
-        while not self.is_running():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the local cloud did not start: see {log}")
-            time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
         """Stops the process that `start` started, and waits for its end."""
-        pid_file = self._folder / "pid"
-        if pid_file.exists():
-            if self.is_running():
-                os.kill(int(pid_file.read_text()), signal.SIGTERM)
-                deadline = time.monotonic() + _READY_SECONDS
-                while self.is_running() and time.monotonic() < deadline:
-                    time.sleep(_POLL_SECONDS)
-            pid_file.unlink()
+        process = self._running()
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(_READY_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+        (self._folder / "pid").unlink(missing_ok=True)
         if self._process is not None:
             self._process.wait(_READY_SECONDS)
             self._process = None
@@ -125,5 +180,5 @@ class LocalCloud:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])

@@ -34,7 +34,7 @@ def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     known = {field.name: f"its {field.name}" for field in fields(Stack)}
     file.write_text(json.dumps({**known, "is_given": True}))
     monkeypatch.setattr(LocalCloud, "is_running", lambda _self: True)
-    monkeypatch.setattr(LocalCloud, "environment", lambda _self: {})
+    monkeypatch.setattr(LocalCloud, "enter", lambda _self: None)
     return file
 
 

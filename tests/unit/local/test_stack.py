@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from local.stack import LocalStack, NotUp, SourceRefused, Stack
 
@@ -110,3 +111,25 @@ def test_cleaning_forgets_all_state_but_the_jars(tmp_path):
 
 def test_cleaning_what_is_not_there_is_no_error(tmp_path):
     LocalStack(tmp_path).clean()
+
+
+def test_a_source_is_kept_with_what_the_shell_says_of_it(tmp_path, monkeypatch):
+    connected = []
+
+    def connect(dsn: str, **_keywords: object) -> None:
+        connected.append(conninfo_to_dict(dsn))
+        raise psycopg.OperationalError("not now")
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    for name, value in {"PGPASSWORD": "it's", "PGUSER": "me", "PGHOST": "else.where"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SourceRefused, match="not now"):
+        LocalStack(tmp_path).up(step, source_dsn="postgresql://reader@db.example.com/totesys")
+    (only,) = connected
+    assert only | {"connect_timeout": ""} == {
+        "host": "db.example.com",
+        "user": "reader",
+        "password": "it's",
+        "dbname": "totesys",
+        "connect_timeout": "",
+    }
