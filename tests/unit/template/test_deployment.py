@@ -297,6 +297,14 @@ def test_what_is_beside_the_pipeline_is_deployed_under_its_environments_name(tmp
     )
 
 
+@pytest.mark.parametrize("target", ["deploy", "network", "warehouse", "parameters", "prune"])
+@pytest.mark.parametrize("environment", ["local", "porduction"])
+def test_an_environment_that_is_not_one_of_aws_is_refused_by_name(tmp_path, target, environment):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        deploy_command(tmp_path, f"ENV={environment}", "PARAMS=A=b", "ADOPT=no", target=target)
+    assert f"ENV={environment}: samconfig.toml has no such environment" in refused.value.stderr
+
+
 def test_the_cost_of_a_run_is_estimated_by_the_functions_own_memory():
     variables = of_type(FUNCTION)["PublishFunction"]["Environment"]["Variables"]
     for stage in ("Ingest", "Load", "Publish"):
