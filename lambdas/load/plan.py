@@ -7,10 +7,18 @@ from typing import Final
 
 import psycopg
 
+from lambdas.load import waiting
 from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
 from lambdas.load.lake import Lake, Versions
-from lambdas.load.position import NOTHING, Shown, greatest_record_id, positions, shown
-from pipeline.errors import AccessRefused, RunConflict, StarSchemaMismatch
+from lambdas.load.position import (
+    NOTHING,
+    Shown,
+    greatest_record_ids,
+    has_newest,
+    positions,
+    shown,
+)
+from pipeline.errors import AccessRefused, RunConflict, StarSchemaMismatch, first_line
 from pipeline.manifest import ManifestStore
 from pipeline.requests import LoadRequest
 from star_schema.tables import StarTable
@@ -20,6 +28,13 @@ SourceChanged = Callable[[StarTable, int, int], bool]
 
 COSTS_ITS_TABLE: Final = (StarSchemaMismatch, AccessRefused)
 """Errors that a load reports of a star table, and loads the others."""
+OF_ONE_TABLE: Final = (
+    psycopg.ProgrammingError,
+    psycopg.NotSupportedError,
+    psycopg.InternalError,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
+"""PostgreSQL's errors that one table causes, apart from refusals: the others can be loaded."""
 _SIDE_BY_SIDE = 8
 """How many tables' metadata is read at a time: each takes a few requests, one after the other."""
 
@@ -94,7 +109,7 @@ def make_plan(
         # The lake answers while the warehouse does.
         listing = pool.submit(lake.listed)
         plan = Plan(positions=_positions(connection, stars, request, is_overtaken))
-        before = shown(connection)
+        before, waits = shown(connection), waiting.counts(connection)
         tables = read_star_tables(connection, stars.values())
         listed = listing.result()
 
@@ -114,7 +129,7 @@ def make_plan(
                 _check_history(stars[table.name], built, after, changed)
                 state = before.get(table.name, NOTHING)
                 _check_rebuild(versions, table.name, after, state)
-                _check_rows(connection, table, state)
+                _check_rows(connection, table, state, waits.get(table.name, 0))
         except COSTS_ITS_TABLE as error:
             plan.problems[table.name] = str(error)
             if len(plan.problems) == len(tables) and isinstance(error, AccessRefused):
@@ -215,12 +230,47 @@ def _check_rebuild(versions: Versions, table: str, position: int, state: Shown) 
         )
 
 
-def _check_rows(connection: psycopg.Connection, table: WarehouseTable, state: Shown) -> None:
-    """Checks that a fact has its newest rows, which a restored or an emptied one has lost."""
-    found = greatest_record_id(connection, table)
+def _check_rows(
+    connection: psycopg.Connection, table: WarehouseTable, state: Shown, waits: int
+) -> None:
+    """Checks that the warehouse has the newest of what the last load left of a table.
+
+    A table that was restored to an earlier state or emptied has lost it.
+    """
+    try:
+        found, marked = greatest_record_ids(connection, table)
+        is_there = has_newest(connection, table, state)
+    except OF_ONE_TABLE as error:
+        raise StarSchemaMismatch(refused(table, error)) from error
     if found is not None and found < (state.record_id or 0):
-        raise StarSchemaMismatch(
+        raise _lost(
             f"{table.name} was loaded through {table.key} {state.record_id}, and has come to "
-            f"{found} only: its rows were deleted, or an earlier state of it was restored. Start "
-            'the state machine with {"rebuild": true}'
+            f"{found} only"
         )
+    if not is_there:
+        raise _lost(
+            f"{table.name} was loaded with {table.key} {state.newest_key} of execution "
+            f"{state.newest_run_id}, and does not have it"
+        )
+    if marked is not None and marked < (state.marked or 0):
+        raise _lost(
+            f"superseded_version had {table.key} {state.marked} of {table.name}, and has come to "
+            f"{marked} only"
+        )
+    if state.waiting not in (None, waits):
+        raise _lost(
+            f"waiting_row has {waits} rows of {table.name}, and the last load left {state.waiting}"
+        )
+
+
+def _lost(what: str) -> StarSchemaMismatch:
+    return StarSchemaMismatch(
+        f"{what}: its rows were deleted, or an earlier state of it was restored. Start the state "
+        'machine with {"rebuild": true}'
+    )
+
+
+def refused(table: WarehouseTable, error: psycopg.Error) -> str:
+    """Returns the problem of a table about which the warehouse gave an error."""
+    others = f"; it has {', '.join(table.attached)}" if table.attached else ""
+    return f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}{others}"

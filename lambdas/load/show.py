@@ -16,20 +16,12 @@ from lambdas.load.catalog import WarehouseTable
 from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
 from lambdas.load.pace import Pace
-from lambdas.load.plan import COSTS_ITS_TABLE, Plan
-from lambdas.load.position import Shown, greatest_record_id, move
+from lambdas.load.plan import COSTS_ITS_TABLE, OF_ONE_TABLE, Plan, refused
+from lambdas.load.position import NOTHING, Shown, greatest_record_ids, move, with_newest
 from lambdas.load.staging import Staging
 from lambdas.load.superseded import mark_superseded
-from pipeline.errors import StarSchemaMismatch, first_line
+from pipeline.errors import StarSchemaMismatch
 from pipeline.requests import LoadRequest
-
-_OF_ONE_TABLE = (
-    psycopg.ProgrammingError,
-    psycopg.NotSupportedError,
-    psycopg.InternalError,
-    psycopg.errors.ObjectNotInPrerequisiteState,
-)
-"""PostgreSQL's errors that one table causes, apart from refusals: the others can be loaded."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,7 @@ class Show:
         self._deadline = deadline
         self._pace = pace
         self._gone: dict[str, sql.Identifier] = {}
+        self._newest: dict[str, Shown] = {}
         self._loaded: dict[str, LoadedTable] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._may_switch_off: bool | None = None
@@ -111,12 +104,11 @@ class Show:
 
     def _with_rows(self) -> list[WarehouseTable]:
         """Returns the tables that have rows to write or to delete; the others are done."""
-        query = "select distinct table_name from waiting_row"
-        waiting = {row[0] for row in self._connection.execute(query)}
+        waits = waiting.counts(self._connection)
         found: list[WarehouseTable] = []
         for table in self._plan.tables:
             versions = self._staging.versions[table.name]
-            if self._request.rebuild or versions.files or table.name in waiting:
+            if self._request.rebuild or versions.files or table.name in waits:
                 found.append(table)
                 continue
             try:
@@ -138,13 +130,9 @@ class Show:
         except COSTS_ITS_TABLE as error:
             self._plan.problems[table.name] = str(error)
         except psycopg.DatabaseError as error:
-            if not (merge.is_refusal(error) or isinstance(error, _OF_ONE_TABLE)):
+            if not (merge.is_refusal(error) or isinstance(error, OF_ONE_TABLE)):
                 raise
-            others = f"; it has {', '.join(table.attached)}" if table.attached else ""
-            self._plan.problems[table.name] = (
-                f"the warehouse refused {table.name} ({error.sqlstate}): {first_line(error)}"
-                + others
-            )
+            self._plan.problems[table.name] = refused(table, error)
         self._seconds[table.name] += time.monotonic() - began
         return table.name not in self._plan.problems
 
@@ -200,6 +188,8 @@ class Show:
         waiting.release(self._connection, table, stage)
         if table.is_fact:
             mark_superseded(self._connection, table, None if self._request.rebuild else stage)
+        else:
+            self._newest[table.name] = with_newest(self._connection, table, stage)
         self._loaded[table.name] = LoadedTable(
             table.name, written.inserted, written.updated, held_back + written.refused
         )
@@ -247,9 +237,9 @@ class Show:
             self._connection.execute(
                 "delete from pipeline_run where sequence > %s", [self._request.sequence]
             )
-        elif not self._is_news(reached):
+        move(self._connection, reached, self._shown(), anew=self._request.rebuild)
+        if not (self._request.rebuild or self._is_news(reached)):
             return
-        move(self._connection, reached, self._shown())
         recorded = self._connection.execute(
             "insert into pipeline_run (sequence, run_id, tables) values (%s, %s, %s) "
             "on conflict (sequence) do update "
@@ -269,14 +259,19 @@ class Show:
             )
 
     def _shown(self) -> dict[str, Shown]:
-        return {
-            table.name: Shown(
-                self._staging.versions[table.name].built_anew,
-                greatest_record_id(self._connection, table),
-            )
-            for table in self._plan.tables
-            if table.name not in self._plan.problems
-        }
+        waits = waiting.counts(self._connection)
+        shown: dict[str, Shown] = {}
+        for table in self._plan.tables:
+            if table.name not in self._plan.problems:
+                record_id, marked = greatest_record_ids(self._connection, table)
+                shown[table.name] = replace(
+                    self._newest.get(table.name, NOTHING),
+                    built_anew=self._staging.versions[table.name].built_anew,
+                    record_id=record_id,
+                    marked=marked,
+                    waiting=waits.get(table.name, 0),
+                )
+        return shown
 
     def _is_news(self, reached: dict[str, int]) -> bool:
         query = "select exists (select from pipeline_run where sequence = %s)"

@@ -36,6 +36,12 @@ select (select count(*) from refused), (select count(*) from held)
 """
 
 
+def counts(connection: psycopg.Connection) -> dict[str, int]:
+    """Returns how many rows wait, by the table's name; a table without such rows is left out."""
+    query = "select table_name, count(*) from waiting_row group by table_name"
+    return dict(connection.execute(query).fetchall())
+
+
 def bring_back(
     connection: psycopg.Connection, table: WarehouseTable, stage: sql.Identifier
 ) -> None:

@@ -359,15 +359,20 @@ def test_a_policy_that_hides_rows_of_a_table_from_the_load_is_an_error(
         "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v') loop "
         "execute format('alter table %I owner to owner_of_warehouse', one); end loop; end $$; "
         "alter table dim_currency enable row level security, force row level security; "
-        "create policy theirs on dim_currency using (currency_id < 2) with check (true)"
+        "create policy theirs on dim_currency using (currency_id < 2) with check (true); "
+        "alter table fact_payment enable row level security, force row level security"
     )
     currencies.add_star_rows("dim_currency", {"currency_id": 2, "currency_code": "X"}, sequence=2)
     currencies.add_star_rows("dim_design", {"design_id": 2}, sequence=2)
     warehouse.execute("set session authorization owner_of_warehouse; set row_security = off")
+    hidden = ("dim_currency", "fact_payment")
 
     try:
-        with pytest.raises(StarSchemaMismatch, match='row-level security policy for table "dim_cu'):
+        with pytest.raises(
+            StarSchemaMismatch, match='row-level security policy for table "'
+        ) as told:
             load_through(2)
+        assert all(f'for table "{name}"' in str(told.value) for name in hidden)
     finally:
         warehouse.execute(
             "reset session authorization; reassign owned by owner_of_warehouse to current_user; "
