@@ -99,8 +99,9 @@ def test_certificates_are_verified_against_amazons_authorities_unless_the_secret
 
 
 def test_a_secret_may_hold_the_certificate_authorities_themselves(
-    secrets: "SecretsManagerClient",
+    secrets: "SecretsManagerClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     certificates = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
     login = login_of(secrets, {**SECRET, "sslmode": "require", "sslrootcert": certificates})
