@@ -68,8 +68,7 @@ class Certificate:
         exceptions: The rules that rows which wait break, each with the number of rows.
         code: The SHA-256 of the code that compared the rows, and the version of the function.
         schema: The migrations of the warehouse, with the SHA-256 of each.
-        is_as_written: Whether the document has the digest that it was written with. One of an
-            earlier version has no digest.
+        is_as_written: Whether the document has the digest that it was written with.
     """
 
     sequence: int
@@ -99,7 +98,7 @@ class Certificate:
         try:
             fields: dict[str, Any] = json.loads(text)
             written = fields.pop(_DIGEST, None)
-            fields["is_as_written"] = written in (None, _digest(fields))
+            fields["is_as_written"] = written == _digest(fields)
             if fields.pop("format") != FORMAT:
                 raise InvalidInput(f"the certificate is of another format than {FORMAT}")
             fields["tables"] = tuple(CertifiedTable(**table) for table in fields["tables"])

@@ -47,8 +47,8 @@ def test_a_certificate_that_was_edited_says_so(change: dict[str, Any]) -> None:
     assert not Certificate.from_json(json.dumps(CERTIFICATE.to_json() | change)).is_as_written
 
 
-def test_a_certificate_of_an_earlier_version_has_no_digest_and_is_taken() -> None:
+def test_a_certificate_without_a_digest_was_edited() -> None:
     document = CERTIFICATE.to_json()
     del document["sha256"]
 
-    assert Certificate.from_json(json.dumps(document)).is_as_written
+    assert not Certificate.from_json(json.dumps(document)).is_as_written
