@@ -3,7 +3,7 @@
 Each star table is compared twice, by fingerprints (pipeline/fingerprints.py) and at the warehouse's
 server: the rows that the source gives with the current rows of the star schema, by natural key; and
 all rows of the star schema with the rows of the warehouse, by primary key. The marks of superseded
-versions are compared with the rows of the warehouse.
+versions and the views of the current state are compared with the rows of the warehouse.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from lambdas.load.catalog import WarehouseColumn, WarehouseTable, read_star_tables
+from lambdas.load.current_views import view_of_current, wrong_current_rows
 from lambdas.load.deadline import Deadline
 from lambdas.load.dependants import is_referred_to
 from lambdas.load.inheriting import with_rows
@@ -24,7 +25,7 @@ from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
 from lambdas.load.superseded import wrong_marks
 from pipeline.certificate import Digests
-from pipeline.errors import VerificationFailed, WarehouseBusy
+from pipeline.errors import VerificationFailed, WarehouseBusy, first_line
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
 from star_schema.tables import star_tables
 
@@ -262,6 +263,7 @@ class _Proof:
             self._note("star/warehouse", table, held)
             if table.is_fact and not held.different:
                 self._check_marks(table)
+                self._check_view(table)
             shown = self._compare_source(table, staging)
             self._note("source/star", table, shown)
             last_key = greatest_key(self._connection, table, staging)
@@ -294,6 +296,21 @@ class _Proof:
             self.differences.append(
                 f"superseded_version: {wrong} versions of {table.name} are marked otherwise than "
                 "its rows say"
+            )
+
+    def _check_view(self, table: WarehouseTable) -> None:
+        self._deadline.limit()
+        view = view_of_current(table)
+        try:
+            with self._connection.transaction():
+                wrong = wrong_current_rows(self._connection, table)
+        except psycopg.ProgrammingError as error:
+            self.differences.append(f"{view} cannot be compared: {first_line(error)}")
+            return
+        if wrong:
+            self.differences.append(
+                f"{view}: {wrong} rows are not as {table.name} has them; somebody has replaced the "
+                "view: create it again as the migration does"
             )
 
     def _compare_source(self, table: WarehouseTable, staging: Staging) -> _Compared:

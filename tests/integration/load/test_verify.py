@@ -127,6 +127,27 @@ def test_a_version_that_is_not_marked_as_its_rows_say_is_a_difference(
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        "create or replace view current_payment as select * from fact_payment where paid",
+        "create or replace view current_payment as select * from fact_payment",
+        "alter view current_payment rename to theirs; "
+        "create materialized view current_payment as select * from theirs limit 2",
+        "drop view current_payment; create view current_payment as select 1 as payment_id",
+    ],
+)
+def test_a_view_that_shows_other_rows_than_the_current_ones_is_a_difference(
+    warehouse: psycopg.Connection, payments: StarLake, source: MadeUpSource, change: LiteralString
+) -> None:
+    warehouse.execute(change)
+
+    with pytest.raises(
+        VerificationFailed, match=r"current_payment(: \d rows are not as| cannot be)"
+    ):
+        prove(warehouse, payments, source)
+
+
+@pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([ONE, TWO, THREE | {"payment_amount": Decimal("30.04")}], "payment_id 3 differs."),

@@ -1,0 +1,56 @@
+"""The views of the current state: each key's newest version, unless it is deleted."""
+
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from lambdas.load.catalog import WarehouseTable
+from star_schema.tables import PREFIXES, Kind
+
+# The rows of tables that inherit from the fact are the view's too, and verify names such tables.
+_WRONG: LiteralString = """
+with current as (
+    select {columns}
+    from (
+        select distinct on ({natural_key}) *
+        from {held} as held
+        order by {natural_key}, {key} desc
+    ) as latest
+    where not is_deleted
+),
+shown as (
+    select {columns}
+    from {view} as shown
+)
+select count(*)
+from (
+    (select * from current except all select * from shown)
+    union all
+    (select * from shown except all select * from current)
+) as wrong
+"""
+
+
+def view_of_current(table: WarehouseTable) -> str:
+    """Returns the name of a fact's view, as the migrations name it."""
+    return f"current_{table.name.removeprefix(PREFIXES[Kind.FACT])}"
+
+
+def wrong_current_rows(connection: psycopg.Connection, table: WarehouseTable) -> int:
+    """Returns how many rows a fact's view shows wrongly or not; 0 if there is no such view."""
+    view = sql.Identifier(view_of_current(table))
+    there = connection.execute("select to_regclass(%s)", [view.as_string(connection)])
+    if there.fetchone() == (None,):
+        return 0
+    row = connection.execute(
+        sql.SQL(_WRONG).format(
+            columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
+            natural_key=sql.Identifier(table.natural_key),
+            held=sql.Identifier(table.name),
+            key=sql.Identifier(table.key),
+            view=view,
+        )
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+    return int(row[0])
