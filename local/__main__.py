@@ -19,7 +19,7 @@ from local.postgres import BINARIES, PostgresError
 from local.report import Report
 from local.source.activity import run_activity
 from local.spark_jars import SparkJarsMissing
-from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack
+from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack, StackInUse
 from pipeline import warehouse_schema
 
 _NEXT = """
@@ -33,7 +33,7 @@ What to try next:
 
 
 _TOLD_IN_A_LINE = (
-    *(NotUp, SourceRefused, DeploymentFailed),
+    *(NotUp, StackInUse, SourceRefused, DeploymentFailed),
     *(PostgresError, SparkJarsMissing, CloudNotStarted),
 )
 
@@ -105,6 +105,8 @@ def _execute_once(stack: Stack, document: str, report: Report) -> int:
     execution = _executed(stack.state_machine_arn, document, report)
     if execution is None:
         return 1
+    if execution.output["status"] == "skipped":
+        return _skipped(execution)
     report.summary(stack, execution)
     return 0
 
@@ -113,11 +115,20 @@ def _maintain(_options: argparse.Namespace, local: LocalStack, report: Report) -
     execution = _executed(local.current().maintenance_state_machine_arn, "{}", report)
     if execution is None:
         return 1
-    if execution.output["status"] == "maintained":
-        for line in table_lines(execution.output["job_run"]):
-            report.line(line)
+    if execution.output["status"] == "skipped":
+        return _skipped(execution)
+    for line in table_lines(execution.output["job_run"]):
+        report.line(line)
     report.line(execution.output["message"])
     return 0
+
+
+def _skipped(execution: Execution) -> int:
+    """Says that an execution found the lock held. Nothing is done, so the command fails."""
+    sys.stderr.write(
+        f"{execution.output['message']} `make doctor ONLY=runs.lock` says who holds the lock.\n"
+    )
+    return 1
 
 
 def _executed(state_machine_arn: str, document: str, report: Report) -> Execution | None:
@@ -151,14 +162,21 @@ def _status(options: argparse.Namespace, local: LocalStack, report: Report) -> i
         report.line(f"{name.replace('_', ' '):24} {value}")
     with psycopg.connect(stack["warehouse_dsn"]) as connection:
         warehouse_schema.enter(connection.cursor())
-        last = connection.execute(
-            "select sequence, run_id, loaded_at::timestamptz(0)::text from pipeline_run "
-            "order by sequence desc limit 1"
-        ).fetchone()
+        last = _last_load(connection)
     report.line(
         "{:24} {}".format("last load", f"run {last[0]} at {last[2]}, {last[1]}" if last else "none")
     )
     return 0
+
+
+def _last_load(connection: psycopg.Connection) -> tuple[int, str, str] | None:
+    """Returns the last load's run, name and time; None before the first one."""
+    if connection.execute("select to_regclass('pipeline_run')").fetchone() == (None,):
+        return None
+    return connection.execute(
+        "select sequence, run_id, loaded_at::timestamptz(0)::text from pipeline_run "
+        "order by sequence desc limit 1"
+    ).fetchone()
 
 
 def _psql(options: argparse.Namespace, local: LocalStack, _report: Report) -> int:

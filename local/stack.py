@@ -1,10 +1,11 @@
 """The stack in the local cloud: start, deploy, describe, stop."""
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 class NotUp(Exception):
     """The local cloud is not running."""
+
+
+class StackInUse(Exception):
+    """Another command starts, stops or deletes the stack."""
 
 
 class SourceRefused(Exception):
@@ -73,6 +78,7 @@ class LocalStack:
     def __init__(self, state: Path = STATE) -> None:
         self._cloud_folder = state / "cloud"
         self.cloud = LocalCloud(self._cloud_folder, JARS)
+        self._state = state
         self._databases = state / "postgres"
         self._source = PostgresServer(self._databases / "source")
         self._warehouse = PostgresServer(self._databases / "warehouse")
@@ -92,7 +98,12 @@ class LocalStack:
         Raises:
             SourceRefused: The source cannot be reached, or the lake was filled from another one.
             DeploymentFailed: `sam` failed.
+            StackInUse: Another command starts, stops or deletes the stack.
         """
+        with self._alone():
+            return self._up(step, source_dsn, generated)
+
+    def _up(self, step: Step, source_dsn: str | None, generated: GeneratedSource | None) -> Stack:
         known = self._known()
         if known and not source_dsn and known["is_given"]:
             source_dsn = str(known["source_dsn"])
@@ -154,17 +165,41 @@ class LocalStack:
         return self._known().get("code_digest")
 
     def down(self) -> None:
-        """Stops what `up` started, and keeps its state."""
+        """Stops what `up` started, and keeps its state.
+
+        Raises:
+            StackInUse: Another command starts, stops or deletes the stack.
+        """
+        with self._alone():
+            self._stop()
+
+    def clean(self) -> None:
+        """Stops what `up` started and deletes its state. Spark's jars are kept.
+
+        Raises:
+            StackInUse: Another command starts, stops or deletes the stack.
+        """
+        with self._alone():
+            self._stop()
+            for folder in (self._cloud_folder, self._databases, self._build):
+                shutil.rmtree(folder, ignore_errors=True)
+            self._file.unlink(missing_ok=True)
+
+    def _stop(self) -> None:
         self.cloud.stop()
         self._source.stop()
         self._warehouse.stop()
 
-    def clean(self) -> None:
-        """Stops what `up` started and deletes its state. Spark's jars are kept."""
-        self.down()
-        for folder in (self._cloud_folder, self._databases, self._build):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._file.unlink(missing_ok=True)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from starting, stopping or deleting the stack meanwhile."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self._state, os.O_RDONLY)
+        try:
+            _lock(folder)
+            yield
+        finally:
+            os.close(folder)
 
     def _known(self) -> dict[str, object]:
         known: dict[str, object] = json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -192,6 +227,16 @@ class LocalStack:
             pipeline_table=deployed["PipelineTable"],
             notification_topic_arn=deployed["NotificationTopicArn"],
         )
+
+
+def _lock(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StackInUse(
+            "another `make run`, `make down` or `make clean` is under way in this folder: "
+            "wait for its end"
+        ) from error
 
 
 def _with_environment(dsn: str) -> str:

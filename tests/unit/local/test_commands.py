@@ -10,6 +10,7 @@ import pytest
 
 from local import __main__ as command_line
 from local.cloud.server import LocalCloud
+from local.execution import Execution
 from local.stack import LocalStack, Stack
 
 Command = Callable[..., int]
@@ -101,3 +102,17 @@ def test_a_shell_opens_on_the_database_that_is_named(command, monkeypatch, argum
     monkeypatch.setattr("os.execv", lambda program, argv: opened.append((program.name, argv)))
     command("psql", *arguments)
     assert opened == [("psql", ["psql", dsn])]
+
+
+@pytest.mark.usefixtures("stack_file")
+@pytest.mark.parametrize("arguments", [["execute"], ["maintain"]])
+def test_an_execution_that_did_nothing_fails_the_command(command, capsys, monkeypatch, arguments):
+    skipped = {"status": "skipped", "message": "Another execution is under way."}
+    execution = Execution("arn", "SUCCEEDED", skipped, "", "", (), 0.1)
+    monkeypatch.setattr(command_line, "execute", lambda *_given, **_named: execution)
+
+    assert command(*arguments) == 1
+
+    assert capsys.readouterr().err == (
+        "Another execution is under way. `make doctor ONLY=runs.lock` says who holds the lock.\n"
+    )

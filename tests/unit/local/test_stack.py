@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from local.stack import LocalStack, NotUp, SourceRefused, Stack
+from local.stack import LocalStack, NotUp, SourceRefused, Stack, StackInUse
 
 SOURCE = "postgresql://reader:secret@db.example.com:5432/totesys"
 
@@ -133,3 +133,16 @@ def test_a_source_is_kept_with_what_the_shell_says_of_it(tmp_path, monkeypatch):
         "dbname": "totesys",
         "connect_timeout": "",
     }
+
+
+@pytest.mark.parametrize("other", ["up", "down", "clean"])
+@pytest.mark.usefixtures("reachable")
+def test_one_command_at_a_time_starts_stops_or_deletes_the_stack(tmp_path, other):
+    def start(_name: str) -> AbstractContextManager[None]:
+        with pytest.raises(StackInUse, match="wait for its end"):
+            getattr(LocalStack(tmp_path), other)(*([step] if other == "up" else []))
+        raise Begun
+
+    with pytest.raises(Begun):
+        LocalStack(tmp_path).up(start, source_dsn=SOURCE)
+    LocalStack(tmp_path).down()
