@@ -29,11 +29,14 @@ CHANGED_PART: Final = 1000
 """One row of so many changes between runs."""
 ORDERS_AT_SCALE_ONE: Final = 7200
 _NEWEST: tuple[LiteralString, ...] = (
-    "update sales_order set units_sold = units_sold + 1 where sales_order_id > "
+    "update sales_order set units_sold = units_sold + 1, last_updated = current_timestamp "
+    "where sales_order_id > "
     "(select max(sales_order_id) - count(*) / %(part)s from sales_order)",
-    "update purchase_order set item_quantity = item_quantity + 1 where purchase_order_id > "
+    "update purchase_order set item_quantity = item_quantity + 1, "
+    "last_updated = current_timestamp where purchase_order_id > "
     "(select max(purchase_order_id) - count(*) / %(part)s from purchase_order)",
-    "update payment set payment_amount = payment_amount + 1 where payment_id > "
+    "update payment set payment_amount = payment_amount + 1, last_updated = current_timestamp "
+    "where payment_id > "
     "(select max(payment_id) - count(*) / %(part)s from payment)",
     "insert into transaction (transaction_type, sales_order_id, purchase_order_id) "
     "select transaction_type, sales_order_id, purchase_order_id from transaction "
@@ -41,12 +44,22 @@ _NEWEST: tuple[LiteralString, ...] = (
     "(select max(transaction_id) - count(*) / %(part)s from transaction)",
 )
 _SCATTERED: tuple[LiteralString, ...] = (
-    "update sales_order set units_sold = units_sold + 1 where sales_order_id %% %(part)s = 0",
-    "update purchase_order set item_quantity = item_quantity + 1 "
-    "where purchase_order_id %% %(part)s = 0",
-    "update payment set payment_amount = payment_amount + 1 where payment_id %% %(part)s = 0",
-    "update transaction set transaction_type = 'PURCHASE' "
+    "update sales_order set units_sold = units_sold + 1, last_updated = current_timestamp "
+    "where sales_order_id %% %(part)s = 0",
+    "update purchase_order set item_quantity = item_quantity + 1, "
+    "last_updated = current_timestamp where purchase_order_id %% %(part)s = 0",
+    "update payment set payment_amount = payment_amount + 1, last_updated = current_timestamp "
+    "where payment_id %% %(part)s = 0",
+    "update transaction set transaction_type = 'PURCHASE', last_updated = current_timestamp "
     "where transaction_id %% %(part)s = 0 and transaction_type = 'SALE'",
+)
+_BY_HAND: tuple[LiteralString, ...] = (
+    "update sales_order set units_sold = units_sold + 1 where sales_order_id %% %(part)s = 1",
+    "update purchase_order set item_quantity = item_quantity + 1 "
+    "where purchase_order_id %% %(part)s = 1",
+    "update payment set payment_amount = payment_amount + 1 where payment_id %% %(part)s = 1",
+    "update transaction set transaction_type = 'PURCHASE' "
+    "where transaction_id %% %(part)s = 1 and transaction_type = 'SALE'",
 )
 
 
@@ -83,6 +96,10 @@ class Business:
     def change_scattered(self) -> None:
         """Changes orders, payments and transactions of all times."""
         self._execute(_SCATTERED)
+
+    def change_by_hand(self) -> None:
+        """Changes others of all times, and leaves `last_updated` as it is."""
+        self._execute(_BY_HAND)
 
     def _execute(self, statements: tuple[LiteralString, ...]) -> None:
         with psycopg.connect(self.dsn) as connection:

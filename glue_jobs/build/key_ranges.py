@@ -141,7 +141,9 @@ def near(keys: DataFrame, column: str) -> str:
     if kind not in _NUMBERS:
         return within_ranges(keys, column)
     given = keys.where(f.col(quoted(key)).isNotNull()).limit(MOST_KEYS_LISTED + 1).collect()
-    if not 0 < len(given) <= MOST_KEYS_LISTED:
+    if not given:
+        return "false"
+    if len(given) > MOST_KEYS_LISTED:
         return within_ranges(keys, column)
     numbers = sorted(row[0] for row in given)
     ranges = _between(_apart([(number, number) for number in numbers]), column, kind)

@@ -1,4 +1,4 @@
-"""Spark's logical plans, as the checks of SELECTs and rules read them.
+"""Spark's logical plans, as checks of SELECTs and rules, and readers of tables, read them.
 
 Source: `org.apache.spark.sql.catalyst.plans.logical`.
 """
@@ -34,6 +34,17 @@ class Moment:
 def plan_of(rows: DataFrame) -> Any:
     """Returns the analyzed plan of rows."""
     return rows._jdf.queryExecution().analyzed()
+
+
+def planned_rows(rows: DataFrame) -> int:
+    """Returns how many rows Iceberg is to read of a table: those that metrics cannot leave out.
+
+    Args:
+        rows: Rows of one table, by conditions alone.
+    """
+    table = rows._jdf.queryExecution().optimizedPlan().collectLeaves().apply(0)
+    planned = table.stats().rowCount()
+    return int(planned.get()) if planned.isDefined() else 0
 
 
 def own_nodes(plan: Any) -> Iterator[Any]:

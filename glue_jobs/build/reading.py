@@ -9,8 +9,10 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.build.bounds import within_bounds
 from glue_jobs.build.key_ranges import near
 from glue_jobs.build.lake import LakeTable
+from glue_jobs.build.plans import planned_rows
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
 from glue_jobs.build.select_checks import check_columns, check_select
 from glue_jobs.build.spark_sql import constant_rows, quoted
@@ -23,6 +25,10 @@ from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl
 
 _CURRENCIES: Final = "iso_4217"
+FEW_VERSIONS = 4_000_000
+"""So many versions are read whole sooner than it is found out which of them may matter."""
+MOST_LOOKED_AT = 0.5
+"""The part of more versions of which the dates are looked at, instead of reading all whole."""
 _OF_THE_TEXT: Final = (
     "PARSE_",
     "TABLE_OR_VIEW_NOT_FOUND",
@@ -70,6 +76,15 @@ def explained(star: StarTable) -> Iterator[None]:
             f"{star.name} cannot be selected ({first_line(error)}): its source lost or retyped a "
             "column; restore the column, or change the star table's SELECT"
         ) from error
+
+
+@contextmanager
+def _persisted(rows: DataFrame) -> Iterator[None]:
+    rows.persist()
+    try:
+        yield
+    finally:
+        rows.unpersist()
 
 
 class StarReader:
@@ -161,7 +176,8 @@ class StarReader:
         """Gives the latest version that the table holds of each key that may have a new one.
 
         The amount read follows the amount captured: of other keys nothing but the key, and that
-        only if a run swept. A small table may be read, and given, whole.
+        only if a run swept. A small table may be read, and given, whole. Of a large fact, keys may
+        be left out whose captured rows differ from all versions.
 
         Args:
             captured: What the runs captured.
@@ -188,12 +204,43 @@ class StarReader:
             shown=self._shown(rows),
             present=captured.present,
             swept=captured.swept,
-        ).persist()
-        try:
-            touched = rows.where(near(keys, quoted(key))).join(keys, key, "left_semi")
-            yield self._latest(touched)
-        finally:
-            keys.unpersist()
+        )
+        with _persisted(keys):
+            touched = rows.where(near(keys, quoted(key)))
+            suspects = self._may_be_alike(captured, touched, keys)
+            if suspects is None:
+                yield self._latest(touched.join(keys, key, "left_semi"))
+                return
+            with _persisted(suspects):
+                whole = rows.where(near(suspects, quoted(key)))
+                yield self._latest(whole.join(suspects, key, "left_semi"))
+
+    def _may_be_alike(
+        self, captured: Captured, touched: DataFrame, keys: DataFrame
+    ) -> DataFrame | None:
+        """Returns the keys of which the table may hold a version that is alike to a captured row.
+
+        A captured row of another key is a new version, whatever the table holds of the key. Dates
+        tell many: a change has a later one than the versions before it, and than their files.
+
+        Args:
+            captured: What the runs captured.
+            touched: Versions of the table, among them all of the `keys`.
+            keys: The keys that may have a new version.
+
+        Returns:
+            The keys; None if to find them would not be much less than to read `touched`.
+        """
+        if not self._star.is_fact or captured.present is not None:
+            return None
+        most = planned_rows(touched)
+        if most <= FEW_VERSIONS:
+            return None
+        alike = touched.where(within_bounds(captured.rows))
+        if planned_rows(alike) > most * MOST_LOOKED_AT:
+            return None
+        key = self._star.natural_key
+        return alike.select(key).join(keys, key, "left_semi")
 
     def _shown(self, rows: DataFrame) -> DataFrame:
         """Returns the keys whose latest version is not a deletion."""

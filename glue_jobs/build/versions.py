@@ -38,7 +38,8 @@ def new_versions(
         captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
         key: The name of the natural key's column.
         known: The latest version that the table holds of each of the `touched_keys`, or of more
-            keys: `key`, the content's columns, `is_deleted`; None for an empty table.
+            keys: `key`, the content's columns, `is_deleted`; None for an empty table. If no run
+            swept, it need not have keys whose latest content differs from the first captured row's.
         present: Keys found by each sweep: `key` (by that name) and `_sequence`; None if no run
             swept.
         swept: The sequences of those runs. A key that is not in `present` had been deleted.

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from pyspark.sql import SparkSession
 
-from glue_jobs.build import lake
+from glue_jobs.build import lake, reading
+from glue_jobs.build.bounds import within_bounds
 from glue_jobs.build.key_ranges import NEAR, RANGES, among, near, within_ranges
 from glue_jobs.build.raw_files import prepare
 from tests.integration.build.world import Business, Star, frame
@@ -87,6 +88,80 @@ def test_a_build_reads_no_file_of_keys_that_did_not_change(
     assert rows == {table: 1}
     assert of_other_keys < star.files(table)
     assert star.differences(table) == []
+
+
+PAY_LATER: LiteralString = (
+    "update payment set payment_amount = payment_amount + 1, last_updated = '2040-05-06' "
+    "where payment_id in (2, 5)"
+)
+
+
+def test_a_build_reads_no_file_of_versions_that_have_other_dates(
+    business: Business, star: Star, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(reading, "FEW_VERSIONS", 0)
+    business.run()
+    star.build("fact_payment")
+    before = star.files("fact_payment")
+    business.execute(PAY_LATER)
+    business.run()
+
+    with without_files(business, before):
+        rows = star.build("fact_payment")
+
+    assert rows == {"fact_payment": 2}
+    assert star.differences("fact_payment") == []
+
+
+@pytest.mark.parametrize("looked_at", [reading.MOST_LOOKED_AT, 1])
+def test_a_row_that_is_again_as_it_was_is_a_new_version_whatever_its_dates_are(
+    business: Business, star: Star, looked_at: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(reading, "FEW_VERSIONS", 0)
+    monkeypatch.setattr(reading, "MOST_LOOKED_AT", looked_at)
+    back = (
+        "update payment set payment_amount = payment_amount - 1, last_updated = created_at "
+        "where payment_id in (2, 5)"
+    )
+    business.execute("update payment set last_updated = created_at where payment_id in (2, 5)")
+    business.run()
+    star.build("fact_payment")
+
+    for change, changed in ((PAY_LATER, 2), (back, 2), (back, 2), (PAY_LATER, 2)):
+        business.execute(change)
+        # These are captured as well, but their content is the same.
+        business.execute("update payment set paid = paid where payment_id in (3, 4)")
+        business.run()
+        assert star.build("fact_payment") == {"fact_payment": changed}
+
+    assert len(star.history("fact_payment", 2)) == 5
+    assert star.differences("fact_payment") == []
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "timestamp_ntz"])
+def test_bounds_are_met_by_what_they_are_of(spark: SparkSession, kind: str) -> None:
+    session = prepare(spark.newSession())
+    instants = (
+        "-4712-01-01",
+        "0001-01-01 00:00:00.000001",
+        "1969-12-31 23:59:59.999999",
+        "2024-02-29 12:00:00",
+        "2024-03-31 02:30:00.5",
+        "9999-12-31 23:59:59.999999",
+        "+11000-01-01",
+    )
+    made = ", ".join(f"cast(timestamp_ntz'{one}' as {kind})" for one in instants)
+    rows = session.sql(f"select explode(array({made}, null)) as `a day`, 'x' as text")
+
+    for met in (rows, rows.where("`a day` is not null"), rows.where("`a day` is null")):
+        assert met.where(within_bounds(met)).count() == met.count()
+    for one in instants:
+        bound = rows.where(f"`a day` = cast(timestamp_ntz'{one}' as {kind})")
+        assert rows.where(within_bounds(bound)).exceptAll(bound).isEmpty()
+        assert bound.where(within_bounds(bound)).count() == 1
+    assert within_bounds(rows.select("text")) == "true"
 
 
 @pytest.mark.parametrize("way", ["beside its file", "too many keys", "too many rows"])

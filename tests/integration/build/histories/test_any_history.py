@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
-from glue_jobs.build import building, key_ranges, lake, numbering, raw_files, versions
+from glue_jobs.build import building, key_ranges, lake, numbering, raw_files, reading, versions
 from glue_jobs.build.lake import LakeTable
 from pipeline.applied_run import AppliedRun
 from pipeline.manifest import ManifestStore
@@ -58,6 +58,8 @@ def of_size(size: str) -> Iterator[None]:
         with (
             patch.object(lake, "SMALL_TABLE_ROWS", 0),
             patch.object(lake, "MOST_DELETED", 0.5),
+            patch.object(reading, "FEW_VERSIONS", 0),
+            patch.object(reading, "MOST_LOOKED_AT", 1),
             patch.object(lake, "MOST_KEYS_LISTED", 2),
             patch.object(key_ranges, "MOST_KEYS_LISTED", 2),
             patch.object(key_ranges, "RANGES", 2),
