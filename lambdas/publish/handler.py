@@ -55,7 +55,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
         tables = GlueTables(settings.raw_glue_database, session.client("glue"))
         catalogued = RawCatalogue(store, bucket, tables).catalogue(request.ingested.sequence)
     if request.extracts:
-        with connect(settings.warehouse, secrets) as connection:
+        with connect(settings.warehouse, secrets, extracts=True) as connection:
             shown = previews(connection)
             log_previews(shown, settings.preview_log_group, request.run_id, session.client("logs"))
             extracts = write_extracts(connection, settings.lake_bucket, client)

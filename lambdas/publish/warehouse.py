@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 _CONNECT_SECONDS = 10
+_EXTRACTS = 7_065_636_003
+"""The advisory lock of who writes extracts: a number that nothing else uses."""
+_PATIENCE_SECONDS = 60.0
+_SECONDS_BETWEEN_LOCKS = 0.5
 _BUSY = ("40", "55P03", "57014")
 """SQLSTATEs of what gave way to others: a conflict of transactions, a lock, a canceled query."""
 _UNAVAILABLE = ("08", "53", "57")
@@ -37,7 +42,12 @@ _KNOWN = frozenset(
 
 @contextmanager
 def connect(
-    settings: DatabaseSettings, client: "SecretsManagerClient", *, writes: bool = False
+    settings: DatabaseSettings,
+    client: "SecretsManagerClient",
+    *,
+    writes: bool = False,
+    extracts: bool = False,
+    patience: float = _PATIENCE_SECONDS,
 ) -> Iterator[pg8000.Connection]:
     """Opens a connection to the warehouse, in a transaction.
 
@@ -48,10 +58,13 @@ def connect(
         settings: The warehouse.
         client: AWS Secrets Manager.
         writes: Whether the transaction may write.
+        extracts: Whether to keep others from writing extracts meanwhile, so that those of an
+            earlier instant never replace those of a later one.
+        patience: How many seconds to wait for others that do.
 
     Raises:
         WarehouseUnavailable: The warehouse cannot be reached, or dropped the connection.
-        WarehouseBusy: A statement gave way to another session.
+        WarehouseBusy: A statement gave way to another session, or others still write extracts.
         DatabaseRefused: It refuses the credentials or a statement.
         InvalidSettings: The secret is missing or malformed, or several schemas have a warehouse.
     """
@@ -63,7 +76,10 @@ def connect(
         )
     try:
         with _open(login) as connection:
-            _begin(connection, writes=writes)
+            if extracts:
+                _wait_for_others(connection, time.monotonic() + patience)
+            else:
+                _begin(connection, writes=writes)
             yield connection
     except pg8000.Error as error:
         raise _translated(error) from error
@@ -81,13 +97,37 @@ def connect(
         raise WarehouseUnavailable(f"the warehouse database cannot be reached: {error}") from error
 
 
-def _begin(connection: pg8000.Connection, *, writes: bool) -> None:
-    """Begins the transaction: of one instant, whatever the settings of the role are."""
+def _wait_for_others(connection: pg8000.Connection, deadline: float) -> None:
+    """Begins a transaction that alone may write extracts, until its end.
+
+    What it reads is of a later instant than what others had read who had the lock before.
+    """
+    while not _begin(connection, writes=False, lock=_EXTRACTS):
+        connection.rollback()
+        if time.monotonic() >= deadline:
+            raise WarehouseBusy(
+                "another execution still writes the extracts of the warehouse: nothing was written"
+            )
+        time.sleep(_SECONDS_BETWEEN_LOCKS)
+
+
+def _begin(connection: pg8000.Connection, *, writes: bool, lock: int | None = None) -> bool:
+    """Begins the transaction: of one instant, whatever the settings of the role are.
+
+    Returns:
+        Whether the transaction has the advisory lock, if it is to have one.
+    """
     cursor = connection.cursor()
     mode = "read write" if writes else "read only"
     cursor.execute(f"set transaction isolation level repeatable read, {mode}")
+    if lock is not None:
+        # The first query, which the instant is that of.
+        cursor.execute("select pg_try_advisory_xact_lock(%s)", (lock,))
+        if not cursor.fetchone()[0]:
+            return False
     warehouse_session.set_local(cursor)
     warehouse_schema.enter(cursor)
+    return True
 
 
 def _open(login: Login) -> pg8000.Connection:

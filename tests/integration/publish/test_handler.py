@@ -6,6 +6,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import boto3
@@ -343,6 +344,25 @@ def test_extracts_are_of_one_instant_whatever_is_loaded_meanwhile(
             loading.execute("update dim_staff set first_name = 'another'")
 
         assert previews(connection) == before
+
+
+def test_extracts_of_an_earlier_instant_replace_none_of_a_later_one(
+    deployed: RawZone, warehouse_dsn: str, lake_bucket: str, s3: "S3Client"
+) -> None:
+    settings, secrets = PublishSettings.read().warehouse, boto3.client("secretsmanager")
+    with ThreadPoolExecutor() as pool:
+        with connect(settings, secrets, extracts=True) as early:
+            with pytest.raises(WarehouseBusy, match="another execution still writes the extracts"):
+                connect(settings, secrets, extracts=True, patience=0.0).__enter__()
+            previews(early)
+            with psycopg.connect(warehouse_dsn, autocommit=True) as loading:
+                loading.execute("update dim_staff set first_name = 'another'")
+            late = pool.submit(handler, EXTRACTS, Context())
+            write_extracts(early, lake_bucket, s3)
+            assert "another" not in extract_of(s3, lake_bucket, "dim_staff")
+        late.result()
+
+    assert extract_of(s3, lake_bucket, "dim_staff").count("another") == 12
 
 
 def test_a_warehouse_that_drops_the_connection_is_worth_a_retry(
