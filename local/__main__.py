@@ -32,6 +32,7 @@ What to try next:
   make down          stop everything; `make run` continues from the same state"""
 
 
+_INTERRUPTED = 130
 _TOLD_IN_A_LINE = (
     *(NotUp, StackInUse, SourceRefused, DeploymentFailed),
     *(PostgresError, SparkJarsMissing, CloudNotStarted),
@@ -57,6 +58,9 @@ def main() -> int:
     except _TOLD_IN_A_LINE as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted: what was started goes on, until `make down` stops it\n")
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

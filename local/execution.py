@@ -108,6 +108,19 @@ def execute(
     )
 
 
+def free_lock(table: str) -> None:
+    """Frees the pipeline's lock, for a cloud that was just started: no execution outlives one.
+
+    Args:
+        table: The DynamoDB table that has the lock.
+    """
+    boto3.client("dynamodb").update_item(
+        TableName=table,
+        Key={"pipeline": {"S": "totesys"}},
+        UpdateExpression="REMOVE lock_owner, lease_ends",
+    )
+
+
 def states_of(events: list[Any]) -> tuple[list[EnteredState], list[EndedState]]:
     """Returns the states that an execution is in, and those that it has left.
 

@@ -17,6 +17,7 @@ from psycopg.pq import Conninfo
 from local import spark_jars
 from local.cloud.server import LocalCloud, leave_other_places
 from local.deployment import ROOT, code_digest, deploy, outputs, put_secret
+from local.execution import free_lock
 from local.postgres import PostgresServer
 from local.source.generate import create_and_fill
 
@@ -119,6 +120,7 @@ class LocalStack:
             source = source_dsn or self._generated_source(generated or GeneratedSource())
             self._warehouse.start()
             warehouse = self._warehouse.create_database("warehouse")
+        was_running = self.cloud.is_running()
         with step("starting the local cloud"):
             self.cloud.start()
         self.cloud.enter()
@@ -137,6 +139,8 @@ class LocalStack:
             with step("deploying the stack (sam build, sam deploy)"):
                 deploy(parameters, self._build)
         stack = self._stack(source, warehouse)
+        if not was_running:
+            free_lock(stack.pipeline_table)
         self._file.write_text(
             json.dumps({**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest})
         )

@@ -116,3 +116,13 @@ def test_an_execution_that_did_nothing_fails_the_command(command, capsys, monkey
     assert capsys.readouterr().err == (
         "Another execution is under way. `make doctor ONLY=runs.lock` says who holds the lock.\n"
     )
+
+
+@pytest.mark.usefixtures("stack_file")
+def test_an_interrupted_command_says_what_goes_on(command, capsys, monkeypatch):
+    def interrupted(*_given: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "execute", interrupted)
+    assert command("execute") == 130
+    assert "interrupted: what was started goes on" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from local.execution import free_lock
 from tests.unit.state_machine.definition import (
     CONTEXT,
     DEFINITIONS,
@@ -59,20 +60,6 @@ def item(dynamodb: "DynamoDBClient") -> Callable[[], dict[str, str]]:
 
 
 @pytest.fixture
-def free(dynamodb: "DynamoDBClient") -> Callable[[], None]:
-    """Frees the lock by hand, as docs/operations.md says."""
-
-    def remove() -> None:
-        dynamodb.update_item(
-            TableName=TABLE,
-            Key={"pipeline": {"S": "totesys"}},
-            UpdateExpression="REMOVE lock_owner, lease_ends",
-        )
-
-    return remove
-
-
-@pytest.fixture
 def refused(dynamodb: "DynamoDBClient") -> Any:
     """A context in which DynamoDB refuses a call by its condition."""
     return pytest.raises(dynamodb.exceptions.ConditionalCheckFailedException)
@@ -105,15 +92,25 @@ def test_a_held_lock_is_neither_taken_nor_released_by_another(do, item, refused)
 
 
 @pytest.mark.parametrize("between", [0, 1])
-def test_a_lock_that_was_freed_by_hand_cannot_be_released(do, free, refused, between):
-    for name in ["before", "one"]:
-        do("AcquireLock", name)
-        free() if name == "one" else do("ReleaseLock", name)
+def test_a_lock_that_was_freed_by_hand_cannot_be_released(do, refused, between):
+    do("AcquireLock", "before")
+    do("ReleaseLock", "before")
+    do("AcquireLock")
+    free_lock(TABLE)
     for _ in range(between):
         do("AcquireLock", "two")
         do("ReleaseLock", "two")
     with refused:
         do("ReleaseLock")
+
+
+def test_a_lock_of_a_local_cloud_that_was_stopped_is_freed_and_its_run_is_kept(do, item):
+    do("AcquireLock", "before")
+    do("ReleaseLock", "before")
+    do("AcquireLock")
+    free_lock(TABLE)
+    do("AcquireLock", "two")
+    assert (item()["lock_owner"], item()["loaded_through"]) == ("two", "7")
 
 
 @pytest.mark.parametrize("machine", DEFINITIONS)
