@@ -16,6 +16,7 @@ from typing import Any, Final
 from star_schema import files
 from star_schema.rules import Rule, rules_of
 from star_schema.sources import SourceDeclaration, source_declaration
+from star_schema.sql_text import words
 
 
 class Kind(StrEnum):
@@ -104,11 +105,14 @@ class StarTable:
 
     @property
     def digest(self) -> str:
-        """A digest of what decides about the table's rows: SELECT, columns and rules."""
+        """A digest of what decides about the table's rows: SELECT, columns and rules.
+
+        Comments and line breaks of the SELECT are not among it; blanks in its literals are.
+        """
         declared = filter(None, map(source_declaration, self.sources))
         rules = [one.rules.quarantining for one in declared]
         columns = [(column.name, column.type) for column in self.columns]
-        text = repr((self.select.split(), columns, rules))
+        text = repr(([*words(self.select)], columns, rules))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

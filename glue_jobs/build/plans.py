@@ -3,20 +3,32 @@
 Source: `org.apache.spark.sql.catalyst.plans.logical`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from pyspark.sql import DataFrame
 
 from glue_jobs.build.spark_sql import java_class
+from star_schema.sql_text import without_comments, without_literals
 
 VIEW: Final = "View"
 _ATTRIBUTE: Final = "AttributeReference"
 _EQUALITIES: Final = frozenset({"EqualTo", "EqualNullSafe"})
+_FUNCTIONS_OF_THE_MOMENT: Final = re.compile(
+    r"\b(?:iceberg_)?version`?\s*\(|\baes_encrypt`?\s*\(", re.I
+)
+"""Functions that Spark takes for deterministic: of its version, or with a random start value."""
+_LITERALS_OF_THE_MOMENT: Final = re.compile(
+    r"\b(?:date|timestamp|timestamp_ntz|timestamp_ltz)\s*r?['\"]\s*"
+    r"(?:now|today|tomorrow|yesterday)\b",
+    re.I,
+)
+"""Literals of which Spark's parser makes the day or the time when it reads them."""
 
 
 class Moment:
-    """Tells whether a plan or an expression depends on when it is evaluated.
+    """Tells whether a statement, a plan or an expression depends on when and where it is evaluated.
 
     Args:
         rows: Rows of the session.
@@ -24,11 +36,25 @@ class Moment:
 
     def __init__(self, rows: DataFrame) -> None:
         trees = "org.apache.spark.sql.catalyst.trees.TreePattern"
-        self._current = java_class(rows.sparkSession, trees).CURRENT_LIKE()
+        spark, optimizer = rows.sparkSession, "org.apache.spark.sql.catalyst.optimizer"
+        self._current = java_class(spark, trees).CURRENT_LIKE()
+        self._replace = java_class(spark, f"{optimizer}.ReplaceExpressions")
+        self._special = java_class(spark, f"{optimizer}.SpecialDatetimeValues")
 
     def __call__(self, tree: Any) -> bool:
         """Whether the value of `tree` may differ from one read to the next."""
         return not tree.deterministic() or bool(tree.containsPattern(self._current))
+
+    def casts_special_text(self, plan: Any) -> bool:
+        """Whether a plan, without its subqueries, casts a text such as 'now' to what it means."""
+        replaced = self._replace.apply(plan)
+        return not self._special.apply(replaced).fastEquals(replaced)
+
+    @staticmethod
+    def is_named_in(text: str) -> bool:
+        """Whether a statement has what no plan tells: a literal, or a function, of the moment."""
+        literal = _LITERALS_OF_THE_MOMENT.search(without_comments(text))
+        return bool(literal or _FUNCTIONS_OF_THE_MOMENT.search(without_literals(text)))
 
 
 def plan_of(rows: DataFrame) -> Any:
@@ -59,6 +85,11 @@ def own_nodes(plan: Any) -> Iterator[Any]:
 def view_name(view: Any) -> str:
     """Returns the name of a view that a SELECT reads."""
     return str(view.desc().identifier().table())
+
+
+def is_temporary(view: Any) -> bool:
+    """Whether a view is of the session, and in no database."""
+    return bool(view.desc().identifier().database().isEmpty())
 
 
 def items(sequence: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from glue_jobs.build.key_ranges import near
 from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.plans import planned_rows
 from glue_jobs.build.raw_views import RawViews, shows_all_keys
-from glue_jobs.build.select_checks import check_columns, check_select
+from glue_jobs.build.select_checks import CURRENCIES, check_columns, check_select
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from glue_jobs.build.versions import last_of_each, touched_keys
 from pipeline.errors import DeclarationInvalid, SourceSchemaChanged, first_line
@@ -24,7 +24,6 @@ from star_schema.iso_4217 import currencies
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl
 
-_CURRENCIES: Final = "iso_4217"
 FEW_VERSIONS = 4_000_000
 """So many versions are read whole sooner than it is found out which of them may matter."""
 MOST_LOOKED_AT = 0.5
@@ -149,12 +148,12 @@ class StarReader:
     def _select(self, views: dict[str, DataFrame], *, is_first: bool) -> DataFrame:
         for name, rows in views.items():
             rows.createOrReplaceTempView(name)
-        if _CURRENCIES in self._star.select.casefold():
+        if CURRENCIES in self._star.select.casefold():
             constant_rows(
                 self._spark,
                 ({"code": code, "name": name} for code, name in currencies()),
                 "code string, name string",
-            ).createOrReplaceTempView(_CURRENCIES)
+            ).createOrReplaceTempView(CURRENCIES)
         if self._star.own_columns:
             self._own_rows(is_first=is_first).createOrReplaceTempView(self._star.name)
         with explained(self._star):

@@ -12,6 +12,9 @@ from star_schema.rules import Rule, Rules
 
 _WINDOW: Final = "Window"
 _SEQUENCE: Final = "_sequence"
+_OF_MOMENT: Final = (
+    "a function whose result differs from one read to the next, such as current_date"
+)
 
 
 def check_rules(rows: DataFrame, rules: Rules, *, file: str) -> None:
@@ -41,11 +44,13 @@ def _problems(
     conditions = [f.expr(rule.condition) for rule in rules]
     judged = rows.select("*", *conditions)
     is_of_moment, is_any = Moment(rows), not set(quarantining).isdisjoint(rules)
-    for node in _added(plan_of(judged), plan_of(rows)):
+    whole = plan_of(judged)
+    named = any(is_of_moment.is_named_in(rule.condition) for rule in rules)
+    if named or is_of_moment.casts_special_text(whole):
+        yield _OF_MOMENT
+    for node in _added(whole, plan_of(rows)):
         if any(map(is_of_moment, items(node.expressions()))):
-            yield (
-                "a function whose result differs from one read to the next, such as current_date"
-            )
+            yield _OF_MOMENT
         if node.subqueries().size():
             yield "a subquery"
         if kind(node) == _WINDOW and is_any:

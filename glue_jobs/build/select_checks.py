@@ -10,12 +10,24 @@ from typing import Any, Final
 
 from pyspark.sql import DataFrame
 
-from glue_jobs.build.plans import VIEW, Moment, items, kind, outputs, own_nodes, plan_of, view_name
+from glue_jobs.build.plans import (
+    VIEW,
+    Moment,
+    is_temporary,
+    items,
+    kind,
+    outputs,
+    own_nodes,
+    plan_of,
+    view_name,
+)
 from glue_jobs.build.states import States, invalid
 from pipeline.errors import SourceSchemaChanged
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable
 
+CURRENCIES: Final = "iso_4217"
+"""A view of the job's own: the code and the name of every currency."""
 _SEQUENCE: Final = "_sequence"
 _ABSENT: Final = "absent"
 _INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
@@ -26,6 +38,8 @@ _ARBITRARY: Final = {
     "Sample": "a sample",
 }
 """Nodes that choose rows by an order that is not the data's."""
+_CONSTANT: Final = frozenset({"CTERelationRef", "LocalRelation", "OneRowRelation", "Range"})
+"""Nodes without a child that have rows of the SELECT's own, by its text alone."""
 _OF_MANY_ROWS: Final = {
     "Aggregate": "an aggregate function",
     "Window": "a window function",
@@ -69,8 +83,14 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
     nodes = tuple(own_nodes(plan))
     kinds = [kind(node) for node in nodes]
     # Of most plans, the views of the sources included, one look tells that nothing is.
-    if is_of_moment(plan) and any(
+    differs = is_of_moment(plan) and any(
         is_of_moment(expression) for node in nodes for expression in items(node.expressions())
+    )
+    wholes = (plan, *(inner for node in nodes for inner in items(node.subqueries())))
+    if (
+        differs
+        or is_of_moment.is_named_in(star.select)
+        or any(map(is_of_moment.casts_special_text, wholes))
     ):
         raise invalid(
             star,
@@ -80,11 +100,28 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
         )
     for found in filter(_ARBITRARY.get, kinds):
         raise invalid(star, _ARBITRARY[found], "which rows it keeps is chance: select all rows")
+    _check_reads_sources(star, nodes, kinds)
     if star.row_source is None:
         return
     if not star.joined_sources:
         _check_looks_at_one_row(star, nodes, kinds)
     _check_is_of_one_run(rows, star)
+
+
+def _check_reads_sources(star: StarTable, nodes: tuple[Any, ...], kinds: list[str]) -> None:
+    own = (star.name,) if star.own_columns else ()
+    views = {*star.sources, CURRENCIES, *own}
+    for node, found in zip(nodes, kinds, strict=True):
+        if found == VIEW:
+            is_declared = is_temporary(node) and view_name(node) in views
+        else:
+            is_declared = found in _CONSTANT or bool(node.children().size())
+        if not is_declared:
+            raise invalid(
+                star,
+                "a table that is none of its sources",
+                f"its rows have to be those of the raw zone: read {', '.join(sorted(views))} alone",
+            )
 
 
 def _check_looks_at_one_row(star: StarTable, nodes: tuple[Any, ...], kinds: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -73,6 +74,78 @@ def test_a_value_of_the_moment_is_refused(session: SparkSession, value: str) -> 
         check_select(session.sql(selecting(value)), TYPES)
     with pytest.raises(DeclarationInvalid, match=r"dim_staff\.sql has a function whose result"):
         check_select(session.sql(f"select staff_id, {value} as name from staff"), STAFF)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "cast('now' as timestamp)",
+        "try_cast(' Today ' as date)",
+        "cast('to' || 'day' as date)",
+        "coalesce(try_cast(payment_type_name as date), 'yesterday')",
+        "to_date('tomorrow')",
+        "date_add('today', 1)",
+        "(select min(timestamp('now')) from payment_type)",
+        "timestamp 'now'",
+        "DATE'today UTC'",
+        "timestamp_ntz /* ! */ 'now'",
+        "version()",
+        "`version` ()",
+        "aes_encrypt(payment_type_name, '0000111122223333')",
+    ],
+)
+def test_a_value_of_the_moment_that_spark_takes_for_a_constant_is_refused(
+    session: SparkSession, value: str
+) -> None:
+    select = selecting(value)
+    with pytest.raises(DeclarationInvalid, match=r"dim_payment_type\.sql has a function whose res"):
+        check_select(session.sql(select), replace(TYPES, select=select))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "payment_type_name = 'today'",
+        "cast('2020-01-01' as date) < date'2020-01-02'",
+        "'version ()' -- now: version()\n",
+        "(select 'date ' || 'now')",
+    ],
+)
+def test_a_text_that_means_nothing_of_the_moment_is_taken(
+    session: SparkSession, value: str
+) -> None:
+    select = selecting(value)
+    check_select(session.sql(select), replace(TYPES, select=select))
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        "left join {file} on value = payment_type_name",
+        "where payment_type_name in (select value from {file})",
+        "where exists (with these as (select value from {file}) select * from these)",
+        "where payment_type_name in (select department_name from department)",
+        "left join own.staff on first_name = payment_type_name",
+        "where payment_type_name in (select payment_type_name from global_temp.payment_type)",
+    ],
+)
+def test_a_select_that_reads_another_table_is_refused(
+    session: SparkSession, tmp_path: Path, join: str
+) -> None:
+    table = frame(session, [("a",)], "value string")
+    table.write.parquet(f"file://{tmp_path}/rows")
+    session.table("payment_type").createOrReplaceGlobalTempView("payment_type")
+    session.sql("create database if not exists own")
+    session.sql("create or replace view own.staff as select 'a' as first_name")
+    text = join.format(file=f"parquet.`file://{tmp_path}/rows`")
+    try:
+        with pytest.raises(
+            DeclarationInvalid, match=r"dim_payment_type\.sql has a table that is none of its sou"
+        ):
+            check_select(session.sql(selecting("1", text)), TYPES)
+    finally:
+        session.catalog.dropGlobalTempView("payment_type")
+        session.sql("drop database own cascade")
 
 
 @pytest.mark.parametrize(
