@@ -22,6 +22,7 @@ from pipeline.errors import (
     WarehouseBusy,
     WarehouseUnavailable,
     first_line,
+    unavailability,
 )
 from pipeline.refused_login import sqlstate_of
 from pipeline.secret import Login, malformed_secret, read_login
@@ -205,7 +206,7 @@ def translated_errors(role: Role) -> Iterator[None]:
                 "secret, or its role's rights"
             ) from error
         raise _named(role, SourceUnavailable, WarehouseUnavailable)(
-            f"the {role} database cannot be reached: {first_line(error)}"
+            f"the {role} database {unavailability(error.sqlstate)}: {first_line(error)}"
         ) from error
     except psycopg.Error as error:
         raise DatabaseRefused(

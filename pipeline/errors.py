@@ -127,3 +127,11 @@ class VerificationFailed(PermanentError):
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, or the error's name if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def unavailability(sqlstate: str | None) -> str:
+    """Returns what a database does that is unavailable, for a message.
+
+    Of class 53 are a full disk, too many connections and `temp_file_limit`: the server answers.
+    """
+    return "lacks resources" if (sqlstate or "").startswith("53") else "cannot be reached"

@@ -17,6 +17,7 @@ from pipeline.errors import (
     PipelineError,
     WarehouseBusy,
     WarehouseUnavailable,
+    unavailability,
 )
 from pipeline.secret import Login, read_login
 from pipeline.settings import DatabaseSettings
@@ -207,5 +208,6 @@ def _translated(error: pg8000.Error) -> PipelineError:
     if fields and fields["C"].startswith(_BUSY):
         return WarehouseBusy(f"the warehouse database gave up: {reason}")
     if not fields or fields["C"].startswith(_UNAVAILABLE):
-        return WarehouseUnavailable(f"the warehouse database cannot be reached: {reason}")
+        what = unavailability(fields.get("C"))
+        return WarehouseUnavailable(f"the warehouse database {what}: {reason}")
     return DatabaseRefused(f"the warehouse database refused: {reason}")

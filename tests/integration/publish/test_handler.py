@@ -392,7 +392,7 @@ def test_a_warehouse_that_has_too_many_connections_is_worth_a_retry(deployed: Ra
                 "do $$ begin raise 'too many' using errcode = 'too_many_connections'; end $$"
             )
 
-    with pytest.raises(WarehouseUnavailable, match="too many"):
+    with pytest.raises(WarehouseUnavailable, match="lacks resources: too many"):
         be_refused()
 
 

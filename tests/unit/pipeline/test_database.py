@@ -184,6 +184,19 @@ def test_an_error_of_the_driver_becomes_one_of_the_pipeline(
     assert translated.value.__cause__ is raised
 
 
+@pytest.mark.parametrize(
+    "raised", [postgres.DiskFull, postgres.TooManyConnections, postgres.ConfigurationLimitExceeded]
+)
+def test_a_server_without_resources_is_not_said_to_be_out_of_reach(
+    raised: type[psycopg.Error],
+) -> None:
+    with (
+        pytest.raises(WarehouseUnavailable, match="the warehouse database lacks resources: none"),
+        translated_errors(Role.WAREHOUSE),
+    ):
+        raise raised("none left")
+
+
 def test_only_the_first_line_of_the_servers_message_is_passed_on() -> None:
     with pytest.raises(DatabaseRefused) as translated, translated_errors(Role.SOURCE):
         raise postgres.CheckViolation("violates a check\nDETAIL: Failing row contains (secret).")
