@@ -95,11 +95,18 @@ def test_a_secret_is_named_by_its_arn_in_any_partition(name):
     assert PARAMETERS[name]["ConstraintDescription"]
 
 
-def test_subnets_without_security_groups_are_refused():
-    rule = TEMPLATE["Rules"]["NetworkIsWhole"]
+@pytest.mark.parametrize(
+    ("name", "given", "missing"),
+    [
+        ("NetworkIsWhole", "VpcSubnetIds", "VpcSecurityGroupIds"),
+        ("SecurityGroupsHaveSubnets", "VpcSecurityGroupIds", "VpcSubnetIds"),
+    ],
+)
+def test_half_a_network_is_refused(name, given, missing):
+    rule = TEMPLATE["Rules"][name]
     empty = {name: {"Fn::EachMemberEquals": [{"Ref": name}, ""]} for name in NETWORK}
-    assert rule["RuleCondition"] == {"Fn::Not": [empty["VpcSubnetIds"]]}
-    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [empty["VpcSecurityGroupIds"]]}
+    assert rule["RuleCondition"] == {"Fn::Not": [empty[given]]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [empty[missing]]}
 
 
 def test_no_arn_is_of_one_partition_alone():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.template import TEMPLATE
+from deployment.guard import expanded
+from tests.template import TEMPLATE, read_template
 from tests.unit.template.resources import (
     FUNCTION,
     JOB,
@@ -169,3 +170,17 @@ def test_a_role_is_assumed_for_this_account_alone(name):
 
 def test_nobody_reads_the_artifacts_of_other_stacks():
     assert "aws-sam-cli-managed" not in str(TEMPLATE)
+
+
+def test_every_role_has_the_boundary_that_an_account_demands_and_none_unless_it_is_given():
+    # With the roles that AWS SAM makes for the schedules.
+    roles = [
+        resource["Properties"]
+        for resource in expanded(read_template("template.yaml"))["Resources"].values()
+        if resource["Type"] == ROLE
+    ]
+    assert len(roles) == len(of_type(ROLE)) + len(of_type(STATE_MACHINE))
+    for role in roles:
+        assert role["PermissionsBoundary"] == {
+            "Fn::If": ["HasBoundary", "", {"Ref": "AWS::NoValue"}]
+        }
