@@ -203,6 +203,8 @@ class _TableBuild:
         partitions = 1 if is_tiny else _shuffle_partitions(todo.rows)
         self._spark.conf.set("spark.sql.shuffle.partitions", partitions)
         captured = self._captured(todo, head, is_first=is_first)
+        if self._table.exists():
+            self._table.check_types(captured.rows)
         key = self._star.natural_key
         rules = Rules(stopping=self._star.stopping_rules)
         self._check_declared(captured.rows, rules, f"tables/{self._star.name}")

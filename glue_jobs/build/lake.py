@@ -61,6 +61,8 @@ _CHANGES: Final = (
     "added-equality-deletes",
 )
 _SEQUENCE: Final = "_sequence"
+INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
+"""The types of integers, of which copies of the source have different ones."""
 _FORMAT: Final = "format-version"
 _PROPERTIES: Final = {
     _FORMAT: "2",
@@ -343,16 +345,40 @@ class LakeTable:
             )
         return {_FORMAT: str(version)}
 
+    def check_types(self, frame: DataFrame) -> None:
+        """Compares the columns of a frame with those that the table has, integers of any width.
+
+        Raises:
+            SourceSchemaChanged: A column has another type, or a name that another column of the
+                table has in other letters: the catalogue would show both by one name.
+        """
+        held = dict(self.rows().dtypes)
+        spelled = {name.casefold(): name for name in held}
+        for name, kind in frame.dtypes:
+            alike = spelled.get(name.casefold(), name)
+            if alike != name and name not in held:
+                raise SourceSchemaChanged(
+                    f"{self.name} has the column {alike}, and its SELECT {name}: the Glue Data "
+                    "Catalog does not tell them apart; give the column its former name"
+                )
+            held_kind = held.get(name, kind)
+            if held_kind != kind and not {held_kind, kind} <= INTEGERS:
+                raise self._retyped(name, held_kind, kind)
+
+    def _retyped(self, name: str, held: str, given: str) -> SourceSchemaChanged:
+        return SourceSchemaChanged(
+            f"{self.name}.{name} is {held} in the lake and {given} in its SELECT: cast it in the "
+            "SQL file to the type that the table has, or drop the table from the Glue database and "
+            'start the state machine with {"rebuild": true}'
+        )
+
     def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
         held = {field.name: field for field in self.rows().schema}
         for name, kind in frame.dtypes:
             if name not in held:
                 self._alter(f"add column {design.column(name, kind)}")
             elif (held_kind := held[name].dataType.simpleString()) != kind:
-                raise SourceSchemaChanged(
-                    f"{self.name}.{name} is {held_kind} in the lake and {kind} in its SELECT: "
-                    "cast it in the SQL file to the type that the table has"
-                )
+                raise self._retyped(name, held_kind, kind)
             elif held[name].metadata.get("comment", "") != design.comments.get(name, ""):
                 self._alter(
                     f"alter column {quoted(name)} comment {literal(design.comments.get(name, ''))}"

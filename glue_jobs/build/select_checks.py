@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pyspark.sql import DataFrame
 
+from glue_jobs.build.lake import INTEGERS
 from glue_jobs.build.plans import (
     VIEW,
     Moment,
@@ -30,7 +31,6 @@ CURRENCIES: Final = "iso_4217"
 """A view of the job's own: the code and the name of every currency."""
 _SEQUENCE: Final = "_sequence"
 _ABSENT: Final = "absent"
-_INTEGERS: Final = frozenset({"smallint", "int", "bigint"})
 _ARBITRARY: Final = {
     "GlobalLimit": "a limit",
     "LocalLimit": "a limit",
@@ -65,7 +65,7 @@ def check_columns(rows: DataFrame, star: StarTable) -> None:
     found = {name: given for name, given in rows.dtypes if name != _SEQUENCE}
     for name in sorted(declared.keys() | found.keys()):
         wanted, given = declared.get(name, _ABSENT), found.get(name, _ABSENT)
-        if wanted != given and not {wanted, given} <= _INTEGERS:
+        if wanted != given and not {wanted, given} <= INTEGERS:
             raise SourceSchemaChanged(
                 f"{star.name}.{name} is {wanted} in {star.name}.toml and {given} in "
                 f"{star.name}.sql: correct one of the files, or cast the column in the SELECT"
