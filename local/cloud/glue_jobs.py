@@ -111,10 +111,12 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
         _put_logs(arguments.get(_LOG_PREFIX, _DEFAULT_LOG_PREFIX), run["Id"], log, endpoint)
 
     start = glue._start_job_run
+    # A run that an earlier process of the local cloud did not end has ended with it.
+    since = int(time.time())
 
     def start_job_run(data: dict[str, Any]) -> Any:
         runs = glue._job_runs.get(data.get("JobName"), [])
-        if any(run["CompletedOn"] is None for run in runs):
+        if any(run["CompletedOn"] is None and run["StartedOn"] >= since for run in runs):
             error = {
                 "__type": "ConcurrentRunsExceededException",
                 "message": f"Concurrent runs exceeded for {data['JobName']}",
