@@ -14,7 +14,7 @@ from lambdas.ingest.leaves import Leaf
 
 TYPES_OF_TABLES: LiteralString = """
 with recursive tree (root, member) as (
-    select oid::oid, oid::oid from unnest(%(tables)s::bigint[]) as oid
+    select oid::oid, oid::oid from pg_catalog.unnest(%(tables)s::bigint[]) as oid
     union
     select tree.root, inherits.inhrelid
     from tree
@@ -43,7 +43,7 @@ inside (outermost, type) as (
         union all
         select range.rngsubtype
         from pg_range as range
-        where inside.type in (range.rngtypid, (to_jsonb(range) ->> 'rngmultitypid')::oid)
+        where inside.type in (range.rngtypid, (pg_catalog.to_jsonb(range) ->> 'rngmultitypid')::oid)
     ) as inner_type (oid)
     where inner_type.oid <> 0
 ),
@@ -77,7 +77,8 @@ join pg_attribute as attribute on attribute.attrelid = type.typrelid
 )
 """The rows of the catalogs: (table, xmin, tableoid, ctid). `tables` are the tables' oids."""
 _DIGESTS: LiteralString = (
-    "select root::bigint, md5(string_agg(concat_ws(' ', catalog, place, transaction), ',' "  # noqa: S608
+    "select root::bigint, md5(pg_catalog.string_agg("  # noqa: S608
+    "pg_catalog.concat_ws(' ', catalog, place, transaction), ',' "
     f"order by catalog, place)) from ({DEFINITION_ROWS}) "  # nosec B608
     "as definition (root, transaction, catalog, place) group by root"
 )

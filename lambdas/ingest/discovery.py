@@ -43,9 +43,9 @@ select
 from pg_class as class
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 left join lateral (
-    select array_agg(attribute.attname::text order by key.position) as columns
+    select pg_catalog.array_agg(attribute.attname::text order by key.position) as columns
     from pg_index as index
-    cross join unnest(index.indkey) with ordinality as key (attnum, position)
+    cross join pg_catalog.unnest(index.indkey) with ordinality as key (attnum, position)
     join pg_attribute as attribute
         on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
     where index.indrelid = class.oid
@@ -88,16 +88,16 @@ select
     statistics.n_tup_ins,
     statistics.n_tup_upd,
     statistics.n_tup_del,
-    coalesce(pg_relation_filenode(statistics.relid)::bigint, 0),
+    coalesce(pg_catalog.pg_relation_filenode(statistics.relid)::bigint, 0),
     (select stats_reset::text from pg_stat_database where datname = current_database())
 from pg_stat_all_tables as statistics
 where not pg_is_in_recovery()
-    and current_setting('track_counts')::boolean
+    and pg_catalog.current_setting('track_counts')::boolean
     and not exists (
         select from pg_db_role_setting
-        cross join unnest(setconfig) as setting
-        where split_part(setting, '=', 1) = 'track_counts'
-            and not split_part(setting, '=', 2)::boolean
+        cross join pg_catalog.unnest(setconfig) as setting
+        where pg_catalog.split_part(setting, '=', 1) = 'track_counts'
+            and not pg_catalog.split_part(setting, '=', 2)::boolean
     )
 """
 
@@ -105,25 +105,26 @@ _SNAPSHOT: LiteralString = """
 select
     pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
-    to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
+    pg_catalog.to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
     system.system_identifier::text || '/' || case
         when pg_is_in_recovery() then checkpoint.timeline_id
         -- The control file has a new timeline only after the first checkpoint of a promotion.
         else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
     end::text as system_identifier,
     (select oid::bigint from pg_database where datname = current_database()) as database_oid,
-    to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        as started_at,
-    (select to_char(stats_reset at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    pg_catalog.to_char(
+        pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+    ) as started_at,
+    (select pg_catalog.to_char(stats_reset at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         from pg_stat_bgwriter) as statistics_reset_at,
-    pg_wal_lsn_diff(
+    pg_catalog.pg_wal_lsn_diff(
         case
             when pg_is_in_recovery() then checkpoint.checkpoint_lsn
             else pg_current_wal_lsn()
         end,
         '0/0'
     )::bigint as log_position,
-    to_char(pg_conf_load_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    pg_catalog.to_char(pg_conf_load_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         as configured_at
 from pg_control_system() as system
 cross join pg_control_checkpoint() as checkpoint

@@ -36,7 +36,7 @@ select
     {new}
 from (
     select
-        hashtextextended(row({columns})::text, 0) as hash,
+        pg_catalog.hashtextextended(row({columns})::text, 0) as hash,
         {key} as key,
         {written} as is_written,
         ctid,
@@ -50,7 +50,8 @@ _NEW: LiteralString = """,
     coalesce(sum(hash) filter (where is_written and key > {greatest}), 0)::text as {total}
 """
 _TRANSACTIONS: LiteralString = (
-    "array_to_string((array_agg(distinct xmin::text) filter (where {recent}))[1:{bound}], ',')"
+    "pg_catalog.array_to_string("
+    "(pg_catalog.array_agg(distinct xmin::text) filter (where {recent}))[1:{bound}], ',')"
 )
 
 

@@ -23,12 +23,12 @@ _SHORT_LOCK_TIMEOUT = "1s"
 # Columns": the virtual columns of the table that a query names apply, not those of the leaf.
 _LEAVES: LiteralString = """
 with recursive tree (root, oid) as (
-    select oid::oid, oid::oid from unnest(%s::bigint[]) as oid
+    select oid::oid, oid::oid from pg_catalog.unnest(%s::bigint[]) as oid
     union
     select tree.root, inherits.inhrelid
     from tree
     join pg_inherits as inherits on inherits.inhparent = tree.oid
-    where not coalesce((to_jsonb(inherits) ->> 'inhdetachpending')::boolean, false)
+    where not coalesce((pg_catalog.to_jsonb(inherits) ->> 'inhdetachpending')::boolean, false)
 )
 select
     tree.root::bigint,
@@ -38,8 +38,8 @@ select
     leaf.relfilenode::bigint,
     leaf.relkind = 'f',
     leaf.oid = root.oid or (
-        has_table_privilege(leaf.oid, 'select')
-        and has_schema_privilege(namespace.oid, 'usage')
+        pg_catalog.has_table_privilege(leaf.oid, 'select')
+        and pg_catalog.has_schema_privilege(namespace.oid, 'usage')
         and not row_security_active(leaf.oid)
         and not row_security_active(root.oid)
         and not exists (
@@ -58,11 +58,13 @@ order by tree.root, leaf.oid
 _SIZES: LiteralString = """
 select
     oid::bigint,
-    pg_relation_size(oid::oid),
-    pg_relation_size(oid::oid) / current_setting('block_size')::bigint,
-    pg_table_size(oid::oid),
+    pg_catalog.pg_relation_size(oid::oid),
+    pg_catalog.pg_relation_size(oid::oid) / pg_catalog.current_setting('block_size')::bigint,
+    pg_catalog.pg_table_size(oid::oid),
     case when is_named then '' else coalesce(pg_get_partition_constraintdef(oid::oid), '') end
-from unnest(%s::bigint[], %s::boolean[]) as leaf (oid, is_named)
+from rows from (
+    pg_catalog.unnest(%s::bigint[]), pg_catalog.unnest(%s::boolean[])
+) as leaf (oid, is_named)
 """
 
 
@@ -167,7 +169,9 @@ def _sizes(
     """Returns the sizes and constraints of relations by oid. The server locks each of them."""
     with connection.transaction(force_rollback=True):
         if lock_timeout:
-            connection.execute("select set_config('lock_timeout', %s, true)", [lock_timeout])
+            connection.execute(
+                "select pg_catalog.set_config('lock_timeout', %s, true)", [lock_timeout]
+            )
         oids, are_named = [leaf.oid for leaf in leaves], [leaf.is_named for leaf in leaves]
         rows = connection.execute(_SIZES, [oids, are_named]).fetchall()
     if any(None in row for row in rows):

@@ -16,17 +16,17 @@ from lambdas.ingest.failures import TableFailure
 UNREADABLE = (errors.CharacterNotInRepertoire, errors.UntranslatableCharacter, UnicodeDecodeError)
 """The errors of such names. A role or a database can be named in another database's encoding, which
 only psycopg refuses."""
-_SHOWN: LiteralString = "select convert_from(%s, getdatabaseencoding())"
+_SHOWN: LiteralString = "select pg_catalog.convert_from(%s, getdatabaseencoding())"
 _NAMES: LiteralString = """
 with recursive tree (oid) as (
     select %s::bigint::oid
     union
     select inhrelid from tree join pg_inherits on inhparent = tree.oid
 )
-select 'its name', convert_to(relname::text, 'SQL_ASCII') from pg_class
+select 'its name', pg_catalog.convert_to(relname::text, 'SQL_ASCII') from pg_class
 where oid = (select oid from tree limit 1)
 union all
-select kind, convert_to(name, 'SQL_ASCII')
+select kind, pg_catalog.convert_to(name, 'SQL_ASCII')
 from tree
 join pg_class as class on class.oid = tree.oid
 join pg_namespace as namespace on namespace.oid = class.relnamespace

@@ -28,7 +28,7 @@ select exists (
         and not (class.relkind = 'r' and class.relhassubclass)
         and not exists (
             select
-            from unnest(index.indkey) with ordinality as key (attnum, position)
+            from pg_catalog.unnest(index.indkey) with ordinality as key (attnum, position)
             join pg_attribute as attribute
                 on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
             where key.position <= index.indnkeyatts
@@ -49,11 +49,14 @@ select exists (
 """
 _AMBIGUOUS: LiteralString = """
 select
-    case when num_nulls({columns}) = 0 then convert_to(concat_ws(', ', {columns}), 'SQL_ASCII') end,
+    case
+        when pg_catalog.num_nulls({columns}) = 0
+            then pg_catalog.convert_to(pg_catalog.concat_ws(', ', {columns}), 'SQL_ASCII')
+    end,
     count(*)
 from {table}
 group by {columns}
-having count(*) > 1 or num_nulls({columns}) > 0
+having count(*) > 1 or pg_catalog.num_nulls({columns}) > 0
 order by count(*) desc
 limit 1
 """

@@ -21,7 +21,7 @@ select
         'session %%s (role %%s, database %%s, application %%s)',
         pid, usename, datname, coalesce(nullif(application_name, ''), 'unknown')
     ) as name,
-    format('select pg_terminate_backend(%%s)', pid) as remedy,
+    pg_catalog.format('select pg_terminate_backend(%%s)', pid) as remedy,
     xact_start as began
 from pg_stat_activity
 where backend_xid = (%(horizon)s %% 4294967296)::text::xid

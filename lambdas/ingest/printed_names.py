@@ -33,7 +33,9 @@ _CATALOGS = {
 _TYPES: LiteralString = (
     TYPES_OF_TABLES
     + """
-select part.root::bigint, array_agg(distinct type.typname::text order by type.typname::text)
+select
+    part.root::bigint,
+    pg_catalog.array_agg(distinct type.typname::text order by type.typname::text)
 from part
 join pg_type as type on type.oid = part.type
 where type.typnamespace = 'pg_catalog'::regnamespace and type.typname = any (%(types)s)
@@ -41,7 +43,8 @@ group by part.root
 """  # nosec B608
 )
 _DIGEST: LiteralString = (
-    "select md5(coalesce(string_agg(concat_ws(' ', oid, oid::{}), ',' order by oid), '')) "
+    "select md5(coalesce(pg_catalog.string_agg("
+    "pg_catalog.concat_ws(' ', oid, oid::{}), ',' order by oid), '')) "
     "from {} where {}"
 )
 

@@ -8,7 +8,7 @@ without a precision is such a type.
 import re
 from dataclasses import dataclass
 
-PRINTED = "case when num_nulls({0}) = 0 then pg_catalog.format('%s', {0}) end"
+PRINTED = "case when pg_catalog.num_nulls({0}) = 0 then pg_catalog.format('%s', {0}) end"
 """The expression of a value as its type's output function prints it.
 
 A cast to text can differ from it: `character` loses its trailing blanks, `inet` gains a mask, and

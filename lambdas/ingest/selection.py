@@ -105,7 +105,7 @@ class Selection:
             if column.name in lost
         )
         return sql.SQL(
-            "select {}, array_to_string(array[{}]::text[], ',') as lost from {} "
+            "select {}, pg_catalog.array_to_string(array[{}]::text[], ',') as lost from {} "
             "where {} and not ({})"
         ).format(
             sql.SQL(", ").join(

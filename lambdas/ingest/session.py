@@ -25,6 +25,9 @@ SETTINGS = {
     "gin_fuzzy_search_limit": "0",
     "restrict_nonsystem_relation_kind": "",
     "row_security": "off",
+    # A function of public whose arguments fit better is called instead of the server's (PostgreSQL
+    # documentation, "Function Type Resolution"). So a statement names the schema of each function
+    # that converts its arguments or takes any type.
     "search_path": "pg_catalog, public",
     "stats_fetch_consistency": "cache",
     "transaction_read_only": "on",

@@ -178,7 +178,7 @@ class _Search:
 
     def _shown(self, place: str, column: Column) -> str | None:
         """Returns a value that has no equivalent in UTF-8, or None for any other one."""
-        text = sql.SQL("convert_to({}, 'SQL_ASCII')").format(printed(column))
+        text = sql.SQL("pg_catalog.convert_to({}, 'SQL_ASCII')").format(printed(column))
         try:
             with self._savepoint():
                 row = self._connection.execute(self._query(text, _at(place))).fetchone()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import LiteralString
 
 import boto3
 import psycopg
@@ -17,7 +18,7 @@ from pipeline.errors import InvalidSettings
 from pipeline.settings import DatabaseSettings
 from tests.fixtures.pooler import Options, Pooler
 from tests.fixtures.postgres import running_server
-from tests.integration.ingest.ingestion import Ingestion
+from tests.integration.ingest.ingestion import Ingestion, not_taken
 from tests.integration.load.invocation import put_secret
 
 PERVERSE = {
@@ -54,6 +55,16 @@ PERVERSE = {
     "xmloption": "document",
 }
 """For each setting that a reader overrides, another value; a role cannot have transaction_*."""
+SHADOWING: tuple[LiteralString, ...] = (
+    "hashtextextended(text, integer) returns bigint language sql return 7",
+    "num_nulls(variadic anyarray) returns integer language sql as 'select 7'",
+    "array_to_string(text[], text) returns text language sql return '7'",
+    "concat_ws(text, oid, tid, xid) returns text language sql return '7'",
+    "unnest(bigint[]) returns setof bigint language sql as 'select 7::bigint'",
+    "pg_table_size(oid) returns bigint language sql return 7",
+    "pg_relation_size(oid) returns bigint language sql return 0",
+)
+"""Functions whose arguments fit better than those of the server's function of the same name."""
 HARMLESS = (
     # What only writing, maintenance, DDL, new roles or a standby use.
     *("backend_flush_after", "check_function_bodies", "commit_", "createrole_", "default_table"),
@@ -154,6 +165,37 @@ def test_a_run_reads_the_same_whatever_the_roles_settings_are(
     assert disturbed.taken("a") == plain.taken("a")
     assert disturbed.manifest().tables["a"].columns == plain.manifest().tables["a"].columns
     assert not plain.run().warnings
+
+
+@pytest.mark.parametrize("function", SHADOWING)
+def test_a_function_of_the_source_is_not_called_instead_of_the_servers(
+    ingestion: Ingestion, function: LiteralString
+) -> None:
+    ingestion.execute(
+        f"create function public.{function}",
+        "create table a (id integer primary key, span interval, day date)",
+        "insert into a select n, '1 day', '2024-03-01' from generate_series(1, 3) as n",
+        "insert into a values (4, '1 day', 'infinity')",
+        "create table keyless (span interval)",
+        "insert into keyless values ('2 days'), (null)",
+    )
+    first = ingestion.run()
+    assert not_taken(first) == {}
+    assert [(row["id"], row["span"]) for row in ingestion.taken("a")] == [
+        (1, "1 day"),
+        (2, "1 day"),
+        (3, "1 day"),
+    ]
+    quarantined = ingestion.files(ingestion.manifest().tables["a"].quarantine_files)
+    assert [row["column_name"] for row in quarantined] == ["day"]
+    assert [row["span"] for row in ingestion.taken("keyless")] == ["2 days", None]
+    ingestion.execute("delete from a where id = 1", "insert into a values (0, '5 days', null)")
+
+    second = ingestion.run()
+
+    assert not_taken(second) == {}
+    assert [(row["id"], row["span"]) for row in ingestion.taken("a")] == [(0, "5 days")]
+    assert sorted(row["id"] for row in ingestion.swept("a")) == [0, 2, 3, 4]
 
 
 def test_a_policy_that_would_hide_rows_is_refused(ingestion: Ingestion, reader_dsn: str) -> None:
