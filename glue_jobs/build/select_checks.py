@@ -40,6 +40,8 @@ _ARBITRARY: Final = {
 """Nodes that choose rows by an order that is not the data's."""
 _CONSTANT: Final = frozenset({"CTERelationRef", "LocalRelation", "OneRowRelation", "Range"})
 """Nodes without a child that have rows of the SELECT's own, by its text alone."""
+_BY_ORDER: Final = frozenset({"AnyValue", "CollectList", "CollectSet", "First", "Last", "ListAgg"})
+"""Aggregate functions whose result depends on the order of rows, which a build does not have."""
 _OF_MANY_ROWS: Final = {
     "Aggregate": "an aggregate function",
     "Window": "a window function",
@@ -100,12 +102,28 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
         )
     for found in filter(_ARBITRARY.get, kinds):
         raise invalid(star, _ARBITRARY[found], "which rows it keeps is chance: select all rows")
+    aggregates = (node for node, found in zip(nodes, kinds, strict=True) if found == "Aggregate")
+    if any(map(_is_by_order, (one for node in aggregates for one in items(node.expressions())))):
+        raise invalid(
+            star,
+            "an aggregate function of rows in any order, such as first or collect_list",
+            "a rebuild has to give the same rows: take min or max, order listagg within its group, "
+            "or sort the array",
+        )
     _check_reads_sources(star, nodes, kinds)
     if star.row_source is None:
         return
     if not star.joined_sources:
         _check_looks_at_one_row(star, nodes, kinds)
     _check_is_of_one_run(rows, star)
+
+
+def _is_by_order(expression: Any) -> bool:
+    """Whether an expression has the result of rows in any order, and does not order it itself."""
+    found, parts = kind(expression), tuple(items(expression.children()))
+    if found == "SortArray" or "SortOrder" in map(kind, parts):
+        return False
+    return found in _BY_ORDER or any(map(_is_by_order, parts))
 
 
 def _check_reads_sources(star: StarTable, nodes: tuple[Any, ...], kinds: list[str]) -> None:

@@ -302,6 +302,40 @@ def test_a_select_that_mixes_runs_or_keys_is_refused(
         check_select(session.sql(select), STAFF)
 
 
+GROUPED = "group by staff_id, _sequence"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "first(first_name)",
+        "any_value(first_name)",
+        "last_value(first_name)",
+        "upper(listagg(first_name, ','))",
+        "array_join(collect_list(first_name), ',')",
+        "array_join(array_agg(first_name), ',')",
+        "array_join(collect_set(first_name), ',')",
+    ],
+)
+def test_an_aggregate_of_rows_in_any_order_is_refused(session: SparkSession, value: str) -> None:
+    with pytest.raises(
+        DeclarationInvalid, match=r"dim_staff\.sql has an aggregate function of rows"
+    ):
+        check_select(session.sql(of_staff(value, GROUPED)), STAFF)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "array_join(sort_array(collect_set(first_name)), ',')",
+        "string_agg(first_name, ',') within group (order by first_name)",
+        "max(first_name)",
+    ],
+)
+def test_an_aggregate_of_ordered_rows_is_taken(session: SparkSession, value: str) -> None:
+    check_select(session.sql(of_staff(value, GROUPED)), STAFF)
+
+
 def test_a_select_of_whole_states_may_not_choose_some_by_chance(session: SparkSession) -> None:
     with pytest.raises(DeclarationInvalid, match=r"dim_staff\.sql has a limit"):
         check_select(session.sql(of_staff(rest="limit 1")), STAFF)
