@@ -42,6 +42,8 @@ _CONSTANT: Final = frozenset({"CTERelationRef", "LocalRelation", "OneRowRelation
 """Nodes without a child that have rows of the SELECT's own, by its text alone."""
 _BY_ORDER: Final = frozenset({"AnyValue", "CollectList", "CollectSet", "First", "Last", "ListAgg"})
 """Aggregate functions whose result depends on the order of rows, which a build does not have."""
+_SORTED: Final = frozenset({"SortArray", "array_sort"})
+"""Functions that give an array of rows an order of its own."""
 _OF_MANY_ROWS: Final = {
     "Aggregate": "an aggregate function",
     "Window": "a window function",
@@ -121,7 +123,7 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
 def _is_by_order(expression: Any) -> bool:
     """Whether an expression has the result of rows in any order, and does not order it itself."""
     found, parts = kind(expression), tuple(items(expression.children()))
-    if found == "SortArray" or "SortOrder" in map(kind, parts):
+    if found in _SORTED or "SortOrder" in map(kind, parts):
         return False
     return found in _BY_ORDER or any(map(_is_by_order, parts))
 
