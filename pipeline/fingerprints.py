@@ -70,7 +70,8 @@ def postgres_fingerprint(columns: Iterable[tuple[str, str]]) -> sql.Composed:
         sql.SQL(_canonical("{0}")).format(_postgres_text(sql.Identifier(name), kind))
         for name, kind in columns
     )
-    return sql.SQL("md5(convert_to(concat({}), 'UTF8'))").format(sql.SQL(", ").join(parts))
+    text = sql.SQL("pg_catalog.concat({})").format(sql.SQL(", ").join(parts))
+    return sql.SQL("md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
 
 
 def _canonical(text: str) -> str:
@@ -87,5 +88,5 @@ def _postgres_text(column: sql.Identifier, kind: str) -> sql.Composed:
     if kind.startswith("numeric"):
         return sql.SQL("trim_scale({})::text").format(column)
     if kind.startswith("time without"):
-        return sql.SQL("to_char({}, 'HH24:MI:SS.US')").format(column)
+        return sql.SQL("pg_catalog.to_char({}, 'HH24:MI:SS.US')").format(column)
     return sql.SQL("{}::text").format(column)

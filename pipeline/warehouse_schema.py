@@ -21,8 +21,10 @@ select
     )
 """
 _USE: LiteralString = """
-select set_config('search_path', string_agg(quote_ident(name), ', ' order by place), false)
-from unnest(%s::text[]) with ordinality as path (name, place)
+select pg_catalog.set_config(
+    'search_path', pg_catalog.string_agg(quote_ident(name), ', ' order by place), false
+)
+from pg_catalog.unnest(%s::text[]) with ordinality as path (name, place)
 """
 
 

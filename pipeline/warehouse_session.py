@@ -49,10 +49,11 @@ SETTINGS: Final = {**_OPTIONS, **_OF_NEWER_SERVERS}
 # A server on another system than Linux may refuse to look for closed connections.
 _SET: LiteralString = """
 select
-    count(set_config(pg_settings.name, wanted.value, %s)),
+    count(pg_catalog.set_config(pg_settings.name, wanted.value, %s)),
     current_setting('session_replication_role')
 from pg_catalog.pg_settings
-join unnest(%s::text[], %s::text[]) as wanted (name, value)
+join rows from (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))
+    as wanted (name, value)
     on lower(pg_settings.name) = wanted.name
 where wanted.name <> 'client_connection_check_interval' or position('linux' in version()) > 0
 """

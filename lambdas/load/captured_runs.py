@@ -18,7 +18,7 @@ _THROUGH: Final = sql.SQL(
 _FORGET: Final = sql.SQL("delete from captured_run where %s or sequence > {}").format(_THROUGH)
 _MISSING: Final = sql.SQL("""
 select sequence
-from generate_series({}, 1, -1) as sequence
+from pg_catalog.generate_series({}, 1, -1) as sequence
 where sequence not in (select captured_run.sequence from captured_run)
 limit %s
 """).format(_THROUGH)

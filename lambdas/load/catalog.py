@@ -66,7 +66,7 @@ where constraints.contype = 'f'
     and referenced.relnamespace = referencing.relnamespace
     and referencing.relname = any (%(tables)s)
     and referenced.relname = any (%(tables)s)
-    and cardinality(constraints.conkey) = 1
+    and pg_catalog.cardinality(constraints.conkey) = 1
 order by referencing.relname, constraints.conkey
 """
 

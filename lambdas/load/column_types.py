@@ -107,7 +107,7 @@ def misfit(column: WarehouseColumn, staged: str) -> sql.Composed | None:
         return None
     if wanted.name in _TEXTS:
         is_padded = sql.SQL("{0} <> rtrim({0})" if wanted.name == "character" else "false")
-        return sql.SQL("(length({}) > {} or {})").format(
+        return sql.SQL("(pg_catalog.length({}) > {} or {})").format(
             value, wanted.modifiers[0], is_padded.format(value)
         )
     if wanted.name == "numeric":

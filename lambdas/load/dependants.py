@@ -19,14 +19,14 @@ select
     class.relname::text,
     array(
         select attribute.attname::text
-        from unnest(constraints.conkey) with ordinality as column_of (number, place)
+        from pg_catalog.unnest(constraints.conkey) with ordinality as column_of (number, place)
         join pg_attribute as attribute
             on attribute.attrelid = constraints.conrelid and attribute.attnum = column_of.number
         order by column_of.place
     ),
     array(
         select attribute.attname::text
-        from unnest(constraints.confkey) with ordinality as column_of (number, place)
+        from pg_catalog.unnest(constraints.confkey) with ordinality as column_of (number, place)
         join pg_attribute as attribute
             on attribute.attrelid = constraints.confrelid and attribute.attnum = column_of.number
         order by column_of.place

@@ -71,7 +71,7 @@ select
     or exists (select from pg_inherits where %(table)s::regclass in (inhrelid, inhparent))
     or exists (
         select from pg_publication_tables
-        where format('%%I.%%I', schemaname, tablename)::regclass = %(table)s::regclass
+        where pg_catalog.format('%%I.%%I', schemaname, tablename)::regclass = %(table)s::regclass
     )
     or exists (
         select

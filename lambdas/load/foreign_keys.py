@@ -29,13 +29,15 @@ select exists (
         on foreign_key.oid = tgconstraint
         and foreign_key.contype = 'f'
         and foreign_key.conrelid = tgrelid
-        and cardinality(foreign_key.conkey) = 1
+        and pg_catalog.cardinality(foreign_key.conkey) = 1
     left join pg_attribute as own
         on own.attrelid = tgrelid and own.attnum = foreign_key.conkey[1]
     where tgrelid = %(table)s::regclass
         and not exists (
             select
-            from unnest(%(columns)s::text[], %(tables)s::text[]) as ours (name, referenced)
+            from rows from (
+                pg_catalog.unnest(%(columns)s::text[]), pg_catalog.unnest(%(tables)s::text[])
+            ) as ours (name, referenced)
             where ours.name = own.attname
                 and to_regclass(ours.referenced) = foreign_key.confrelid
         )

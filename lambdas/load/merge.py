@@ -47,7 +47,7 @@ _MAY_BE_HELD: LiteralString = (
 _WAITING: LiteralString = (
     "select stage.{key} from {stage} as stage "
     "join waiting_row as waiting on waiting.key = stage.{key}::text "
-    "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as held "
+    "cross join lateral pg_catalog.jsonb_populate_record(null::{stage}, waiting.content) as held "
     "where waiting.table_name = {name}"
 )
 

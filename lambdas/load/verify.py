@@ -39,7 +39,7 @@ _SOURCE = sql.Identifier("pg_temp", "source_fingerprints")
 
 # The sum of a part of the fingerprints: the same for the same rows in any order.
 _DIGEST: LiteralString = (
-    "sum(case when length(fingerprint) = 32 "
+    "sum(case when pg_catalog.length(fingerprint) = 32 "
     "then ('x' || left(fingerprint, 16))::bit(64)::bigint end)"
 )
 _COMPARISON: LiteralString = """
@@ -77,7 +77,7 @@ select
     coalesce(sum(wanted_digest) filter (where difference is null and wanted = 1), 0)::text,
     coalesce(sum(found_digest) filter (where difference is null and wanted = 1), 0)::text,
     array(
-        select concat_ws(' ', {key}, key, difference)
+        select pg_catalog.concat_ws(' ', {key}, key, difference)
         from judged
         where difference is not null
         order by judged.key
@@ -128,7 +128,7 @@ where {is_fact}
 _WAITING: LiteralString = """
 select row.*
 from waiting_row as waiting
-cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as row
+cross join lateral pg_catalog.jsonb_populate_record(null::{stage}, waiting.content) as row
 where waiting.table_name = {name}
 """
 

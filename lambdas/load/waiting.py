@@ -56,7 +56,8 @@ def bring_back(
     connection.execute(
         sql.SQL(
             "insert into {stage} ({names}) select {values} from waiting_row as waiting "
-            "cross join lateral jsonb_populate_record(null::{stage}, waiting.content) as row "
+            "cross join lateral "
+            "pg_catalog.jsonb_populate_record(null::{stage}, waiting.content) as row "
             "where waiting.table_name = {name} and not exists "
             "(select from {stage} as stage where stage.{key} = row.{key})"
         ).format(
@@ -94,7 +95,7 @@ def hold_back(
     those = sql.SQL(", ").join(
         sql.SQL("case when {} then {} end").format(*reason) for reason in reasons
     )
-    why = sql.SQL("to_jsonb(array_remove(array[{}], null))").format(those)
+    why = sql.SQL("pg_catalog.to_jsonb(pg_catalog.array_remove(array[{}], null))").format(those)
     return _hold(connection, table, rows, is_refused, why)
 
 
@@ -172,7 +173,8 @@ def _hold(
     """
     refused = sql.SQL(
         "delete from {rows} as stage where {is_refused} "
-        "returning stage.{key}::text as key, to_jsonb(stage.*) as content, {reasons} as reasons"
+        "returning stage.{key}::text as key, pg_catalog.to_jsonb(stage.*) as content, "
+        "{reasons} as reasons"
     ).format(rows=rows, is_refused=is_refused, key=sql.Identifier(table.key), reasons=reasons)
     hold = sql.SQL(_HOLD).format(refused=refused, table=table.name)
     removed, held = connection.execute(hold).fetchone() or (0, 0)
@@ -270,5 +272,5 @@ def _is_missing(
 
 def _reason(rule: str, value: sql.Identifier | None = None) -> sql.Composed:
     if value is None:
-        return sql.SQL("jsonb_build_object('rule', {})").format(rule)
-    return sql.SQL("jsonb_build_object('rule', {}, 'value', {})").format(rule, value)
+        return sql.SQL("pg_catalog.jsonb_build_object('rule', {})").format(rule)
+    return sql.SQL("pg_catalog.jsonb_build_object('rule', {}, 'value', {})").format(rule, value)

@@ -35,7 +35,7 @@ _INSTALLED = (
     "select to_regclass('load_position') is not null, to_regclass('pipeline_run') is not null"
 )
 _REACHED = (
-    "select min(coalesce(position.sequence, 0)) from unnest(%s::text[]) as star (name) "
+    "select min(coalesce(position.sequence, 0)) from pg_catalog.unnest(%s::text[]) as star (name) "
     "left join load_position as position on position.table_name = star.name"
 )
 _SECONDS_A_MINUTE = 60

@@ -168,6 +168,53 @@ def made_source(raw_bucket: str, s3: Any) -> MadeUpSource:
     return source
 
 
+SHADOWING: tuple[LiteralString, ...] = (
+    "concat(variadic text[]) returns text language sql as $$ select 'same' $$",
+    "to_char(time, text) returns text language sql as $$ select 'noon' $$",
+    "length(varchar) returns integer language sql as $$ select 0 $$",
+    "unnest(text[]) returns setof text language sql as $$ select 'none' $$",
+    "unnest(smallint[]) returns setof smallint language sql as $$ select 1::smallint $$",
+    "cardinality(smallint[]) returns integer language sql as $$ select 0 $$",
+    "jsonb_build_object(text, text) returns jsonb language sql as $$ select '{}'::jsonb $$",
+    "generate_series(bigint, integer, integer) returns setof bigint language sql "
+    "as $$ select 1::bigint $$",
+    "string_agg(text, text) returns text language sql as $$ select 'nowhere' $$",
+)
+"""Functions of others whose arguments fit a call better than those of the server's function."""
+
+
+@pytest.mark.parametrize("function", SHADOWING)
+def test_a_function_of_others_is_not_called_instead_of_the_servers(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    load_through: LoadThrough,
+    made_source: MadeUpSource,
+    function: LiteralString,
+) -> None:
+    warehouse.execute(sql.SQL("create function public.{}").format(sql.SQL(function)))
+    payments.add_star_rows(
+        "fact_payment", {"payment_record_id": 2, "payment_id": 2, "transaction_id": 8}
+    )
+    made_source.makes("dim_currency", {"currency_id": 2})
+    made_source.makes("dim_transaction", {"transaction_id": 8})
+    made_source.makes("fact_payment", {"payment_id": 2, "transaction_id": 8})
+
+    assert load_through(1).facts_waiting == 1
+    reasons = all_rows(warehouse, "select reasons::text from waiting_row")
+    assert ["transaction_id" in reason for (reason,) in reasons] == [True]
+    payments.add_star_rows("dim_transaction", {"transaction_id": 8}, sequence=2)
+    assert load_through(2).facts_waiting == 0
+
+    def prove() -> None:
+        source = made_source.fingerprints()
+        verify(warehouse, payments.lake, source, sequence=2, seconds_left=lambda: 60.0)
+
+    prove()
+    warehouse.execute("update fact_payment set created_time = created_time + interval '1 second'")
+    with pytest.raises(VerificationFailed, match="fact_payment"):
+        prove()
+
+
 def test_many_rows_that_have_gone_are_deleted_at_once_and_the_foreign_keys_are_back(
     warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
 ) -> None:
