@@ -24,7 +24,7 @@ from star_schema.iso_4217 import currencies
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable, ddl
 
-FEW_VERSIONS = 4_000_000
+FEW_VERSIONS = 2_000_000
 """So many versions are read whole sooner than it is found out which of them may matter."""
 MOST_LOOKED_AT = 0.5
 """The part of more versions of which the dates are looked at, instead of reading all whole."""
