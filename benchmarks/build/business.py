@@ -44,23 +44,20 @@ _NEWEST: tuple[LiteralString, ...] = (
     "(select max(transaction_id) - count(*) / %(part)s from transaction)",
 )
 _SCATTERED: tuple[LiteralString, ...] = (
-    "update sales_order set units_sold = units_sold + 1, last_updated = current_timestamp "
-    "where sales_order_id %% %(part)s = 0",
+    "update sales_order set units_sold = units_sold + 1, "
+    "last_updated = case when %(by_hand)s then last_updated else current_timestamp end "
+    "where sales_order_id %% %(part)s = %(remainder)s",
     "update purchase_order set item_quantity = item_quantity + 1, "
-    "last_updated = current_timestamp where purchase_order_id %% %(part)s = 0",
-    "update payment set payment_amount = payment_amount + 1, last_updated = current_timestamp "
-    "where payment_id %% %(part)s = 0",
-    "update transaction set transaction_type = 'PURCHASE', last_updated = current_timestamp "
-    "where transaction_id %% %(part)s = 0 and transaction_type = 'SALE'",
+    "last_updated = case when %(by_hand)s then last_updated else current_timestamp end "
+    "where purchase_order_id %% %(part)s = %(remainder)s",
+    "update payment set payment_amount = payment_amount + 1, "
+    "last_updated = case when %(by_hand)s then last_updated else current_timestamp end "
+    "where payment_id %% %(part)s = %(remainder)s",
+    "update transaction set transaction_type = 'PURCHASE', "
+    "last_updated = case when %(by_hand)s then last_updated else current_timestamp end "
+    "where transaction_id %% %(part)s = %(remainder)s and transaction_type = 'SALE'",
 )
-_BY_HAND: tuple[LiteralString, ...] = (
-    "update sales_order set units_sold = units_sold + 1 where sales_order_id %% %(part)s = 1",
-    "update purchase_order set item_quantity = item_quantity + 1 "
-    "where purchase_order_id %% %(part)s = 1",
-    "update payment set payment_amount = payment_amount + 1 where payment_id %% %(part)s = 1",
-    "update transaction set transaction_type = 'PURCHASE' "
-    "where transaction_id %% %(part)s = 1 and transaction_type = 'SALE'",
-)
+"""Changes of the rows that leave a remainder when their key is divided."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +96,13 @@ class Business:
 
     def change_by_hand(self) -> None:
         """Changes others of all times, and leaves `last_updated` as it is."""
-        self._execute(_BY_HAND)
+        self._execute(_SCATTERED, by_hand=True)
 
-    def _execute(self, statements: tuple[LiteralString, ...]) -> None:
+    def _execute(self, statements: tuple[LiteralString, ...], *, by_hand: bool = False) -> None:
+        given = {"part": CHANGED_PART, "remainder": int(by_hand), "by_hand": by_hand}
         with psycopg.connect(self.dsn) as connection:
             for statement in statements:
-                connection.execute(statement, {"part": CHANGED_PART})
+                connection.execute(statement, given)
 
 
 def _trust_references(dsn: str) -> None:

@@ -37,7 +37,7 @@ def within_bounds(rows: DataFrame) -> str:
     kinds = {name: kind for name, kind in rows.dtypes if kind in _NUMBERS}
     bounds = (
         f"struct(min({number}) as least, max({number}) as most, "
-        f"coalesce(max({number} is null), false) as has_null) as {quoted(name)}"
+        f"max({number} is null) as has_null) as {quoted(name)}"
         for name, kind in kinds.items()
         for number in [_NUMBERS[kind][0].format(quoted(name))]
     )
