@@ -109,8 +109,6 @@ def _execute_once(stack: Stack, document: str, report: Report) -> int:
     execution = _executed(stack.state_machine_arn, document, report)
     if execution is None:
         return 1
-    if execution.output["status"] == "skipped":
-        return _skipped(execution)
     report.summary(stack, execution)
     return 0
 
@@ -119,30 +117,25 @@ def _maintain(_options: argparse.Namespace, local: LocalStack, report: Report) -
     execution = _executed(local.current().maintenance_state_machine_arn, "{}", report)
     if execution is None:
         return 1
-    if execution.output["status"] == "skipped":
-        return _skipped(execution)
     for line in table_lines(execution.output["job_run"]):
         report.line(line)
     report.line(execution.output["message"])
     return 0
 
 
-def _skipped(execution: Execution) -> int:
-    """Says that an execution found the lock held. Nothing is done, so the command fails."""
-    sys.stderr.write(
-        f"{execution.output['message']} `make doctor ONLY=runs.lock` says who holds the lock.\n"
-    )
-    return 1
-
-
 def _executed(state_machine_arn: str, document: str, report: Report) -> Execution | None:
-    """Executes a state machine, and prints the cause if it does not succeed."""
+    """Executes a state machine; prints the cause if it does not succeed, or found the lock held."""
     with report.execution() as live:
         execution = execute(state_machine_arn, document, on_progress=live.progress)
-    if execution.status == "SUCCEEDED":
-        return execution
-    sys.stderr.write(f"{execution.status}: {execution.error}: {execution.cause}\n")
-    return None
+    if execution.status != "SUCCEEDED":
+        sys.stderr.write(f"{execution.status}: {execution.error}: {execution.cause}\n")
+        return None
+    if execution.output["status"] == "skipped":
+        sys.stderr.write(
+            f"{execution.output['message']} `make doctor ONLY=runs.lock` says who holds the lock.\n"
+        )
+        return None
+    return execution
 
 
 def _activity(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:
