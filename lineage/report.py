@@ -8,6 +8,7 @@ import webbrowser
 from pathlib import Path
 
 from lineage.places import Places, places
+from local.private import private_folder
 from local.stack import STATE, NotUp
 from pipeline.artifacts import PAGES, page_key
 from pipeline.errors import ObjectMissing, PipelineError
@@ -36,8 +37,7 @@ def fetch(stack: Places, run_id: str, folder: Path) -> Path:
             raise ObjectMissing(f"no run has left a page in s3://{bucket}/{PAGES}: start one")
         key = pages[-1].key
     content = artifacts.get(key)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / re.sub(r"[^A-Za-z0-9_.-]", "_", key.removeprefix(PAGES))
+    file = private_folder(folder) / re.sub(r"[^A-Za-z0-9_.-]", "_", key.removeprefix(PAGES))
     file.write_bytes(content)
     return file
 

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
 
 from local.arguments import above_zero
@@ -179,7 +181,11 @@ def _last_load(connection: psycopg.Connection) -> tuple[int, str, str] | None:
 def _psql(options: argparse.Namespace, local: LocalStack, _report: Report) -> int:
     stack = local.current()
     dsn = stack.source_dsn if options.database == "source" else stack.warehouse_dsn
-    os.execv(BINARIES / "psql", ["psql", dsn])  # noqa: S606  # nosec B606
+    keywords: dict[str, Any] = {**conninfo_to_dict(dsn)}
+    # Other users see the arguments of a process, and not its environment.
+    if password := keywords.pop("password", None):
+        os.environ["PGPASSWORD"] = password
+    os.execv(BINARIES / "psql", ["psql", make_conninfo(**keywords)])  # noqa: S606  # nosec B606
 
 
 def _logs(_options: argparse.Namespace, local: LocalStack, report: Report) -> int:

@@ -19,6 +19,7 @@ from local.cloud.server import LocalCloud, leave_other_places
 from local.deployment import ROOT, code_digest, deploy, outputs, put_secret
 from local.execution import free_lock
 from local.postgres import PostgresServer
+from local.private import write_private
 from local.source.generate import create_and_fill
 
 STATE = ROOT / ".local"
@@ -141,9 +142,8 @@ class LocalStack:
         stack = self._stack(source, warehouse)
         if not was_running:
             free_lock(stack.pipeline_table)
-        self._file.write_text(
-            json.dumps({**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest})
-        )
+        known = {**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest}
+        write_private(self._file, json.dumps(known))
         return stack
 
     def current(self) -> Stack:

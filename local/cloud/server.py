@@ -13,6 +13,8 @@ from typing import Final
 
 import psutil
 
+from local.private import private_folder
+
 REGION: Final = "eu-west-2"
 _HOST: Final = "127.0.0.1"
 _OF_OTHER_PLACES: Final = ("AWS_", "PG")
@@ -131,7 +133,7 @@ class LocalCloud:
         return self._folder / "log"
 
     def _launch(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         if not self.port_file.exists():
             self.port_file.write_text(str(_free_port()))
         if self._answers():

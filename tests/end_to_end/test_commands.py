@@ -1,12 +1,15 @@
 """The local commands, on the stack that is up."""
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from lineage.places import places
 from lineage.trace import trace
@@ -53,6 +56,28 @@ def test_run_on_a_stack_that_is_up_shows_every_star_table_and_what_to_try_next(
     assert "deploying" not in shown
     assert "Nothing new since run" in shown
     assert "What to try next" in shown
+
+
+def test_a_password_is_in_no_file_that_other_users_can_read(
+    loaded_stack: Stack, state_folder: Path
+) -> None:
+    databases = (loaded_stack.source_dsn, loaded_stack.warehouse_dsn)
+    passwords = [str(conninfo_to_dict(dsn)["password"]).encode() for dsn in databases]
+    files = []
+    for name, folders, names in os.walk(state_folder):
+        folder = Path(name)
+        folders[:] = [one for one in folders if is_open(folder / one)]
+        files += [folder / one for one in names if is_open(folder / one)]
+
+    assert [
+        file for file in files if any(password in file.read_bytes() for password in passwords)
+    ] == []
+    assert not is_open(state_folder / "cloud"), "it keeps the secrets when it is stopped"
+
+
+def is_open(path: Path) -> bool:
+    """Whether users other than its owner have rights to a file or a folder."""
+    return bool(path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def test_execute_shows_every_stage_with_its_seconds_and_retries(

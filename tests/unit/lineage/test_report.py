@@ -1,5 +1,6 @@
 """The page of a run on this machine."""
 
+import stat
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_the_page_of_a_run_or_else_the_newest_is_written_to_a_file(
     assert report.fetch(stack, "run-1", tmp_path / "new").read_text() == "run-1"
     file = report.fetch(stack, "../run-2 ü", tmp_path)
     assert file == tmp_path / ".._run-2__.html"
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700, "it has rows"
     assert report.fetch(stack, "", tmp_path).exists()
 
 

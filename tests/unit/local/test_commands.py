@@ -1,6 +1,7 @@
 """The commands fail with a line that says what to do, and a code that says whose fault it is."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -33,6 +34,8 @@ def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stack that seems to be up, with a source of somebody's own."""
     file = tmp_path / "stack.json"
     known = {field.name: f"its {field.name}" for field in fields(Stack)}
+    known["source_dsn"] = "postgresql://reader:it's%20secret@its.source"
+    known["warehouse_dsn"] = "postgresql://me:it's%20secret@its.warehouse"
     file.write_text(json.dumps({**known, "is_given": True}))
     monkeypatch.setattr(LocalCloud, "is_running", lambda _self: True)
     monkeypatch.setattr(LocalCloud, "enter", lambda _self: None)
@@ -92,16 +95,18 @@ def test_the_status_is_one_json_object_on_request(command, capsys, stack_file):
 @pytest.mark.parametrize(
     ("arguments", "dsn"),
     [
-        ([], "its warehouse_dsn"),
-        (["warehouse"], "its warehouse_dsn"),
-        (["source"], "its source_dsn"),
+        ([], "user=me host=its.warehouse"),
+        (["warehouse"], "user=me host=its.warehouse"),
+        (["source"], "user=reader host=its.source"),
     ],
 )
 def test_a_shell_opens_on_the_database_that_is_named(command, monkeypatch, arguments, dsn):
     opened = []
     monkeypatch.setattr("os.execv", lambda program, argv: opened.append((program.name, argv)))
+    monkeypatch.setenv("PGPASSWORD", "of another")
     command("psql", *arguments)
     assert opened == [("psql", ["psql", dsn])]
+    assert os.environ["PGPASSWORD"] == "it's secret", "which arguments are not"
 
 
 @pytest.mark.usefixtures("stack_file")
