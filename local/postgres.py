@@ -181,6 +181,9 @@ class PostgresServer:
 
     def _make_folder(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        # Others can foresee the name of a socket's folder, and make it among temporary files.
+        if not _is_ours(folder):
+            raise PostgresError(f"{folder} belongs to another user: remove it")
         _give(folder)
         folder.chmod(0o700)
         if _is_root():
@@ -229,6 +232,11 @@ def _owner() -> pwd.struct_passwd:
 def _give(path: Path) -> None:
     if _is_root():
         os.chown(path, _owner().pw_uid, _owner().pw_gid)
+
+
+def _is_ours(path: Path) -> bool:
+    owner = path.lstat().st_uid
+    return owner == os.geteuid() or (_is_root() and owner == _owner().pw_uid)
 
 
 def _quoted(text: str) -> str:

@@ -8,9 +8,12 @@ No message, log or traceback shows the password. Only a Login holds it, outside 
 driver's traceback, whose frames hold it too, ends where the Login is used.
 """
 
+import atexit
+import functools
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,9 +155,17 @@ def _with_authorities(keywords: dict[str, str]) -> dict[str, str]:
 
 def _file_of(certificates: str) -> Path:
     content = certificates.encode()
-    file = Path(tempfile.gettempdir()) / f"totesys-ca-{hashlib.sha256(content).hexdigest()}.pem"
+    file = _folder_of_this_process() / f"{hashlib.sha256(content).hexdigest()}.pem"
     if not file.exists():
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
             unfinished.write(content)
         Path(unfinished.name).replace(file)
     return file
+
+
+@functools.cache
+def _folder_of_this_process() -> Path:
+    """Returns a folder that no other user can write to, or make before this process does."""
+    folder = Path(tempfile.mkdtemp(prefix="totesys-ca-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

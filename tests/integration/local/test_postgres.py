@@ -1,5 +1,6 @@
 """The local cloud's PostgreSQL servers."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.postgres import PostgresServer
+from local.postgres import PostgresError, PostgresServer
 
 
 @pytest.fixture(params=["short", "an o'dd name", "deep/" * 40])
@@ -38,6 +39,22 @@ def test_leaves_no_folder_of_its_socket_behind() -> None:
         server.stop()
 
         assert not server.socket_folder.exists()
+
+
+@pytest.mark.parametrize("name", ["short", "deep/" * 40])
+def test_a_folder_that_another_user_made_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    server = PostgresServer(tmp_path / name)
+    (tmp_path / name / "data").mkdir(parents=True)
+    (tmp_path / name / "data" / "PG_VERSION").touch()
+    server.socket_folder.mkdir(exist_ok=True)
+    of_this_user = os.geteuid()
+    monkeypatch.setattr("os.geteuid", lambda: of_this_user + 1)
+
+    with pytest.raises(PostgresError, match=f"{server.socket_folder} belongs to another user"):
+        server.start()
 
 
 def test_keeps_its_address_and_its_databases_over_a_restart(postgres_folder: Path) -> None:

@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from pipeline import secret
 from pipeline.errors import AccessRefused, InvalidSettings
 from pipeline.secret import Login, read_login
 from pipeline.settings import DatabaseSettings
@@ -105,6 +106,22 @@ def test_a_secret_may_hold_the_certificate_authorities_themselves(
     certificates = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
     login = login_of(secrets, {**SECRET, "sslmode": "require", "sslrootcert": certificates})
+
+    assert Path(login.keywords["sslrootcert"]).read_text() == certificates
+
+
+def test_authorities_that_another_process_left_are_not_trusted(
+    secrets: "SecretsManagerClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    secret._folder_of_this_process.cache_clear()
+    certificates = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    login_of(secrets, {**SECRET, "sslmode": "require", "sslrootcert": certificates})
+    for left in filter(Path.is_file, tmp_path.rglob("*")):
+        left.write_text("-----BEGIN CERTIFICATE-----\nof another\n-----END CERTIFICATE-----\n")
+
+    secret._folder_of_this_process.cache_clear()
+    login = read_login("source", DatabaseSettings("source", "require"), secrets)
 
     assert Path(login.keywords["sslrootcert"]).read_text() == certificates
 
