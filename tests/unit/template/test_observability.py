@@ -4,7 +4,7 @@ import pytest
 
 from deployment.guard import expanded
 from tests.template import TEMPLATE, plain, read_template
-from tests.unit.state_machine.definition import STATES
+from tests.unit.state_machine.definition import DEFINITIONS, STATES
 from tests.unit.template.resources import FUNCTION, JOB, RESOURCES, STATE_MACHINE, of_type
 
 LOG_GROUPS = of_type("AWS::Logs::LogGroup")
@@ -100,6 +100,24 @@ def test_a_skipped_execution_is_no_success(alarm, state):
     assert f'$.details.name = "{state}"' in pattern
     assert STATES[state]["Type"] == "Succeed"
     assert f'$.type = "{STATES[state]["Type"]}StateEntered"' in pattern
+
+
+@pytest.mark.parametrize("minutes", [5, 59, 60, 61, 90, 119])
+@pytest.mark.parametrize("begun", [0, 31, 59])
+def test_a_lock_that_was_left_alarms_before_its_lease_ends(minutes, begun):
+    alarm = ALARMS["HeldLockAlarm"]
+    lease = DEFINITIONS["pipeline"]["TimeoutSeconds"]
+    skipped = range((begun + minutes) * 60, begun * 60 + lease, minutes * 60)
+    periods = {second // alarm["Period"] for second in skipped}
+
+    evaluated = [
+        periods & {last - before for before in range(alarm["EvaluationPeriods"])}
+        for last in range(max(periods) + 1)
+    ]
+
+    assert alarm["Threshold"] == 1
+    assert max(map(len, evaluated)) >= alarm["DatapointsToAlarm"]
+    assert alarm["EvaluationPeriods"] * alarm["Period"] == lease
 
 
 @pytest.mark.parametrize("machine", of_type(STATE_MACHINE))
