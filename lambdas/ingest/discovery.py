@@ -288,10 +288,13 @@ def read_tables(
     scope.refuse_unknown(_schemas(connection, scope))
     schemas = _relations(connection, scope)
     every, unreadable = read_named(connection, _TABLES, list(schemas))
-    rows = [row for row in every if not scope.leaves_out_table(row[1], row[2])]
+    inside = [row for row in every if not scope.leaves_out_table(row[1], row[2])]
+    shared = scope.shared_names((schema, relation) for _, schema, relation, _ in inside)
+    for name, failure in shared.items():
+        failures.add(name, failure)
+    rows = [row for row in inside if scope.name_of(row[1], row[2]) not in shared]
     relations = {oid: (schema, relation) for oid, schema, relation, _ in rows}
-    named = scope.names_of(relations.values())
-    names = {oid: named[one] for oid, one in relations.items()}
+    names = {oid: scope.name_of(*one) for oid, one in relations.items()}
     columns: dict[int, list[Column]] = {oid: [] for oid in names}
     found, refused = read_named(connection, _COLUMNS, list(names))
     for oid, name, source_type in found:

@@ -61,22 +61,23 @@ class Scope:
         """Returns the name in the pipeline of a table."""
         return table if schema == self.schemas[0] else f"{schema}.{table}"
 
-    def names_of(self, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Returns the names in the pipeline of tables, each given by its schema and its name.
+    def shared_names(self, tables: Iterable[tuple[str, str]]) -> dict[str, TableFailure]:
+        """Returns the names in the pipeline that several tables have, and the failure of each.
 
-        Raises:
-            InvalidSettings: Two tables have the same name in the pipeline.
+        Args:
+            tables: Schema and name of each table.
         """
-        owners: dict[str, tuple[str, str]] = {}
+        schemas: dict[str, list[str]] = {}
         for schema, table in tables:
-            name = self.name_of(schema, table)
-            if name in owners:
-                raise InvalidSettings(
-                    f"{schema}.{table} and a table of the schema {owners[name][0]} are both named "
-                    f"{name!r} in the pipeline: leave out one of them by SourceTablesLeftOut"
-                )
-            owners[name] = (schema, table)
-        return {owner: name for name, owner in owners.items()}
+            schemas.setdefault(self.name_of(schema, table), []).append(schema)
+        return {
+            name: TableFailure(
+                f"tables of the schemas {' and '.join(sorted(owners))} have this name in the "
+                "pipeline; leave out one of them by SourceTablesLeftOut, or rename it"
+            )
+            for name, owners in schemas.items()
+            if len(owners) > 1
+        }
 
     def leaves_out(self, name: str) -> bool:
         """Whether a table that was captured under a name is left out by a pattern now."""

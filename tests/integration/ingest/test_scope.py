@@ -63,12 +63,23 @@ def test_the_first_schema_has_the_bare_names(people: Ingestion) -> None:
     assert [row["name"] for row in people.taken("public.person")] == ["Ann"]
 
 
-def test_two_tables_that_would_have_one_name_are_refused(people: Ingestion) -> None:
-    people.execute('create table public."hr.person" (id integer)')
+def test_two_tables_that_would_have_one_name_cost_no_other_table(people: Ingestion) -> None:
+    scope = Scope(("public", "hr"))
+    people.run(scope=scope)
+    people.execute(
+        'create table public."hr.person" (id integer)',
+        "update hr.person set name = 'Bee' where id = 1",
+        "update person set name = 'Amy'",
+    )
 
-    with pytest.raises(InvalidSettings, match=r"both named 'hr\.person'"):
-        people.run(scope=Scope(("public", "hr")))
-    assert people.run(scope=Scope(("public", "hr"), ("public.hr?person",))).committed
+    result = people.run(scope=scope)
+
+    assert captures(result)["person"] == (Capture.CHANGES, 1)
+    assert list(not_taken(result)) == ["hr.person"]
+    assert "tables of the schemas hr and public have this name" in not_taken(result)["hr.person"]
+    assert not [warning for warning in result.warnings if "gone" in warning]
+    result = people.run(scope=Scope(("public", "hr"), ("public.hr?person",)))
+    assert captures(result)["hr.person"] == (Capture.CHANGES, 1)
 
 
 def test_a_schema_that_does_not_exist_is_refused(people: Ingestion) -> None:
