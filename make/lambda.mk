@@ -5,7 +5,7 @@
 LAMBDA_DEPENDENCIES ?= bundled
 LAMBDA_PLATFORM ?= manylinux2014_aarch64 manylinux_2_28_aarch64
 LAMBDA_PYTHON ?= 3.13
-LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/pip),python3 -m pip)
+LAMBDA_PIP ?= $(or $(wildcard .venv-sam/bin/python),python3) -m pip
 LAMBDA_COMPILER ?= $(or $(wildcard .venv-sam/bin/python$(LAMBDA_PYTHON)),python$(LAMBDA_PYTHON))
 # The path may contain spaces and quotes: from here on it is one shell word.
 override ARTIFACTS_DIR := '$(subst ','\'',$(ARTIFACTS_DIR))'

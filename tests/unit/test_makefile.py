@@ -54,7 +54,7 @@ def test_an_execution_without_an_input_gets_an_empty_one():
     [
         *("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTEST_ADDOPTS"),
         *("SPARK_HOME", "SPARK_CONF_DIR", "HADOOP_CONF_DIR", "PYSPARK_SUBMIT_ARGS"),
-        *("PIP_USER", "PIP_TARGET", "PIP_DRY_RUN"),
+        *("PIP_USER", "PIP_TARGET", "PIP_DRY_RUN", "PIP_PYTHON"),
     ],
 )
 def test_a_variable_for_other_programs_does_not_reach_the_commands(name):
