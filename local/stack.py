@@ -187,7 +187,8 @@ class LocalStack:
             self._stop()
             for folder in (self._cloud_folder, self._databases, self._build):
                 shutil.rmtree(folder, ignore_errors=True)
-            self._file.unlink(missing_ok=True)
+            for file in (self._file, self._state / "build.toml"):  # `sam build` writes the second
+                file.unlink(missing_ok=True)
 
     def _stop(self) -> None:
         self.cloud.stop()

@@ -7,18 +7,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from local.cloud.calls import RECORDED_CALLS
 from local.private import private_folder
 
 REGION: Final = "eu-west-2"
 _HOST: Final = "127.0.0.1"
-_OF_OTHER_PLACES: Final = ("AWS_", "PG")
+_OF_OTHER_PLACES: Final = ("AWS_", "PG", "SAM_")
 _FILES_OF_LIBPQ: Final = ("PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR")
+_OF_THE_MACHINE: Final = (
+    *("HOME", "JAVA_HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "TZ", "USER"),
+    *("SSL_CERT_DIR", "SSL_CERT_FILE", *_FILES_OF_LIBPQ, RECORDED_CALLS),
+)
+_KINDS_OF_THE_MACHINE: Final = ("COVERAGE_", "KRB5", "LC_")
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 
@@ -30,12 +36,25 @@ class CloudNotStarted(Exception):
 def leave_other_places(environment: MutableMapping[str, str]) -> None:
     """Removes variables that direct clients to other clouds and databases.
 
-    A profile, an endpoint or a setting of libpq that a shell has for its own purposes takes
-    precedence over what a client is told otherwise. libpq's files say nothing by themselves.
+    A profile, an endpoint or a setting of libpq or AWS SAM that a shell has for its own purposes
+    takes precedence over what a client is told otherwise. libpq's files say nothing by themselves.
     """
     for name in [name for name in environment if name.startswith(_OF_OTHER_PLACES)]:
         if name not in _FILES_OF_LIBPQ:
             del environment[name]
+
+
+def of_the_machine(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables that say where programs and files of this machine are.
+
+    Others may mean something else to the local cloud (MiniStack reads SERVICES, AUTH, LOG_LEVEL and
+    a hundred more), to its functions and to its jobs. On AWS these have nothing of a shell.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _OF_THE_MACHINE or name.startswith(_KINDS_OF_THE_MACHINE)
+    }
 
 
 class LocalCloud:
@@ -143,9 +162,8 @@ class LocalCloud:
             )
         # MiniStack does not remove its functions' folders: `stop` does.
         self._temporary.mkdir(exist_ok=True)
-        environment = dict(os.environ)
-        leave_other_places(environment)
-        environment |= self.environment() | {"TMPDIR": str(self._temporary)}
+        environment = of_the_machine(os.environ) | self.environment()
+        environment["TMPDIR"] = str(self._temporary)
         del environment["AWS_ENDPOINT_URL"]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603

@@ -48,7 +48,7 @@ def test_another_process_with_a_dead_cloud_s_number_is_not_stopped(cloud, tmp_pa
     "name",
     [
         *("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"),
-        *("AWS_SESSION_TOKEN", "AWS_RETRY_MODE", "AWS_CA_BUNDLE"),
+        *("AWS_SESSION_TOKEN", "AWS_RETRY_MODE", "AWS_CA_BUNDLE", "SAM_USE_CONTAINER"),
         *("PGHOSTADDR", "PGSERVICE", "PGSSLMODE", "PGOPTIONS", "PGCLIENTENCODING"),
     ],
 )

@@ -103,6 +103,7 @@ def test_cleaning_forgets_all_state_but_the_jars(tmp_path):
     for name in ("cloud", "postgres", "sam", "spark-jars"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
+    (tmp_path / "build.toml").touch()
 
     LocalStack(tmp_path).clean()
 
