@@ -21,9 +21,11 @@ from lineage.certify import read_certificate
 from local.execution import Execution, execute
 from local.source.activity import run_activity
 from local.stack import Stack
+from pipeline.execution_history import read_history
 from pipeline.reports import Reports
 from tests.end_to_end.conftest import Run, execute_and_observe
 from tests.end_to_end.notifications import Notifications
+from tests.fixtures.waiting import wait_until
 from tests.oracle.comparison import current_differences, history_differences
 from tests.oracle.history import HistoryOracle
 
@@ -408,14 +410,16 @@ def _held_lock(stack: Stack, *, ends_in: int) -> Iterator[None]:
 def _once_failed(stack: Stack, source_secret: Callable[[str], str]) -> None:
     """Mends the source's address as soon as the running execution has failed to use it."""
     client = boto3.client("stepfunctions")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def has_failed() -> bool:
         running = client.list_executions(
             stateMachineArn=stack.state_machine_arn, statusFilter="RUNNING"
         )["executions"]
-        for execution in running:
-            history = client.get_execution_history(executionArn=execution["executionArn"])
-            if any(event["type"] == "TaskFailed" for event in history["events"]):
-                source_secret(stack.source_dsn)
-                return
-        time.sleep(0.1)
+        return any(
+            event["type"] == "TaskFailed"
+            for execution in running
+            for event in read_history(client, execution["executionArn"])
+        )
+
+    wait_until(has_failed)
+    source_secret(stack.source_dsn)

@@ -104,14 +104,15 @@ def test_a_server_without_tls_is_a_fault(source_dsn: str) -> None:
 def test_a_role_without_free_connections_is_a_fault(source_dsn: str) -> None:
     with psycopg.connect(source_dsn, autocommit=True) as connection:
         connection.execute("create role full_reader login password 'kept' connection limit 0")
+        try:
+            fix = named(seen("source.reachable", source_dsn, user="full_reader", password="kept"))
+            connection.execute(fix.encode())
+            found = seen("source.reachable", source_dsn, user="full_reader", password="kept")
+        finally:
+            connection.execute("drop role full_reader")
 
-        fix = named(seen("source.reachable", source_dsn, user="full_reader", password="kept"))
-
-        assert fix == 'alter role "full_reader" connection limit -1;'
-        connection.execute(fix.encode())
-        found = seen("source.reachable", source_dsn, user="full_reader", password="kept")
-        assert found.status is Status.OK
-        connection.execute("drop role full_reader")
+    assert fix == 'alter role "full_reader" connection limit -1;'
+    assert found.status is Status.OK
 
 
 def test_a_prepared_transaction_is_named_with_the_statement_that_ends_it(

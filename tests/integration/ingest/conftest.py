@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
@@ -11,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from local.postgres import PostgresServer
 from tests.fixtures.postgres import fast_login
-from tests.integration.ingest.ingestion import Ingestion
+from tests.integration.ingest.ingestion import Encoded, Ingestion
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +36,26 @@ def cheap_connections(postgres_server: PostgresServer) -> Iterator[None]:
 def ingestion(source_dsn: str, raw_bucket: str, s3: "S3Client") -> Ingestion:
     """Ingests of an empty source."""
     return Ingestion(source_dsn, raw_bucket, s3)
+
+
+@pytest.fixture
+def encoded(ingestion: Ingestion, postgres_server: PostgresServer) -> Encoded:
+    """Makes a source of another encoding."""
+
+    @contextmanager
+    def make(encoding: str) -> Iterator[Ingestion]:
+        with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+            connection.execute(
+                f"create database encoded encoding '{encoding}' template template0 "
+                "locale_provider libc locale 'C'".encode()
+            )
+        dsn = make_conninfo(postgres_server.dsn("encoded"), client_encoding="utf8")
+        try:
+            yield replace(ingestion, dsn=dsn)
+        finally:
+            postgres_server.drop_database("encoded")
+
+    return make
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A source, a raw zone, and the ingests between them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -158,6 +158,10 @@ class Ingestion:
         """Returns the raw bucket's keys with their contents' digests."""
         found = self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return {entry["Key"]: entry["ETag"] for entry in found}
+
+
+Encoded = Callable[[str], AbstractContextManager[Ingestion]]
+"""Makes a source whose database has another encoding, and drops it."""
 
 
 def not_taken(result: IngestResult) -> dict[str, str]:

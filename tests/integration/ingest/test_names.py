@@ -1,18 +1,13 @@
 """A name that cannot be converted to UTF-8 costs its table alone, and is shown escaped."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from lambdas.ingest import open_transactions
 from lambdas.ingest.scope import Scope
-from local.postgres import PostgresServer
-from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
+from tests.integration.ingest.ingestion import Encoded, Ingestion, captures, not_taken
 
 BAD = {"SQL_ASCII": b"caf\xe9", "WIN1252": b"caf\x81"}
 SOUND: dict[str, bytes] = {
@@ -54,7 +49,6 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     ),
 }
 ROWS = b"insert into sound values (1, 'a'); insert into parts values (1)"
-Encoded = Callable[[str], AbstractContextManager[Ingestion]]
 
 
 def execute(source: Ingestion, encoding: str, statements: bytes) -> None:
@@ -66,24 +60,6 @@ def execute(source: Ingestion, encoding: str, statements: bytes) -> None:
 def escaped(text: str, encoding: str) -> str:
     """Returns a text as messages show it."""
     return text.replace("NAME", BAD[encoding].decode(errors="backslashreplace"))
-
-
-@pytest.fixture
-def encoded(ingestion: Ingestion, postgres_server: PostgresServer) -> Encoded:
-    """Makes a source of another encoding."""
-
-    @contextmanager
-    def make(encoding: str) -> Iterator[Ingestion]:
-        with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
-            connection.execute(
-                f"create database encoded encoding '{encoding}' template template0 "
-                "locale_provider libc locale 'C'".encode()
-            )
-        dsn = make_conninfo(postgres_server.dsn("encoded"), client_encoding="utf8")
-        yield dataclasses.replace(ingestion, dsn=dsn)
-        postgres_server.drop_database("encoded")
-
-    return make
 
 
 @pytest.mark.parametrize("encoding", BAD)

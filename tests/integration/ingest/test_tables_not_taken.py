@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
 from lambdas.ingest import unreadable
-from local.postgres import PostgresServer
 from pipeline.errors import SourceBusy
 from pipeline.manifest import Capture
-from tests.integration.ingest.ingestion import Ingestion, captures, not_taken
+from tests.integration.ingest.ingestion import Encoded, Ingestion, captures, not_taken
 
 SOUND = (
     "create table sound (id integer primary key, name text)",
@@ -302,16 +301,10 @@ def test_rows_that_cannot_be_read_are_written_before_further_ones_are_read(
 
 
 @pytest.fixture
-def ascii_source(ingestion: Ingestion, postgres_server: PostgresServer) -> Iterator[Ingestion]:
+def ascii_source(encoded: Encoded) -> Iterator[Ingestion]:
     """A source whose database has no encoding."""
-    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
-        connection.execute(
-            "create database bytes encoding 'SQL_ASCII' template template0 "
-            "locale_provider libc locale 'C'"
-        )
-    dsn = make_conninfo(postgres_server.dsn("bytes"), client_encoding="utf8")
-    yield dataclasses.replace(ingestion, dsn=dsn)
-    postgres_server.drop_database("bytes")
+    with encoded("SQL_ASCII") as source:
+        yield source
 
 
 def test_a_byte_that_is_not_utf8_costs_its_row_alone(ascii_source: Ingestion) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.measure import CommandFailed, Contender, Failure, Laps, Result, Usage
+from tests.fixtures.waiting import wait_until
 
 LIMIT = Contender("limit", ("limit",))
 FAST = Contender("fast", ("fast",))
@@ -35,16 +35,11 @@ def taking(seconds: dict[str, float], ran: list[str]) -> Callable[[Contender], U
     return lap
 
 
-def ends(pid: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.01)
-    return False
+def has_ended(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def result(name: str, ratio: float, *, exact: bool | None = True, note: str = "") -> Result:
@@ -116,7 +111,8 @@ def test_a_command_is_ended_with_its_children_when_its_time_is_over(tmp_path: Pa
     with pytest.raises(CommandFailed, match="ended after 2 s"):
         run_python(code, tmp_path, timeout_s=2)
 
-    assert ends(int((tmp_path / "child").read_text()))
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: has_ended(child))
 
 
 def test_contenders_take_turns() -> None:

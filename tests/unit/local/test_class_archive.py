@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from local.cloud import class_archive
 from local.cloud.class_archive import ClassArchive
 from local.cloud.glue_jobs import spark_settings
+from tests.fixtures.waiting import wait_until
 
 WRITE = "-XX:ArchiveClassesAtExit="
 USE = "-XX:SharedArchiveFile="
@@ -46,11 +46,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def following(jars: Path) -> tuple[ClassArchive, tuple[str, ...]]:
     """Returns what a next JVM is given, once the writing of an archive has ended."""
-    deadline = time.monotonic() + 10
-    while not (options := (archive := ClassArchive(jars, HOME)).options()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return archive, options
+
+    def ended() -> tuple[ClassArchive, tuple[str, ...]] | None:
+        options = (archive := ClassArchive(jars, HOME)).options()
+        return (archive, options) if options else None
+
+    return wait_until(ended)
 
 
 def test_the_archive_of_a_job_that_succeeded_is_used_by_the_next(jars: Path) -> None:
