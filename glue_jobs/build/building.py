@@ -215,7 +215,12 @@ class _TableBuild:
             ranges = KeyRanges.of(captured.rows, key)
             if ranges:
                 return writer.write_first(captured.rows, ranges, todo)
-        with nullcontext() if is_first else self._reader.known(captured, is_tiny=is_tiny) as known:
+        later: tuple[str, ...] = ()
+        if not is_first:
+            self._reader.check_held(captured)
+            later = self._reader.content_to_compare(captured, todo.rows)
+        is_read = not is_first and not later
+        with self._reader.known(captured, is_tiny=is_tiny) if is_read else nullcontext() as known:
             versions = new_versions(
                 captured.rows,
                 key=key,
@@ -224,7 +229,7 @@ class _TableBuild:
                 swept=captured.swept,
                 in_one_partition=few,
             )
-            return writer.write(versions, todo, few=few)
+            return writer.write(versions, todo, few=few, unless_alike=later)
 
     def _captured(self, todo: Pending, head: Manifest, *, is_first: bool) -> Captured:
         if self._star.joined_sources:

@@ -11,7 +11,7 @@ since then, Iceberg rejects the commit.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -22,7 +22,7 @@ from pyspark.sql import functions as f
 
 from glue_jobs.build.key_ranges import MOST_KEYS_LISTED, among, within_ranges
 from glue_jobs.build.spark_sql import java_class, literal, quoted, texts_of
-from glue_jobs.build.versions import last_of_each
+from glue_jobs.build.versions import FOLLOWS, last_of_each
 from pipeline.applied_run import (
     APPLIED_THROUGH,
     BEGAN_AT,
@@ -438,17 +438,27 @@ class LakeTable:
             )
 
     @_committing
-    def merge(self, frame: DataFrame, key: str, applied: AppliedRun) -> int:
+    def merge(
+        self, frame: DataFrame, key: str, applied: AppliedRun, *, unless_alike: Sequence[str] = ()
+    ) -> int:
         """Updates the rows of known keys and inserts the others, in one commit.
 
+        Args:
+            frame: One row a key.
+            key: The key's column.
+            applied: The run of the commit.
+            unless_alike: Columns of content. A row of the table that has the same in them stays as
+                it is, unless the frame's row has a version of its own before it: `FOLLOWS`.
+
         Returns:
-            The number of rows in `frame`.
+            The number of rows that were written.
 
         Raises:
             CommitConflict: Another writer committed since the build read the table.
         """
         # A view whose plan reads the table that is merged into cannot be planned by Spark 4.1.
-        changed = self._in_order(frame).localCheckpoint(eager=False)
+        told = (FOLLOWS,) if unless_alike else ()
+        changed = self._in_order(frame, *told).localCheckpoint(eager=False)
         count, least = self._count_and_least(changed, key)
         if not count or self.rows().where(f.col(quoted(key)) >= f.lit(least)).isEmpty():
             return self.append(changed, applied)
@@ -456,25 +466,31 @@ class LakeTable:
             self._merge_whole(changed, key, applied)
             return count
         column = f"target.`{key}`"
-        is_light = self._keeps_files(count)
+        is_light = self.keeps_files(count)
         touched = (among if is_light else within_ranges)(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._set_merge_mode("merge-on-read" if is_light else "copy-on-write")
+        before = self.greatest(_SEQUENCE)
         self._announce(applied)
         self._check_base()
         self._spark.sql(
             f"merge into {self.identifier} as target using changed "  # nosec B608
             f"on {column} = changed.`{key}` and ({touched}) "
-            "when matched then update set * when not matched then insert *"
+            f"when matched and {_differs(unless_alike)} then update set * "
+            "when not matched then insert *"
         )
-        return count
+        if not unless_alike:
+            return count
+        if is_light:
+            return int(self._summary().get("added-records", 0))
+        return self.rows().where(f.col(_SEQUENCE) > before).count()
 
     @staticmethod
     def _count_and_least(rows: DataFrame, key: str) -> tuple[int, Any]:
         found = rows.agg(f.count("*"), f.min(quoted(key))).collect()[0]
         return int(found[0]), found[1]
 
-    def _keeps_files(self, count: int) -> bool:
+    def keeps_files(self, count: int) -> bool:
         """Returns whether a MERGE of so many rows is to leave the files, and add delete files."""
         summary = self._summary()
         deleted = int(summary.get("total-position-deletes", 0)) + count
@@ -501,8 +517,11 @@ class LakeTable:
         if self._base != base:
             raise CommitConflict(f"another writer committed to {self.name} at the same time")
 
-    def _in_order(self, frame: DataFrame) -> DataFrame:
-        """Returns rows in the table's columns: one that somebody else added is null in them."""
+    def _in_order(self, frame: DataFrame, *others: str) -> DataFrame:
+        """Returns rows in the table's columns, and some others.
+
+        A column that somebody else added to the table is null in them.
+        """
         held = self.rows().schema
         given = set(frame.columns)
         lacking = {
@@ -511,7 +530,7 @@ class LakeTable:
             if column.name not in given
         }
         whole = frame.withColumns(lacking) if lacking else frame
-        return whole.selectExpr(*map(quoted, held.names))
+        return whole.selectExpr(*map(quoted, (*held.names, *others)))
 
     def _announce(self, applied: AppliedRun, *, is_anew: bool = False) -> None:
         self._spark.conf.set(f"{_SNAPSHOT_PROPERTY}.{APPLIED_THROUGH}", str(applied.through))
@@ -554,6 +573,12 @@ class LakeTable:
         """Returns Iceberg's table, as the session's catalog holds it; queries read the same."""
         iceberg = java_class(self._spark, "org.apache.iceberg.spark.Spark3Util")
         return iceberg.loadIcebergTable(self._spark._jsparkSession, self.identifier)
+
+
+def _differs(columns: Sequence[str]) -> str:
+    """Returns the condition that a row of a MERGE is to replace the table's; all for no columns."""
+    alike = " and ".join(f"target.{c} <=> changed.{c}" for c in map(quoted, columns))
+    return f"(changed.{FOLLOWS} or not ({alike}))" if alike else "true"
 
 
 def reason_of(error: Exception) -> str:

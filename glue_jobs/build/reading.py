@@ -170,6 +170,38 @@ class StarReader:
         names = (column.name for column in columns)
         return self._table.rows().select(*names, f.lit(0).cast("bigint").alias("_sequence"))
 
+    def check_held(self, captured: Captured) -> None:
+        """Checks that the table holds each column of the SELECT.
+
+        Raises:
+            SourceSchemaChanged: The SELECT has a column that the table does not hold.
+        """
+        held = self._table.rows().columns
+        if gained := [c for c in captured.rows.columns if c not in held]:
+            raise SourceSchemaChanged(
+                f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
+                'gained: start the state machine with {"rebuild": true} to fill it'
+            )
+
+    def content_to_compare(self, captured: Captured, rows: int) -> tuple[str, ...]:
+        """Returns the columns of content by which captured rows are compared as they are merged.
+
+        A MERGE that leaves the files of a large dimension looks for the keys in all of them: it
+        reads the content too, instead of a read before it.
+
+        Args:
+            captured: What the runs captured.
+            rows: How many rows.
+
+        Returns:
+            The columns; none if captured rows are to be compared before: with `known`.
+        """
+        is_merged = not self._star.is_fact and not self._table.is_small
+        if not is_merged or captured.present is not None or not self._table.keeps_files(rows):
+            return ()
+        apart = (self._star.natural_key, "_sequence")
+        return (*(c for c in captured.rows.columns if c not in apart), "is_deleted")
+
     @contextmanager
     def known(self, captured: Captured, *, is_tiny: bool) -> Iterator[DataFrame]:
         """Gives the latest version that the table holds of each key that may have a new one.
@@ -181,17 +213,9 @@ class StarReader:
         Args:
             captured: What the runs captured.
             is_tiny: Whether that is so little that a join takes longer than what it leaves out.
-
-        Raises:
-            SourceSchemaChanged: The SELECT has a column that the table does not hold.
         """
         key = self._star.natural_key
         rows = self._table.rows().drop("run_id", "_sequence")
-        if gained := [c for c in captured.rows.columns if c not in (*rows.columns, "_sequence")]:
-            raise SourceSchemaChanged(
-                f"{self._star.name} does not hold {', '.join(gained)} yet, which its SELECT has "
-                'gained: start the state machine with {"rebuild": true} to fill it'
-            )
         if self._table.is_small:
             by_key = is_tiny and captured.present is None and not self._table.is_tiny
             few = rows.where(near(captured.rows.select(key), quoted(key))) if by_key else rows

@@ -22,6 +22,9 @@ _HISTORY: Final = "over (partition by _key order by _sequence, _deleted)"
 A run of several snapshots may have captured a row that had gone when it swept the keys: the
 deletion is the later one."""
 
+FOLLOWS: Final = "_follows"
+"""The column of the last row of each key that tells whether the key has a row before it."""
+
 
 def new_versions(
     captured: DataFrame,
@@ -38,8 +41,9 @@ def new_versions(
         captured: Rows as runs captured them: `key`, the content's columns, `_sequence`.
         key: The name of the natural key's column.
         known: The latest version that the table holds of each of the `touched_keys`, or of more
-            keys: `key`, the content's columns, `is_deleted`; None for an empty table. If no run
-            swept, it need not have keys whose latest content differs from the first captured row's.
+            keys: `key`, the content's columns, `is_deleted`; None for an empty table, or to compare
+            each key's first version with the table later. If no run swept, it need not have keys
+            whose latest content differs from the first captured row's.
         present: Keys found by each sweep: `key` (by that name) and `_sequence`; None if no run
             swept.
         swept: The sequences of those runs. A key that is not in `present` had been deleted.
@@ -200,7 +204,10 @@ def _changes(states: DataFrame) -> DataFrame:
 
 
 def last_of_each(rows: DataFrame, key: str, *order: str) -> DataFrame:
-    """Returns the row of each key that comes last in an order."""
+    """Returns the row of each key that comes last in an order, and `FOLLOWS`."""
     ordered = f"partition by {quoted(key)} order by {', '.join(map(quoted, order))}"
-    after = f.expr(f"lead(true) over ({ordered})")
-    return rows.withColumn("_after", after).where("_after is null").drop("_after")
+    beside = {
+        FOLLOWS: f.expr(f"lag(true) over ({ordered}) is not null"),
+        "_after": f.expr(f"lead(true) over ({ordered})"),
+    }
+    return rows.withColumns(beside).where("_after is null").drop("_after")

@@ -1,12 +1,14 @@
 """Writes the new versions of a star table's rows, as one commit."""
 
+from collections.abc import Sequence
+
 from pyspark.sql import DataFrame
 
 from glue_jobs.build.key_ranges import KeyRanges
 from glue_jobs.build.lake import LakeTable, TableDesign
 from glue_jobs.build.numbering import numbered, numbered_in_one_partition, numbered_in_ranges
 from glue_jobs.build.raw_views import with_run_ids
-from glue_jobs.build.versions import last_of_each, only_versions
+from glue_jobs.build.versions import FOLLOWS, last_of_each, only_versions
 from pipeline.applied_run import AppliedRun
 from pipeline.pending import Pending
 from star_schema.tables import ADDED_COLUMNS, StarTable, comments
@@ -30,18 +32,23 @@ class StarWriter:
         self._applied = applied
         self._is_first = is_first
 
-    def write(self, versions: DataFrame, todo: Pending, *, few: bool) -> int:
+    def write(
+        self, versions: DataFrame, todo: Pending, *, few: bool, unless_alike: Sequence[str] = ()
+    ) -> int:
         """Commits versions, and returns how many rows were written.
 
         Args:
             versions: The result of `new_versions`.
             todo: The runs that they are of.
             few: Whether `versions` has one partition.
+            unless_alike: The columns of content by which the first version of each key is yet to be
+                compared with the table: a dimension's.
         """
         named = with_run_ids(versions, todo.runs)
         if self._star.record_id is None:
             key = self._star.natural_key
-            return self._write_latest(last_of_each(named, key, "_sequence", "is_deleted"))
+            latest = last_of_each(named, key, "_sequence", "is_deleted")
+            return self._write_latest(latest, unless_alike)
         give_numbers = numbered_in_one_partition if few else numbered
         facts = give_numbers(
             named,
@@ -51,7 +58,8 @@ class StarWriter:
             of_one_run=len(todo.runs) == 1,
         )
         commit = self._table.replace if self._is_first else self._table.append
-        return commit(self._prepared(facts), self._applied)
+        self._prepare(facts)
+        return commit(facts, self._applied)
 
     def write_first(self, captured: DataFrame, ranges: KeyRanges, todo: Pending) -> int:
         """Commits the rows of a first capture that has each key once.
@@ -67,19 +75,19 @@ class StarWriter:
         versions = only_versions(captured, key=star.natural_key, ranges=ranges)
         if star.record_id:
             versions = numbered_in_ranges(versions, name=star.record_id, ranges=ranges)
-        rows = self._prepared(with_run_ids(versions, todo.runs))
+        rows = with_run_ids(versions, todo.runs)
+        self._prepare(rows)
         return self._table.replace(rows, self._applied)
 
-    def _write_latest(self, latest: DataFrame) -> int:
-        rows = self._prepared(latest)
+    def _write_latest(self, latest: DataFrame, unless_alike: Sequence[str]) -> int:
+        self._prepare(latest.drop(FOLLOWS))
         if self._is_first:
-            return self._table.replace(rows, self._applied)
-        return self._table.merge(rows, self._star.natural_key, self._applied)
+            return self._table.replace(latest, self._applied)
+        key = self._star.natural_key
+        return self._table.merge(latest, key, self._applied, unless_alike=unless_alike)
 
-    def _prepared(self, rows: DataFrame) -> DataFrame:
-        """Returns rows for a table that is as they need it."""
+    def _prepare(self, rows: DataFrame) -> None:
         self._table.prepare(rows, self._design())
-        return rows
 
     def _design(self) -> TableDesign:
         star = self._star

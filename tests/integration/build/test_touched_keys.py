@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import LiteralString
 from urllib.parse import urlsplit
 
 import pytest
+from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
 
 from glue_jobs.build import lake, reading
 from glue_jobs.build.bounds import within_bounds
 from glue_jobs.build.key_ranges import NEAR, RANGES, among, near, within_ranges
+from glue_jobs.build.lake import LakeTable
 from glue_jobs.build.raw_files import prepare
+from glue_jobs.build.reading import StarReader
 from tests.integration.build.world import Business, Star, frame
 
 NEW_ROWS: tuple[LiteralString, ...] = (
@@ -182,6 +185,51 @@ def test_few_changed_rows_leave_the_files_of_a_large_dimension(
 
     assert rows == {"dim_transaction": 2}
     assert (before < star.files("dim_transaction")) == (way == "beside its file")
+    assert star.differences("dim_transaction") == []
+
+
+SAME: LiteralString = "update transaction set transaction_type = transaction_type"
+OTHER: LiteralString = (
+    "update transaction set transaction_type = 'PURCHASE', sales_order_id = null, "
+    "purchase_order_id = 1 where transaction_id = 2"
+)
+BACK: LiteralString = (
+    "update transaction set transaction_type = 'SALE', sales_order_id = 1, "
+    "purchase_order_id = null where transaction_id = 2"
+)
+
+
+@pytest.mark.parametrize("answers", [(True,), (True, False)], ids=["few rows", "more than thought"])
+def test_rows_that_are_alike_to_a_large_dimension_s_stay_as_they_are(
+    business: Business,
+    star: Star,
+    lake_catalog: Catalog,
+    answers: tuple[bool, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = cycle(answers)
+    monkeypatch.setattr(lake, "SMALL_TABLE_ROWS", 0)
+    monkeypatch.setattr(LakeTable, "keeps_files", lambda *_: next(given))
+    monkeypatch.setattr(StarReader, "known", None)
+    business.execute(BACK)
+    business.run()
+    star.build("dim_transaction")
+
+    def built(*runs: LiteralString) -> int:
+        for change in runs:
+            business.execute(SAME)
+            business.execute(change)
+            business.run()
+        return star.build("dim_transaction")["dim_transaction"]
+
+    assert built(SAME) == 0
+    snapshot = lake_catalog.load_table((star.database, "dim_transaction")).current_snapshot()
+    assert snapshot
+    assert snapshot.summary
+    assert snapshot.summary["applied-through"] == "2"
+    assert built(OTHER) == 1
+    assert built(BACK, OTHER) == 1
+    assert built(SAME, BACK) == 1
     assert star.differences("dim_transaction") == []
 
 

@@ -202,12 +202,12 @@ def _crash_at_commit(build: Build) -> Iterator[None]:
     commits = itertools.count()
 
     def crashing(commit: Callable[..., int]) -> Callable[..., int]:
-        def crash(*arguments: Any) -> int:
+        def crash(*arguments: Any, **named: Any) -> int:
             number = next(commits)
             if build.crash_at is None or number < build.crash_at:
-                return commit(*arguments)
+                return commit(*arguments, **named)
             if number == build.crash_at and build.is_committed:
-                commit(*arguments)
+                commit(*arguments, **named)
             raise CrashError
 
         return crash
