@@ -18,8 +18,9 @@ from glue_jobs.build.raw_views import shows_all_keys
 from lineage.star_rows import Made, made_of
 from lineage.values import unpadded
 from pipeline.errors import ObjectMissing, RawFilesChanged
-from pipeline.manifest import Manifest, ManifestStore, TableCapture, unlike_written
+from pipeline.manifest import Manifest, ManifestStore, TableCapture
 from pipeline.pending import pending
+from pipeline.written_files import Written, unlike_written
 from star_schema.sources import declared_source
 from star_schema.tables import StarTable
 
@@ -67,17 +68,13 @@ class RawHistory:
 
     Args:
         store: The manifests.
-        bucket: The raw bucket.
         io: Reads its files.
         star: The star table, which has a row source.
         key: The natural key, as text.
     """
 
-    def __init__(
-        self, store: ManifestStore, bucket: str, io: FileIO, star: StarTable, key: str
-    ) -> None:
+    def __init__(self, store: ManifestStore, io: FileIO, star: StarTable, key: str) -> None:
         self._store = store
-        self._bucket = bucket
         self._io = io
         self._star = star
         self._key = key
@@ -114,7 +111,7 @@ class RawHistory:
 
     def _of_capture(self, run: Manifest) -> Seen:
         capture = run.tables[self._source]
-        found = self._find(capture, capture.sized_files)
+        found = self._find(capture, capture.written_files)
         seen = self._about(Seen(run, str(capture.capture)), capture, found)
         if found is None:
             return seen
@@ -129,7 +126,7 @@ class RawHistory:
         }
         captures = {name: state.tables[name] for name, state in states.items() if state}
         capture = captures[self._source]
-        found = self._find(capture, capture.sized_files)
+        found = self._find(capture, capture.written_files)
         of = tuple((name, state.sequence) for name, state in states.items() if state)
         seen = self._about(Seen(run, str(capture.capture), joined=of), capture, found)
         if found is None:
@@ -146,7 +143,7 @@ class RawHistory:
         shows_keys = shows_all_keys(capture, self._name)
         if not shows_keys or (found and not capture.key_files):
             return seen
-        files = capture.sized_key_files or capture.sized_files
+        files = capture.written_key_files or capture.written_files
         return replace(seen, keys=tuple(files), is_gone=self._find(capture, files) is None)
 
     def _not_held(self, capture: TableCapture) -> str:
@@ -154,7 +151,7 @@ class RawHistory:
         lines = [
             line
             for file in capture.quarantine_files
-            for line in self._table(file, size=0).to_pylist()
+            for line in self._table(file, Written()).to_pylist()
         ]
         texts = [str(json.loads(line["source_row"]).get(self._name)) for line in lines]
         keys = unpadded(pa.table({self._name: pa.array(texts, pa.string())}), capture.columns)
@@ -166,11 +163,11 @@ class RawHistory:
         return "; ".join(reasons)
 
     def _find(
-        self, capture: TableCapture, files: Mapping[str, int]
+        self, capture: TableCapture, files: Mapping[str, Written]
     ) -> tuple[RawRow, pa.Table] | None:
         """Returns a row's place and the row. It reads the keys, and the row group of the row."""
-        for file, size in files.items():
-            with self._opened(file, size) as parquet:
+        for file, written in files.items():
+            with self._opened(file, written) as parquet:
                 before = 0
                 for group in range(parquet.num_row_groups):
                     if not self._may_have(parquet, group):
@@ -199,10 +196,10 @@ class RawHistory:
         """Returns all rows of a capture. A table that is joined is captured whole."""
         if capture.files not in self._whole:
             columns = self._columns(source)
-            files = capture.sized_files.items()
+            files = capture.written_files.items()
             tables = [
-                _completed(unpadded(self._table(file, size), capture.columns), columns)
-                for file, size in files
+                _completed(unpadded(self._table(file, written), capture.columns), columns)
+                for file, written in files
             ]
             self._whole[capture.files] = (
                 pa.concat_tables(tables, promote_options="permissive")
@@ -215,22 +212,19 @@ class RawHistory:
         tables = self.newest.tables if self.newest else {}
         return tuple(column.name for column in tables[source].columns)
 
-    def _table(self, file: str, size: int) -> pa.Table:
-        with self._opened(file, size) as parquet:
+    def _table(self, file: str, written: Written) -> pa.Table:
+        with self._opened(file, written) as parquet:
             return parquet.read()
 
-    def _opened(self, file: str, size: int) -> pq.ParquetFile:
-        """Opens a raw file of the size that was written."""
-        address = f"s3://{self._bucket}/{file}"
-        try:
-            held = self._io.new_input(address)
-            if difference := unlike_written(size, len(held)):
-                raise RawFilesChanged(
-                    f"{address} {difference}: restore the object's previous version"
-                )
-            return pq.ParquetFile(held.open())
-        except FileNotFoundError as error:
-            raise ObjectMissing(f"{address} is missing: restore it from its versions") from error
+    def _opened(self, file: str, written: Written) -> pq.ParquetFile:
+        """Opens a raw file as it was written."""
+        objects = self._store.objects
+        address, found = objects.address(file), objects.find(file)
+        if found is None:
+            raise ObjectMissing(f"{address} is missing: restore it from its versions")
+        if difference := unlike_written(objects, found, written):
+            raise RawFilesChanged(f"{address} {difference}: restore the object's previous version")
+        return pq.ParquetFile(self._io.new_input(address).open())
 
 
 def _completed(rows: pa.Table, columns: tuple[str, ...]) -> pa.Table:

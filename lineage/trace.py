@@ -229,7 +229,7 @@ class _Tracing:
     def _raw(self, star: StarTable, key: str) -> RawHistory:
         bucket = self._parts.raw_bucket
         io = load_file_io(self._parts.catalog().properties, f"s3://{bucket}")
-        return RawHistory(self._parts.store(), bucket, io, star, key)
+        return RawHistory(self._parts.store(), io, star, key)
 
     def _versions(self) -> list[Step]:
         return [step for step in self._steps if step.is_version]

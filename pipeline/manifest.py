@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.errors import ManifestInvalid, ObjectMissing, RunConflict
 from pipeline.object_store import ObjectStore
+from pipeline.written_files import Written
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -140,13 +141,13 @@ class TableCapture:
             captured: the next run leaves them out.
         greatest_keys: If these keys are integers, the greatest of them, and the greatest that was
             written before `horizon`.
-        file_sizes: The size in bytes of each of `files`; empty in a manifest that was written
-            before this field existed.
-        key_file_sizes: Likewise of `key_files`.
         printed_names: A digest of the names of objects that the table's values may print, such as
             those of `regclass`; empty if its types print none.
         starts_over: Whether the next run has to capture the table whole, as the cursor cannot be
             compared with the source any more.
+        written: What was written as each of `files`; empty in a manifest that was written before
+            this field existed.
+        keys_written: Likewise of `key_files`.
     """
 
     capture: Capture
@@ -171,8 +172,8 @@ class TableCapture:
     starts_over: bool = False
     greatest_keys: tuple[int, ...] = ()
     printed_names: str = ""
-    file_sizes: tuple[int, ...] = ()
-    key_file_sizes: tuple[int, ...] = ()
+    written: tuple[Written, ...] = ()
+    keys_written: tuple[Written, ...] = ()
 
     @property
     def keys(self) -> int:
@@ -180,15 +181,14 @@ class TableCapture:
         return int(self.content_digest.split(":")[-2]) if self.content_digest else 0
 
     @property
-    def sized_files(self) -> dict[str, int]:
-        """Each of `files` with its size in bytes; 0 if the manifest does not have it."""
-        return dict(zip(self.files, self.file_sizes or (0,) * len(self.files), strict=True))
+    def written_files(self) -> dict[str, Written]:
+        """What was written as each of `files`, as far as the manifest has it."""
+        return _by_key(self.files, self.written)
 
     @property
-    def sized_key_files(self) -> dict[str, int]:
-        """Each of `key_files` likewise."""
-        sizes = self.key_file_sizes or (0,) * len(self.key_files)
-        return dict(zip(self.key_files, sizes, strict=True))
+    def written_key_files(self) -> dict[str, Written]:
+        """What was written as each of `key_files` likewise."""
+        return _by_key(self.key_files, self.keys_written)
 
     def unchanged(self) -> Self:
         """Returns the entry of a later run that does not find the table changed."""
@@ -201,21 +201,13 @@ class TableCapture:
             not_held=0,
             quarantine_files=(),
             keys_swept=False,
-            file_sizes=(),
-            key_file_sizes=(),
+            written=(),
+            keys_written=(),
         )
 
 
-def unlike_written(size: int, found: int) -> str:
-    """Returns how a raw file differs in size from what was written; empty if it does not.
-
-    Args:
-        size: The size in bytes that a manifest has; 0 if it has none. No raw file is empty.
-        found: The size of the object.
-    """
-    if found and size in (0, found):
-        return ""
-    return f"has {found} bytes" + (f", and {size} were written" if size else "")
+def _by_key(files: tuple[str, ...], written: tuple[Written, ...]) -> dict[str, Written]:
+    return dict(zip(files, written or (Written(),) * len(files), strict=True))
 
 
 class CarriedTables(Mapping[str, TableCapture]):
@@ -333,9 +325,9 @@ _LISTS = (
     "natural_key",
     "captured_transactions",
     "greatest_keys",
-    "file_sizes",
-    "key_file_sizes",
 )
+_SIZES = {"written": "file_sizes", "keys_written": "key_file_sizes"}
+"""What earlier versions had instead: nothing but the files' sizes."""
 
 
 def _document(entry: TableCapture) -> dict[str, Any]:
@@ -361,6 +353,9 @@ def _table(entry: dict[str, Any]) -> TableCapture:
     fields["statistics"] = Statistics(**fields["statistics"])
     for name in _LISTS:
         fields[name] = tuple(fields.get(name, ()))
+    for name, sizes in _SIZES.items():
+        earlier = tuple(map(Written, fields.pop(sizes, ())))
+        fields[name] = tuple(Written(**one) for one in fields.get(name, ())) or earlier
     return TableCapture(**fields)
 
 
@@ -376,10 +371,14 @@ def sequence_of(key: str) -> int:
 
 
 class ManifestStore:
-    """The manifests in the raw bucket."""
+    """The manifests in the raw bucket.
+
+    Attributes:
+        objects: The raw bucket.
+    """
 
     def __init__(self, bucket: str, client: "S3Client") -> None:
-        self._objects = ObjectStore(bucket, client)
+        self.objects = ObjectStore(bucket, client)
         self._read: dict[int, Manifest] = {}
 
     def newest(self, since: int = 0) -> Manifest | None:
@@ -392,7 +391,7 @@ class ManifestStore:
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
         start = key_of(since) if since else ""
-        found = (sequence_of(entry.key) for entry in self._objects.keys(RUNS_PREFIX, start))
+        found = (sequence_of(entry.key) for entry in self.objects.keys(RUNS_PREFIX, start))
         newest = max(found, default=0) or since
         return self.read(newest) if newest else None
 
@@ -402,7 +401,7 @@ class ManifestStore:
         Raises:
             ObjectStoreUnavailable: Amazon S3 did not answer.
         """
-        later = self._objects.keys(RUNS_PREFIX, key_of(sequence))
+        later = self.objects.keys(RUNS_PREFIX, key_of(sequence))
         return any(sequence_of(entry.key) > sequence for entry in later)
 
     def read(self, sequence: int) -> Manifest:
@@ -415,15 +414,15 @@ class ManifestStore:
         if sequence not in self._read:
             key = key_of(sequence)
             try:
-                text = self._objects.get(key)
+                text = self.objects.get(key)
             except ObjectMissing as error:
                 raise ManifestInvalid(
-                    f"{self._objects.address(key)} is missing: restore it from its versions"
+                    f"{self.objects.address(key)} is missing: restore it from its versions"
                 ) from error
             found = Manifest.from_json(text, key, self.read)
             if found.sequence != sequence:
                 raise ManifestInvalid(
-                    f"{self._objects.address(key)} is a copy of the manifest of run "
+                    f"{self.objects.address(key)} is a copy of the manifest of run "
                     f"{found.sequence}: if there was a run {sequence}, restore the object's "
                     "previous version, otherwise delete the object"
                 )
@@ -445,7 +444,7 @@ class ManifestStore:
             tables = self._carried(manifest.tables, previous)
             manifest = dataclasses.replace(manifest, tables=tables)
         key, text = key_of(manifest.sequence), manifest.to_json().encode()
-        if not self._objects.put_if_absent(key, text, "application/json"):
+        if not self.objects.put_if_absent(key, text, "application/json"):
             raise RunConflict(
                 f"another ingest committed run {manifest.sequence} while this one read: nothing of "
                 "this one is visible; the next execution continues from the committed run"

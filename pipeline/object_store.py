@@ -1,5 +1,6 @@
 """The objects of one bucket of Amazon S3. S3's errors are translated here and nowhere else."""
 
+import hashlib
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ class StoredObject:
     key: str
     last_modified: datetime
     size: int
+    etag: str = ""
 
 
 class ObjectStore:
@@ -82,27 +84,25 @@ class ObjectStore:
         with self._translated("write", key):
             self._put(key, body, content_type)
 
-    def put_new(self, key: str, body: Body, content_type: str = _BINARY) -> bool:
-        """Writes an object if its key is free, and returns whether this call wrote it.
+    def put_new(self, key: str, body: Body, content_type: str = _BINARY) -> str:
+        """Writes an object if its key is free, and returns its ETag; empty if the key is taken.
 
         The AWS SDK repeats a PUT whose answer was lost. The repeated PUT then finds the object
-        that the first one wrote, and this method returns False.
+        that the first one wrote, and this method returns no ETag.
         """
         pause = _LONGEST_PAUSE
         with self._translated("write", key):
             for _ in range(_ATTEMPTS):
                 try:
-                    self._put(key, body, content_type, IfNoneMatch="*")
+                    return self._put(key, body, content_type, IfNoneMatch="*")
                 except ClientError as error:
                     if code_of(error) == "PreconditionFailed":
-                        return False
+                        return ""
                     # Nothing was written (Amazon S3 User Guide, "Conditional writes").
                     if code_of(error) != "ConditionalRequestConflict":
                         raise
                     time.sleep(random.uniform(0, pause))  # noqa: S311  # nosec B311
                     pause *= 2
-                else:
-                    return True
         raise ObjectStoreUnavailable(
             f"could not write {self.address(key)}: other writers of the key were in the way "
             f"{_ATTEMPTS} times"
@@ -114,7 +114,7 @@ class ObjectStore:
         The answer is also True if the key holds exactly these bytes: an earlier attempt wrote
         them, and its answer was lost.
         """
-        return self.put_new(key, body, content_type) or self._holds(key, body)
+        return bool(self.put_new(key, body, content_type)) or self._holds(key, body)
 
     def keys(self, prefix: str, start_after: str = "") -> Iterator[StoredObject]:
         """Yields the objects below a prefix in the order of their keys.
@@ -129,7 +129,22 @@ class ObjectStore:
         with self._translated("list", prefix):
             for page in pages:
                 for entry in page.get("Contents", []):
-                    yield StoredObject(entry["Key"], entry["LastModified"], entry["Size"])
+                    yield StoredObject(
+                        entry["Key"], entry["LastModified"], entry["Size"], _unquoted(entry["ETag"])
+                    )
+
+    def find(self, key: str) -> StoredObject | None:
+        """Returns an object as a listing has it, or None if the bucket has no such object."""
+        return next((one for one in self.keys(key) if one.key == key), None)
+
+    def sha256(self, key: str) -> str:
+        """Returns the digest of an object's content, which is not held in memory."""
+        digest = hashlib.sha256()
+        with self._translated("read", key):
+            stored = self._client.get_object(Bucket=self.bucket, Key=key)
+            for piece in stored["Body"].iter_chunks(_PIECE):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def delete(self, keys: Iterable[str]) -> None:
         """Deletes objects. A versioned bucket keeps their versions."""
@@ -153,11 +168,12 @@ class ObjectStore:
     def _translated(self, verb: str, key: str) -> AbstractContextManager[None]:
         return translated_aws_errors(f"{verb} {self.address(key)}")
 
-    def _put(self, key: str, body: Body, content_type: str, **conditions: Any) -> None:
+    def _put(self, key: str, body: Body, content_type: str, **conditions: Any) -> str:
         with _opened(body) as content:
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, **conditions
             )
+        return _unquoted(answer["ETag"])
 
     def _holds(self, key: str, body: Body) -> bool:
         """Whether an object has exactly these bytes; neither is held in memory."""
@@ -172,6 +188,10 @@ class ObjectStore:
                 return all(
                     piece == file.read(len(piece)) for piece in stored["Body"].iter_chunks(_PIECE)
                 )
+
+
+def _unquoted(etag: str) -> str:
+    return etag.strip('"')
 
 
 def _opened(body: Body) -> "AbstractContextManager[bytes | IO[bytes]]":

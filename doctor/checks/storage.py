@@ -19,8 +19,9 @@ from pipeline.manifest import (
     ManifestStore,
     key_of,
     sequence_of,
-    unlike_written,
 )
+from pipeline.object_store import ObjectStore
+from pipeline.written_files import Written, unlike_in_folder
 
 BUCKETS = ("RawBucket", "LakeBucket", "ArtifactsBucket")
 _CLOSED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -262,29 +263,36 @@ def _runs(place: Place) -> Finding:
     except ManifestInvalid as error:
         return fault(str(error), restore(place, bucket, key_of(runs)))
     tables = newest.tables.values()
-    files = [one for table in tables for one in (table.sized_files | table.sized_key_files).items()]
+    files = [
+        one for table in tables for one in (table.written_files | table.written_key_files).items()
+    ]
     problems: dict[str, str] = {}
-    for key, size in files[:_FILES_SEEN]:
-        if found := _wrong(place, bucket, key, size):
+    for key, written in files[:_FILES_SEEN]:
+        if found := _wrong(place, bucket, key, written):
             what, fix = found
             problems[f"s3://{bucket}/{key} of run {newest.sequence} {what}"] = fix
     return judged(problems, f"{newest.sequence} runs; the newest one's files are there")
 
 
-def _wrong(place: Place, bucket: str, key: str, size: int) -> tuple[str, str] | None:
-    """Returns what is wrong with a raw file of a size, and what mends it."""
+def _wrong(place: Place, bucket: str, key: str, written: Written) -> tuple[str, str] | None:
+    """Returns what is wrong with a raw file, and what mends it."""
     found = _head(place, bucket, key)
     if found is None:
         return "is gone", restore(place, bucket, key)
-    if difference := unlike_written(size, found["ContentLength"]):
-        return f"is not the file that Ingest wrote: it {difference}", restore(place, bucket, key)
     if found.get("StorageClass") in _ARCHIVES and "Restore" not in found:
         return (
             f"is in the archive {found['StorageClass']}, where no build can read it",
             f"aws s3api restore-object --bucket {bucket} --key '{key}' --restore-request Days=7"
             "   # and end the lifecycle rule",
         )
-    return None
+    differing = unlike_in_folder(ObjectStore(bucket, place.client("s3")), {key: written})
+    return next(
+        (
+            (f"is not the file that Ingest wrote: it {difference}", restore(place, bucket, key))
+            for difference in differing.values()
+        ),
+        None,
+    )
 
 
 def _not_taken(place: Place) -> Finding:

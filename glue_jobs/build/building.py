@@ -47,13 +47,11 @@ class BuildRequest:
     """What a build has to do.
 
     Attributes:
-        raw_bucket: The bucket of the raw zone.
         database: The Glue database of the star schema.
         through: The newest run to apply.
         rebuild: Whether to build every row again from raw.
     """
 
-    raw_bucket: str
     database: str
     through: int
     rebuild: bool
@@ -89,7 +87,10 @@ def build_tables(
     tables = tuple(stars)
     keep_classes(spark)
     has_facts = any(star.is_fact for star in tables)
-    with RawFiles(spark) as files, ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool:
+    with (
+        RawFiles(spark, store.objects) as files,
+        ThreadPoolExecutor(max_workers=TABLES_AT_ONCE) as pool,
+    ):
         quarantine = pool.submit(prepare_quarantine, spark, request.database) if has_facts else None
         futures = {
             star.name: pool.submit(
@@ -158,7 +159,7 @@ class _TableBuild:
         self._star = star
         self._request = request
         self._store = store
-        self._views = RawViews(spark, store, request.raw_bucket, files)
+        self._views = RawViews(spark, store, files)
         self._table = LakeTable(spark, request.database, star.name, declared=star.digest)
         self._reader = StarReader(spark, self._views, star, self._table)
 

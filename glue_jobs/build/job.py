@@ -33,13 +33,12 @@ def run_job(arguments: list[str], is_mine: Callable[[StarTable], bool]) -> None:
     """
     options = getResolvedOptions(arguments, _BUILD_ARGUMENTS)
     request = BuildRequest(
-        raw_bucket=options["raw_bucket"],
         database=options["glue_database"],
         through=_number(options, "through_sequence", "a run's number"),
         rebuild=options["rebuild"] == "true",
     )
     with _session() as spark:
-        store = ManifestStore(request.raw_bucket, boto3.client("s3"))
+        store = ManifestStore(options["raw_bucket"], boto3.client("s3"))
         build_tables(spark, store, [star for star in star_tables() if is_mine(star)], request)
 
 

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Final, Self
 from urllib.parse import unquote
@@ -11,7 +12,8 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as f
 
 from pipeline.errors import RawFilesChanged
-from pipeline.manifest import unlike_written
+from pipeline.object_store import ObjectStore
+from pipeline.written_files import Written, by_folder, unlike_in_folder
 
 MANY_FILES: Final = 100
 """So many files of a table are looked up once, by folder: a long history is many small files."""
@@ -21,6 +23,8 @@ _LOOK_UP_TASKS: Final = "spark.sql.sources.parallelPartitionDiscovery.parallelis
 MOST_TASKS: Final = 64
 """How many tasks look up, or open, many files: several for each core of a job."""
 
+LISTED_AT_ONCE: Final = 10
+"""How many folders are listed at the same time: as many as botocore keeps connections."""
 _SHOWN_FILES: Final = 5
 """How many files that were changed a message names."""
 
@@ -46,10 +50,13 @@ class RawFiles:
 
     Args:
         spark: A session.
+        objects: The raw bucket.
     """
 
-    def __init__(self, spark: SparkSession) -> None:
+    def __init__(self, spark: SparkSession, objects: ObjectStore) -> None:
         self._spark = spark
+        self._objects = objects
+        self._pool = ThreadPoolExecutor(LISTED_AT_ONCE)
         self._lock = threading.Lock()
         self._shared: dict[tuple[str, tuple[str, ...]], tuple[str, DataFrame]] = {}
 
@@ -57,29 +64,55 @@ class RawFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
         for name, rows in self._shared.values():
             self._session.catalog.dropGlobalTempView(name)
             rows.unpersist()
 
-    def read(self, spark: SparkSession, schema: str, sizes: Mapping[str, int]) -> DataFrame:
+    def read(self, spark: SparkSession, schema: str, files: Mapping[str, Written]) -> DataFrame:
         """Returns the rows of files of one table, each with its run's `_sequence`.
 
         Args:
             spark: The session of a star table.
             schema: The columns of the files, as DDL has them.
-            sizes: The files, each with its size in bytes; 0 if it is not known.
+            files: The files by key, each as it was written.
 
         Raises:
-            RawFilesChanged: A file is empty, or has another size.
+            RawFilesChanged: A file is missing or empty, or is not the one that was written.
         """
-        paths = tuple(sizes)
-        if len(paths) < MANY_FILES:
-            return _rows(spark, schema, sizes)
+        keys = tuple(files)
+        if len(keys) < MANY_FILES:
+            return self._written_rows(spark, schema, files)
         with self._lock:
-            if (schema, paths) not in self._shared:
-                self._shared[schema, paths] = self._share(_rows(self._session, schema, sizes))
-            name, _ = self._shared[schema, paths]
+            if (schema, keys) not in self._shared:
+                rows = self._written_rows(self._session, schema, files)
+                self._shared[schema, keys] = self._share(rows)
+            name, _ = self._shared[schema, keys]
         return spark.table(f"global_temp.{name}")
+
+    def _written_rows(
+        self, spark: SparkSession, schema: str, files: Mapping[str, Written]
+    ) -> DataFrame:
+        """Returns rows of files while it is found out whether they are those that were written.
+
+        Spark reads no rows of an empty file, and no error.
+        """
+        looked_at = [
+            self._pool.submit(unlike_in_folder, self._objects, folder)
+            for folder in by_folder(files)
+        ]
+        try:
+            return _rows(spark, schema, tuple(map(self._objects.address, files)))
+        finally:
+            self._check({key: said for one in looked_at for key, said in one.result().items()})
+
+    def _check(self, differing: Mapping[str, str]) -> None:
+        if differing:
+            wrong = [f"{self._objects.address(key)} {said}" for key, said in differing.items()]
+            raise RawFilesChanged(
+                f"{len(wrong)} raw files are not those that Ingest wrote "
+                f"({'; '.join(wrong[:_SHOWN_FILES])}): restore the objects' previous versions"
+            )
 
     @cached_property
     def _session(self) -> SparkSession:
@@ -100,36 +133,11 @@ def _bytes(rows: DataFrame) -> int:
     return int(files.stats().sizeInBytes())
 
 
-def _rows(spark: SparkSession, schema: str, sizes: Mapping[str, int]) -> DataFrame:
-    reader, paths = spark.read.schema(schema), tuple(sizes)
+def _rows(spark: SparkSession, schema: str, paths: tuple[str, ...]) -> DataFrame:
+    reader = spark.read.schema(schema)
     rows = reader.parquet(*paths) if len(paths) < MANY_FILES else _of_folders(reader, paths)
-    _check_sizes(rows, sizes)
     sequence = f.regexp_extract(f.col("_metadata.file_name"), "^([0-9]+)-", 1).cast("bigint")
     return rows.select("*", sequence.alias("_sequence"))
-
-
-def _check_sizes(rows: DataFrame, sizes: Mapping[str, int]) -> None:
-    """Compares the files with what was written: Spark reads no rows of an empty one, and no error.
-
-    Raises:
-        RawFilesChanged: A file is empty, or has another size.
-    """
-    if all(sizes.values()) and _bytes(rows) == sum(sizes.values()):
-        return
-    location = rows._jdf.queryExecution().analyzed().collectLeaves().head().relation().location()
-    files = location.allFiles()
-    lengths = (files.apply(place).getLen() for place in range(files.size()))
-    found = dict(zip(map(unquote, location.inputFiles()), lengths, strict=True))
-    wrong = [
-        f"{path} {difference}"
-        for path, size in sizes.items()
-        if (difference := unlike_written(size, found[path]))
-    ]
-    if wrong:
-        raise RawFilesChanged(
-            f"{len(wrong)} raw files are not those that Ingest wrote "
-            f"({'; '.join(wrong[:_SHOWN_FILES])}): restore the objects' previous versions"
-        )
 
 
 def _of_folders(reader: DataFrameReader, paths: tuple[str, ...]) -> DataFrame:

@@ -15,6 +15,7 @@ from glue_jobs.build.raw_files import RawFiles
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
 from pipeline.raw_types import is_padded, spark_type
+from pipeline.written_files import Written
 
 _HIDDEN = ("_sequence", "_metadata")
 """Names of the views' own column, and of Spark's column of a file's name. The raw zone keeps the
@@ -50,27 +51,23 @@ def with_run_ids(rows: DataFrame, runs: Mapping[int, Manifest]) -> DataFrame:
 
 
 class RawViews:
-    """Reads raw files of one bucket.
+    """Reads raw files as the tables and states that runs captured.
 
     Args:
         spark: The session that the views belong to.
         store: The manifests.
-        bucket: The raw bucket.
         files: Reads the files of the build.
     """
 
-    def __init__(
-        self, spark: SparkSession, store: ManifestStore, bucket: str, files: RawFiles
-    ) -> None:
+    def __init__(self, spark: SparkSession, store: ManifestStore, files: RawFiles) -> None:
         self._spark = spark
         self._store = store
-        self._bucket = bucket
         self._files = files
 
     def captured_rows(self, source: str, runs: Iterable[Manifest], head: Manifest) -> DataFrame:
         """Returns the rows that some runs captured of a table, each with its run's `_sequence`."""
         parts = [
-            (capture.columns, capture.sized_files)
+            (capture.columns, capture.written_files)
             for capture in (run.tables[source] for run in runs)
         ]
         return self._read(parts, head.tables[source].columns)
@@ -88,7 +85,7 @@ class RawViews:
         parts = [
             (
                 tuple(column for column in table.columns if column.name == key),
-                table.sized_key_files or table.sized_files,
+                table.written_key_files or table.written_files,
             )
             for table in swept
         ]
@@ -132,7 +129,9 @@ class RawViews:
         )
 
     def _read(
-        self, parts: list[tuple[tuple[Column, ...], dict[str, int]]], columns: tuple[Column, ...]
+        self,
+        parts: list[tuple[tuple[Column, ...], dict[str, Written]]],
+        columns: tuple[Column, ...],
     ) -> DataFrame:
         """Reads files whose columns may have changed between runs, in the newest columns.
 
@@ -141,7 +140,7 @@ class RawViews:
         lost is left out, so that a SELECT that needs it fails rather than reads nulls.
         """
         columns = _visible(columns)
-        groups: dict[tuple[Column, ...], dict[str, int]] = {columns: {}}
+        groups: dict[tuple[Column, ...], dict[str, Written]] = {columns: {}}
         for part_columns, files in parts:
             if files:
                 groups.setdefault(_visible(part_columns), {}).update(files)
@@ -167,12 +166,11 @@ class RawViews:
         union = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), alike)
         return union.selectExpr(*(quoted(column.name) for column in columns), "_sequence")
 
-    def _read_alike(self, columns: tuple[Column, ...], files: dict[str, int]) -> DataFrame:
+    def _read_alike(self, columns: tuple[Column, ...], files: dict[str, Written]) -> DataFrame:
         schema = ", ".join(_declare(column) for column in columns)
         if not files:
             return constant_rows(self._spark, [], f"{schema}, _sequence bigint")
-        sizes = {f"s3://{self._bucket}/{key}": size for key, size in files.items()}
-        return _unpadded(self._files.read(self._spark, schema, sizes), columns)
+        return _unpadded(self._files.read(self._spark, schema, files), columns)
 
 
 def _visible(columns: tuple[Column, ...]) -> tuple[Column, ...]:

@@ -139,8 +139,8 @@ def _capture(
         starts_over=keys_of(planned, taken) is Keys.UNCAPTURED,
         greatest_keys=cursor.greatest_keys if cursor else count.greatest_keys if count else (),
         printed_names=planned.table.printed_names,
-        file_sizes=taken.sizes,
-        key_file_sizes=swept.sizes if swept else (),
+        written=taken.written,
+        keys_written=swept.written if swept else (),
     )
 
 

@@ -10,7 +10,7 @@ from pipeline.object_store import ObjectStore
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-FORMAT = 7
+FORMAT = 8
 """Version of the documents below. Plans of another version are not continued.
 
 Format 1 had no version number, and stored chunks without the plan that they belong to.

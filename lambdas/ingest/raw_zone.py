@@ -1,11 +1,13 @@
 """The keys of raw files, and the upload that never overwrites one."""
 
+import hashlib
 import re
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.object_store import ObjectStore
+from pipeline.written_files import Written
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,8 +38,8 @@ class RawZone:
         self._next: dict[tuple[str, str], int] = {}
         self._day = datetime.fromisoformat(taken_at).strftime("year=%Y/month=%m/day=%d")
 
-    def put(self, prefix: str, table: str, path: Path, first: int = 0) -> str:
-        """Uploads a file under a free part number, and returns its key.
+    def put(self, prefix: str, table: str, path: Path, first: int = 0) -> tuple[str, Written]:
+        """Uploads a file under a free part number, and returns its key and what was written.
 
         A run that failed before its manifest was written, or a concurrent run, may have used part
         numbers of this sequence. Its files are not overwritten. An object with the same bytes is
@@ -56,9 +58,9 @@ class RawZone:
         while True:
             key = f"{prefix}/{table}/{self._day}/{self._sequence:010d}-{part:04d}.parquet"
             part += 1
-            if self._objects.put_new(key, path):
+            if etag := self._objects.put_new(key, path):
                 self._next[prefix, table] = part
-                return key
+                return key, Written(path.stat().st_size, etag, _sha256(path))
 
     def put_if_absent(self, key: str, path: Path) -> bool:
         """Uploads a file if its key is free, and returns whether the object is as given.
@@ -67,6 +69,11 @@ class RawZone:
             ObjectStoreUnavailable: Amazon S3 did not store the file.
         """
         return self._objects.put_if_absent(key, path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_of(key: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from lambdas.ingest.key_count import KeyCount
+from pipeline.written_files import Written
 
 FIRST = ""
 """The invocation that made the plan: what it reads is in the snapshot of the plan."""
@@ -19,7 +20,7 @@ class Taken:
         not_held: Number of values that cannot be read, or that their raw type cannot hold. They
             are written to the quarantine.
         files: Keys of the Parquet files of the rows, in the raw bucket.
-        sizes: The size in bytes of each of `files`.
+        written: What was written as each of `files`.
         count: What a count of all its rows gave; None if they were not counted.
         unreadable: Number of rows that the source cannot send; their values are among `not_held`.
         quarantine_files: Keys of the Parquet files of the values in the quarantine.
@@ -29,7 +30,7 @@ class Taken:
     rows: int = 0
     not_held: int = 0
     files: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
+    written: tuple[Written, ...] = ()
     quarantine_files: tuple[str, ...] = ()
     unreadable: int = 0
     count: KeyCount | None = None
@@ -40,7 +41,7 @@ class Taken:
             rows=self.rows + other.rows,
             not_held=self.not_held + other.not_held,
             files=self.files + other.files,
-            sizes=self.sizes + other.sizes,
+            written=self.written + other.written,
             quarantine_files=self.quarantine_files + other.quarantine_files,
             unreadable=self.unreadable + other.unreadable,
             count=self.count + other.count
@@ -60,7 +61,7 @@ class Taken:
             rows=document["rows"],
             not_held=document["not_held"],
             files=tuple(document["files"]),
-            sizes=tuple(document["sizes"]),
+            written=tuple(Written(**one) for one in document["written"]),
             quarantine_files=tuple(document["quarantine_files"]),
             unreadable=document["unreadable"],
             count=document["count"] and KeyCount.from_document(document["count"]),

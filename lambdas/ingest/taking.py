@@ -230,13 +230,15 @@ class Taking:
         return counting.counted(self._reader().ask(query), self._plan.snapshot.horizon)
 
     def _uploaded(self, taken: Taken, task: _Task, rows: Path, values: Path) -> Taken:
-        """Uploads the two files of a read, and returns what was taken with their keys and sizes."""
+        """Uploads the two files of a read, and returns what was taken with what was written."""
         put = partial(self._zone.put, table=task.planned.name, first=task.number)
+        files = (put(task.prefix, path=rows),) if taken.rows else ()
+        aside = (put(RawZone.QUARANTINE, path=values),) if taken.not_held else ()
         return dataclasses.replace(
             taken,
-            files=(put(task.prefix, path=rows),) if taken.rows else (),
-            sizes=(rows.stat().st_size,) if taken.rows else (),
-            quarantine_files=(put(RawZone.QUARANTINE, path=values),) if taken.not_held else (),
+            files=tuple(key for key, _ in files),
+            written=tuple(written for _, written in files),
+            quarantine_files=tuple(key for key, _ in aside),
         )
 
     def _reader(self) -> SourceReader:

@@ -13,7 +13,7 @@ from star_schema.tables import star_tables
 def build(spark: SparkSession) -> int:
     """Builds the star schema through the task's run."""
     todo = task()
-    request = BuildRequest(todo.raw_bucket, todo.database, todo.through, todo.rebuild)
+    request = BuildRequest(todo.database, todo.through, todo.rebuild)
     store = ManifestStore(todo.raw_bucket, boto3.client("s3"))
     return sum(built.rows for built in build_tables(spark, store, star_tables(), request))
 

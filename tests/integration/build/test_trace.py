@@ -249,28 +249,35 @@ def test_a_deleted_raw_file_is_named_and_the_lake_tells(world: World) -> None:
     assert found.equals_source is True
 
 
-@pytest.mark.parametrize("length", [0, 100, -1])
-def test_a_raw_file_that_was_replaced_is_named_and_tells_nothing(world: World, length: int) -> None:
+def one_row(content: bytes) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(content)).slice(1, 1), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (lambda content: b"", "has 0 bytes, and"),
+        (lambda content: content[:100], "has 100 bytes, and"),
+        (one_row, "bytes, and"),
+        (lambda content: content[::-1], "has other content than was written"),
+    ],
+)
+def test_a_raw_file_that_was_replaced_is_named_and_tells_nothing(
+    world: World, change: Callable[[bytes], bytes], difference: str
+) -> None:
     key = world.store().read(1).tables["payment"].files[0]
     content = world.business.client.get_object(Bucket=world.raw_bucket, Key=key)["Body"].read()
-    replaced = content[:length] if length >= 0 else _one_row(content)
-    world.business.client.put_object(Bucket=world.raw_bucket, Key=key, Body=replaced)
+    world.business.client.put_object(Bucket=world.raw_bucket, Key=key, Body=change(content))
     try:
         found = trace("fact_payment", "1", world)
     finally:
         world.business.client.put_object(Bucket=world.raw_bucket, Key=key, Body=content)
 
-    assert (
-        f"{key} has {len(replaced)} bytes, and {len(content)} were written"
-        in (found.not_reached["raw zone"])
-    )
+    assert f"RawFilesChanged: s3://{world.raw_bucket}/{key} " in found.not_reached["raw zone"]
+    assert difference in found.not_reached["raw zone"]
     assert [step.sequence for step in found.steps] == [1, 2, 4, 5]
-
-
-def _one_row(content: bytes) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(pq.read_table(io.BytesIO(content)).slice(1, 1), file)
-    return file.getvalue()
 
 
 def test_a_snapshot_that_has_expired_is_not_called_the_first(world: World) -> None:

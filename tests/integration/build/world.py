@@ -105,9 +105,7 @@ class Star:
         self, *tables: str, through: int | None = None, rebuild: bool = False
     ) -> dict[str, int]:
         """Builds tables through the newest run or an earlier one; returns the rows of each."""
-        request = BuildRequest(
-            self._business.bucket, self.database, through or self._business.runs, rebuild
-        )
+        request = BuildRequest(self.database, through or self._business.runs, rebuild)
         stars = [STARS[table] for table in tables]
         built = build_tables(self._spark, self._business.store, stars, request)
         return {table.table: table.rows for table in built}

@@ -128,7 +128,9 @@ def test_an_execution_under_way_is_waited_for_before_runs_are_compared() -> None
         {
             "dynamodb.GetItem": held(3600),
             "stepfunctions.DescribeExecution": {"status": "RUNNING", "startDate": NOW},
-            "s3.ListObjectsV2": {"Contents": [{"Key": key_of(1), "LastModified": NOW, "Size": 1}]},
+            "s3.ListObjectsV2": {
+                "Contents": [{"Key": key_of(1), "LastModified": NOW, "Size": 1, "ETag": '"1"'}]
+            },
             "s3.GetObject": {"Body": io.BytesIO(run.to_json().encode())},
         },
     )

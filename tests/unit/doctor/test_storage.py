@@ -1,5 +1,6 @@
 """What is looked at in the raw zone."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ import pytest
 from doctor.checks import storage
 from doctor.finding import Finding, Status
 from pipeline.manifest import Manifest, ManifestStore
+from pipeline.written_files import Written
 from tests.fixtures.captures import capture_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+PARQUET = Written(4, hashlib.md5(b"PAR1").hexdigest(), hashlib.sha256(b"PAR1").hexdigest())
 FILE, KEYS = "raw/design/0000000001-0000.parquet", "raw_keys/design/0000000001-0000.parquet"
 
 
@@ -24,7 +27,7 @@ def look(moto_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Find
     """Looks at a raw zone of one run, with a file of rows and one of keys."""
     client = boto3.client("s3")
     capture = capture_of(
-        1, 1, files=(FILE,), file_sizes=(4,), key_files=(KEYS,), key_file_sizes=(4,)
+        1, 1, files=(FILE,), written=(PARQUET,), key_files=(KEYS,), keys_written=(PARQUET,)
     )
     run = Manifest(1, "run-1", "2026-01-01T00:00:00Z", "1/1", 9, {"design": capture})
     ManifestStore(moto_bucket, client).commit(run)
@@ -54,8 +57,8 @@ def test_an_object_that_is_no_manifest_is_not_counted_as_one(
 
 
 @pytest.mark.parametrize("key", [FILE, KEYS])
-@pytest.mark.parametrize("body", [b"", b"PAR", b"PAR1PAR1"])
-def test_a_raw_file_of_another_size_is_a_fault(
+@pytest.mark.parametrize("body", [b"", b"PAR", b"PAR1PAR1", b"PAR2"])
+def test_a_raw_file_that_was_replaced_is_a_fault(
     look: Callable[[], Finding], client: "S3Client", key: str, body: bytes
 ) -> None:
     client.put_object(Bucket="raw", Key=key, Body=io.BytesIO(body))

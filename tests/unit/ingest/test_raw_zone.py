@@ -1,5 +1,6 @@
 """Raw files are put once, under a name of their own."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from botocore.stub import Stubber
 
 from lambdas.ingest.raw_zone import RawZone
 from pipeline.errors import ObjectStoreUnavailable
+from pipeline.written_files import Written
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,14 +30,16 @@ def test_a_file_that_is_there_already_stays_and_the_next_takes_another_number(
 ) -> None:
     client = boto3.client("s3")
     zone = RawZone(moto_bucket, client, 7, TAKEN_AT)
-    first = zone.put(RawZone.ROWS, "design", part)
+    first, _ = zone.put(RawZone.ROWS, "design", part)
     part.write_bytes(b"other rows")
 
-    second = zone.put(RawZone.ROWS, "design", part)
+    second, written = zone.put(RawZone.ROWS, "design", part)
 
     assert first == "raw/design/year=2026/month=03/day=04/0000000007-0000.parquet"
     assert second == "raw/design/year=2026/month=03/day=04/0000000007-0001.parquet"
     assert client.get_object(Bucket="raw", Key=first)["Body"].read() == b"rows"
+    found = client.get_object(Bucket="raw", Key=second)
+    assert written == Written(10, found["ETag"].strip('"'), sha256(b"other rows").hexdigest())
 
 
 def test_files_are_put_once_however_many_there_are(moto_bucket: str, part: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_long_chain_is_read_side_by_side() -> None:
             together.wait()
         return objects[key]
 
-    store._objects.get.side_effect = get  # type: ignore[attr-defined]
+    store.objects.get.side_effect = get  # type: ignore[attr-defined]
 
     assert chain(store, 100) == list(range(100, 0, -1))
 
@@ -244,7 +244,7 @@ def store_of(objects: dict[str, bytes]) -> ManifestStore:
     fake.get.side_effect = get
     fake.address.side_effect = str
     fake.put_if_absent.side_effect = lambda key, text, _: objects.setdefault(key, text) is text
-    store._objects = fake
+    store.objects = fake
     return store
 
 

@@ -122,7 +122,7 @@ def test_a_conflict_of_two_writers_is_tried_again(unreachable_s3: "S3Client") ->
     with Stubber(unreachable_s3) as stub:
         stub.add_client_error("put_object", service_error_code="ConditionalRequestConflict")
         stub.add_client_error("put_object", service_error_code="ConditionalRequestConflict")
-        stub.add_response("put_object", {})
+        stub.add_response("put_object", {"ETag": '"1"'})
 
         assert ObjectStore("raw", unreachable_s3).put_if_absent("a/key", b"text")
 
