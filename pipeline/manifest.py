@@ -8,6 +8,7 @@ since any point without listing the bucket.
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections import Counter
@@ -273,14 +274,15 @@ class Manifest:
     gone: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Returns the manifest as JSON text."""
+        """Returns the manifest as JSON text, which ends with a digest of the rest of it."""
         own, homes = self.tables, {}
         if isinstance(self.tables, CarriedTables):
             own, homes = self.tables.own, dict(self.tables.homes)
         tables = {name: _document(entry) for name, entry in own.items()}
         fields = dataclasses.asdict(dataclasses.replace(self, tables={}))
         document = {"format": FORMAT, **fields, "tables": tables, "carried": homes}
-        return json.dumps(document, separators=(",", ":"))
+        text = json.dumps(document, separators=(",", ":"))
+        return text[:-1] + _seal(text.encode())
 
     @classmethod
     def from_json(
@@ -294,10 +296,15 @@ class Manifest:
             read: Returns another manifest, by its sequence.
 
         Raises:
-            ManifestInvalid: The text is no manifest of a format that this code knows.
+            ManifestInvalid: The text is no manifest of a format that this code knows, or is not as
+                it was written. A manifest of an earlier version has no digest.
         """
         try:
             document: dict[str, Any] = json.loads(text)
+            if document.pop(_DIGEST, None) is not None and not _is_as_written(text):
+                raise ManifestInvalid(
+                    f"{key} was edited since Ingest wrote it: restore the object's previous version"
+                )
             if document.pop("format") not in _FORMATS:
                 raise ManifestInvalid(f"{key} is of another format than {FORMAT}: deploy its code")
             own = {name: _table(entry) for name, entry in document.pop("tables").items()}
@@ -310,6 +317,22 @@ class Manifest:
                 "newer version wrote it, deploy that version; otherwise restore the object's "
                 "previous version, or delete the object if it has none"
             ) from error
+
+
+_DIGEST = "sha256"
+_SEAL_LENGTH = len(f',"{_DIGEST}":""}}') + 64
+
+
+def _seal(text: bytes) -> str:
+    """Returns the end of a document that has the digest of the rest of it, as JSON text."""
+    return f',"{_DIGEST}":"{hashlib.sha256(text).hexdigest()}"}}'
+
+
+def _is_as_written(text: str | bytes) -> bool:
+    """Whether JSON text ends with the digest of the rest of it."""
+    held = text.encode() if isinstance(text, str) else text
+    rest, seal = held[:-_SEAL_LENGTH], held[-_SEAL_LENGTH:]
+    return _seal(rest + b"}").encode() == seal
 
 
 _OPTIONAL = {

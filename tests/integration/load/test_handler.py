@@ -237,8 +237,8 @@ def test_a_raw_zone_with_other_runs_than_those_loaded_is_refused_but_by_a_rebuil
     deployed: StarLake, raw_bucket: str, s3: "S3Client"
 ) -> None:
     handler({"run_id": "run-1", "sequence": 1}, Context())
-    text = s3.get_object(Bucket=raw_bucket, Key=key_of(1))["Body"].read()
-    s3.put_object(Bucket=raw_bucket, Key=key_of(1), Body=text.replace(b"run-1", b"another"))
+    other = dataclasses.replace(ManifestStore(raw_bucket, s3).read(1), run_id="another")
+    s3.put_object(Bucket=raw_bucket, Key=key_of(1), Body=other.to_json().encode())
 
     with pytest.raises(StarSchemaMismatch, match=r"run 1 of execution run-1, .* another"):
         handler({"run_id": "run-2", "sequence": 2}, Context())

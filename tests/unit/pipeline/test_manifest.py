@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from unittest.mock import Mock
 
 import boto3
@@ -75,9 +75,29 @@ def test_json_of_another_shape_is_refused_as_well(text: str) -> None:
         Manifest.from_json(text, "runs/x", unread)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace('"rows":1,', '"rows":2,'),
+        lambda text: text.replace("0000000001-0000", "0000000002-0000"),
+        lambda text: text.replace('"carried":{}', '"carried":{"design":7}'),
+        lambda text: json.dumps(json.loads(text), indent=2),
+        lambda text: text.replace('"sha256":"', '"sha256":"0'),
+        lambda text: text.replace("}", "} ", 1),
+    ],
+)
+def test_a_manifest_that_was_edited_is_refused(edit: Callable[[str], str]) -> None:
+    text = manifest(1, changed_in=1, previous_change=0).to_json()
+    assert edit(text) != text
+
+    with pytest.raises(ManifestInvalid, match="runs/x was edited since Ingest wrote it: restore"):
+        Manifest.from_json(edit(text), "runs/x", unread)
+
+
 @pytest.mark.parametrize("place", ["run", "table"])
 def test_what_a_newer_version_added_is_not_read_as_damage(place: str) -> None:
     document = json.loads(manifest(1, changed_in=1, previous_change=0).to_json())
+    del document["sha256"]
     (document if place == "run" else document["tables"]["design"])["added"] = 1
 
     with pytest.raises(ManifestInvalid, match=r"'added'.*if a newer version wrote it, deploy"):
@@ -259,6 +279,7 @@ def test_a_manifest_is_as_large_as_what_has_changed() -> None:
 
 def test_a_manifest_of_the_first_format_has_every_entry() -> None:
     run = manifest(3, changed_in=3, previous_change=1)
-    text = run.to_json().replace('"format":2', '"format":1').replace(',"carried":{}', "")
+    document = json.loads(run.to_json()) | {"format": 1}
+    text = json.dumps({k: v for k, v in document.items() if k not in ("carried", "sha256")})
 
     assert Manifest.from_json(text, "runs/x", unread) == run
