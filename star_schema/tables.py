@@ -8,7 +8,7 @@ name, from a column's position or from the text of the SELECT.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -46,11 +46,14 @@ class StarColumn:
         name: The column's name in the lake and in the warehouse.
         type: The column's Spark SQL type in the lake, as `DataFrame.dtypes` prints it.
         comment: What the column holds.
+        references: The dimension whose natural key the column holds; None for any other value. The
+            warehouse has a foreign key to it.
     """
 
     name: str
     type: str
     comment: str
+    references: str | None = None
 
 
 ADDED_COLUMNS: Final = (
@@ -138,6 +141,10 @@ def star_tables() -> tuple[StarTable, ...]:
         DeclarationInvalid: A table's files are malformed or incomplete.
     """
     stars = tuple(star_table(name) for name in files.names(files.TABLES))
+    dimensions = {star.name for star in stars if not star.is_fact}
+    for star in stars:
+        with files.naming_the_file(files.TABLES, star.name):
+            _check_references(star, dimensions)
     of_facts = {source for star in stars if star.is_fact for source in star.sources}
     for star in stars:
         if not star.is_fact and star.row_source:
@@ -145,6 +152,12 @@ def star_tables() -> tuple[StarTable, ...]:
                 with files.naming_the_file(files.SOURCES, source.name):
                     _check_no_rules(source, star)
     return stars
+
+
+def _check_references(star: StarTable, dimensions: Collection[str]) -> None:
+    for column in star.columns:
+        if column.references not in (None, *dimensions):
+            raise ValueError(f"{column.name} references {column.references}, which is no dimension")
 
 
 def _check_no_rules(source: SourceDeclaration, star: StarTable) -> None:

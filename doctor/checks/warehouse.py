@@ -10,7 +10,7 @@ from psycopg import sql
 from doctor.checks.server import checks_of, put_secret
 from doctor.finding import CannotLook, Check, Finding, fault, judged, ok
 from doctor.place import Place
-from lambdas.load.catalog import loaded_columns, read_star_tables
+from lambdas.load.catalog import loaded_columns, lost_references, read_star_tables
 from lambdas.load.inheriting import with_rows
 from lambdas.load.migrations import migrations
 from pipeline import warehouse_schema
@@ -218,11 +218,17 @@ def _migrations(place: Place) -> Finding:
 
 def _tables(place: Place) -> Finding:
     with installed(place) as connection:
-        held = {
-            table.name: {column.name for column in table.columns}
-            for table in read_star_tables(connection, place.stars)
-        }
-    problems: dict[str, str] = {}
+        tables = read_star_tables(connection, place.stars)
+    stars = {star.name: star for star in place.stars}
+    held = {table.name: {column.name for column in table.columns} for table in tables}
+    problems = {
+        f"{table.name}.{column.name} has lost its foreign key": (
+            f"alter table {table.name} add foreign key ({column.name}) "
+            f"references {column.references};"
+        )
+        for table in tables
+        for column in lost_references(table, stars)
+    }
     for star in place.stars:
         missing = sorted(loaded_columns(star) - held.get(star.name, frozenset()))
         if star.name not in held:
@@ -236,7 +242,7 @@ def _tables(place: Place) -> Finding:
                 "-- as lambdas/load/migrations/ has it; then "
                 + run_with(place, '{"rebuild": true}')
             )
-    return judged(problems, f"{len(place.stars)} star tables with their columns")
+    return judged(problems, f"{len(place.stars)} star tables with their columns and foreign keys")
 
 
 def _own_columns(place: Place) -> Finding:
@@ -342,7 +348,7 @@ CHECKS = (
     Check(
         "warehouse.migrations", "the applied migrations, beside those of this clone", _migrations
     ),
-    Check("warehouse.tables", "the star tables and their columns", _tables),
+    Check("warehouse.tables", "the star tables, their columns and foreign keys", _tables),
     Check("warehouse.own_columns", "columns that others added to star tables", _own_columns),
     Check("warehouse.inheriting", "tables that inherit from star tables", _inheriting),
     Check("warehouse.locks", "locks of others on star tables", _locks),

@@ -5,7 +5,7 @@ warehouse, and no other column. The migrations define them; Load reads the defin
 system catalogs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import LiteralString
@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from lambdas.load.attached import attached
-from star_schema.tables import ADDED_COLUMNS, StarTable
+from star_schema.tables import ADDED_COLUMNS, StarColumn, StarTable
 
 _NOT_LOADED = frozenset({"_sequence"})
 """The lake's columns that the warehouse does not have."""
@@ -181,6 +181,25 @@ def read_star_tables(
         )
         for name in order
     )
+
+
+def lost_references(table: WarehouseTable, stars: Mapping[str, StarTable]) -> list[StarColumn]:
+    """Returns the columns that are declared to reference a dimension, without a foreign key to it.
+
+    A foreign key that PostgreSQL does not check (not valid, not enforced, disabled) counts: Load
+    holds back what breaks it.
+
+    Args:
+        table: A star table.
+        stars: The declared star tables.
+    """
+    held = {(one.column, one.table, one.key) for one in table.references}
+    return [
+        column
+        for column in stars[table.name].columns
+        if column.references
+        and (column.name, column.references, stars[column.references].natural_key) not in held
+    ]
 
 
 def loaded_columns(star: StarTable) -> frozenset[str]:

@@ -8,7 +8,12 @@ from typing import Final
 import psycopg
 
 from lambdas.load import waiting
-from lambdas.load.catalog import WarehouseTable, loaded_columns, read_star_tables
+from lambdas.load.catalog import (
+    WarehouseTable,
+    loaded_columns,
+    lost_references,
+    read_star_tables,
+)
 from lambdas.load.lake import Lake, Versions
 from lambdas.load.position import (
     NOTHING,
@@ -116,6 +121,7 @@ def make_plan(
         def read(table: WarehouseTable) -> tuple[int, Versions]:
             _check_columns(table, stars[table.name])
             _check_keys(table)
+            _check_references(table, stars)
             _check_logged(table)
             after = 0 if request.rebuild else plan.positions[table.name]
             return after, listed.versions(table, after=after, through=request.sequence)
@@ -186,6 +192,19 @@ def _check_keys(table: WarehouseTable) -> None:
                 f"`alter table {table.name} alter {column.name} type {column.type} "
                 'collate "default"`'
             )
+
+
+def _check_references(table: WarehouseTable, stars: Mapping[str, StarTable]) -> None:
+    """Checks that rows without their dimension rows are told from others."""
+    if lost := lost_references(table, stars):
+        keys = ", ".join(
+            f"add foreign key ({column.name}) references {column.references}" for column in lost
+        )
+        raise StarSchemaMismatch(
+            f"{table.name} has lost foreign keys, without which its rows would be shown without "
+            f"their dimension rows: run `alter table {table.name} {keys}`. If rows break one, add "
+            'it as `not valid`, and start the state machine with {"rebuild": true}'
+        )
 
 
 def _check_logged(table: WarehouseTable) -> None:

@@ -540,6 +540,13 @@ FAULTS = (
         ),
     ),
     Fault(
+        "a star table has lost a foreign key",
+        "warehouse.tables",
+        "alter table fact_payment add foreign key (currency_id) references dim_currency;",
+        at("warehouse", "alter table fact_payment drop constraint fact_payment_currency_id_fkey"),
+        is_applied=True,
+    ),
+    Fault(
         "a column of somebody else demands a value",
         "warehouse.own_columns",
         'alter table dim_design alter column "note" drop not null;',

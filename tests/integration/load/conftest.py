@@ -41,6 +41,17 @@ $$;
 create trigger refuse before insert on pipeline_run for each row execute function refuse()
 """
 """Has every load fail at its end, after all rows were written."""
+REFERENCE_DIMENSIONS: Final[LiteralString] = """
+alter table fact_payment
+    add foreign key (created_date) references dim_date,
+    add foreign key (last_updated_date) references dim_date,
+    add foreign key (transaction_id) references dim_transaction,
+    add foreign key (counterparty_id) references dim_counterparty,
+    add foreign key (currency_id) references dim_currency,
+    add foreign key (payment_type_id) references dim_payment_type,
+    add foreign key (payment_date) references dim_date
+"""
+"""Gives a table that somebody put in the place of fact_payment the fact's foreign keys."""
 _MOST_INVOCATIONS = 3
 
 

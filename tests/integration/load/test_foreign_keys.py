@@ -1,5 +1,6 @@
 """Foreign keys that a load checks at once: what PostgreSQL would refuse waits, and nothing else."""
 
+import re
 import threading
 from typing import Any, LiteralString
 
@@ -9,6 +10,7 @@ import pytest
 from lambdas.load import foreign_keys
 from lambdas.load.pace import Pace
 from lambdas.load.show import LoadedTable
+from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake
 from tests.integration.load.conftest import Connect, LoadThrough
 
@@ -118,6 +120,47 @@ def test_a_table_with_other_checks_is_left_to_postgresql(
     assert load_through(1).facts_waiting == 1
 
     assert (rows(warehouse, PAYMENTS), checks) == ([1], [False])
+
+
+NAME: LiteralString = "fact_payment_currency_id_fkey"
+AGAIN: LiteralString = (
+    f"alter table fact_payment drop constraint {NAME}, "
+    f"add constraint {NAME} foreign key (currency_id) references "
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"alter table fact_payment drop constraint {NAME}",
+        "alter table dim_currency drop constraint dim_currency_pkey cascade, "
+        "add primary key (currency_id)",
+        AGAIN + "dim_payment_type",
+        "create schema other; create table other.dim_currency (currency_id integer primary key); "
+        "insert into other.dim_currency values (1), (9); " + AGAIN + "other.dim_currency",
+        "alter table dim_transaction add unique (purchase_order_id); "
+        + AGAIN
+        + "dim_transaction (purchase_order_id)",
+    ],
+)
+def test_a_table_that_has_lost_a_foreign_key_is_named_and_the_others_are_loaded(
+    warehouse: psycopg.Connection,
+    payments: StarLake,
+    load_through: LoadThrough,
+    change: LiteralString,
+) -> None:
+    warehouse.execute(change)
+
+    with pytest.raises(StarSchemaMismatch, match="fact_payment has lost foreign keys") as told:
+        load_through(1)
+
+    assert rows(warehouse, PAYMENTS) == []
+    assert rows(warehouse, "select currency_id from dim_currency") == [1]
+    warehouse.execute("alter table fact_payment drop constraint if exists " + NAME)
+    for statement in re.findall("run `(.*?)`", str(told.value)):
+        warehouse.execute(statement)
+    assert load_through(1).facts_waiting == 1
+    assert rows(warehouse, PAYMENTS) == [1]
 
 
 def test_a_role_that_may_not_switch_the_checks_off_leaves_them_to_postgresql(

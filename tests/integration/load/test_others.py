@@ -12,7 +12,12 @@ from pipeline.database import Role, translated_errors
 from pipeline.errors import InvalidSettings, StarSchemaMismatch, VerificationFailed
 from pipeline.requests import LoadRequest
 from tests.fixtures.lake import DAY, PAYMENT_DIMENSIONS, StarLake, star_row
-from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough, unchanged
+from tests.integration.load.conftest import (
+    AT_ONCE_AND_IN_STEPS,
+    REFERENCE_DIMENSIONS,
+    LoadThrough,
+    unchanged,
+)
 from tests.integration.load.source import MadeUpSource
 
 
@@ -259,7 +264,7 @@ def test_a_partitioned_fact_is_loaded_and_rebuilt(
         "create table fact_payment (like whole including all) "
         "partition by range (payment_record_id); "
         "drop view current_payment; drop table whole; "
-        "create table fact_payment_1 partition of fact_payment default"
+        "create table fact_payment_1 partition of fact_payment default; " + REFERENCE_DIMENSIONS
     )
     assert load_through(1).rows == 7
     payments.add_star_rows("fact_payment", {"payment_record_id": 2}, sequence=2)

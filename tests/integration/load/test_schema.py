@@ -69,6 +69,9 @@ def test_the_migrations_make_each_star_table_as_it_is_declared(
         assert columns == [column for column in wanted if column[0] != "_sequence"], star.name
         assert table.key == (star.record_id or star.natural_key)
         assert (table.natural_key, table.is_fact) == (star.natural_key, star.is_fact)
+        references = {one.column: one.table for one in table.references}
+        declared = {one.name: one.references for one in star.columns if one.references}
+        assert references == declared, star.name
 
 
 def test_tables_of_others_are_no_star_tables_whatever_their_names_and_references(

@@ -9,7 +9,11 @@ from psycopg import sql
 from lambdas.load.show import LoadedTable
 from pipeline.errors import StarSchemaMismatch
 from tests.fixtures.lake import PAYMENT_DIMENSIONS, StarLake, star_row
-from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, LoadThrough
+from tests.integration.load.conftest import (
+    AT_ONCE_AND_IN_STEPS,
+    REFERENCE_DIMENSIONS,
+    LoadThrough,
+)
 
 
 def attach(connection: psycopg.Connection, trigger: LiteralString, body: LiteralString) -> None:
@@ -303,7 +307,7 @@ def test_triggers_of_a_partition_count_as_those_of_its_table(
         "create table fact_payment (like whole including constraints including indexes) "
         "partition by range (payment_record_id); "
         "create table first partition of fact_payment for values from (0) to (2); "
-        "create table others partition of fact_payment default"
+        "create table others partition of fact_payment default; " + REFERENCE_DIMENSIONS
     )
     attach(warehouse, "trigger theirs before insert on others for each row", body)
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)

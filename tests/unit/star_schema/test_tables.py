@@ -196,6 +196,7 @@ def test_what_is_not_declared_has_no_value(declare: Callable[[str], None]) -> No
         ("[columns]", '[columns]\nis_deleted = { type = "boolean", comment = "" }', "is_deleted"),
         ("[columns]", '[columns]\n_sequence = { type = "bigint", comment = "" }', "_sequence"),
         ("[columns]", '[columns]\n_place = { type = "int", comment = "" }', "_place"),
+        ('type = "int"', 'type = "int", references = "y"', "x_id references y, which is no dim"),
         ("[columns]", '[columns]\nX_ID = { type = "int", comment = "" }', "X_ID, x_id: the Glue"),
         *(
             ('type = "int"', f'type = "{odd}"', f"x_id is of the type {re.escape(odd)}, which no")
