@@ -103,7 +103,7 @@ def reading(connect: Connect) -> Iterator[Reading]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         warehouse_session.set_local(connection.cursor(), _SETTINGS)
-        warehouse_schema.enter(connection.cursor())
+        warehouse_schema.enter(connection.cursor(), is_local=True)
         set_json_loads(partial(json.loads, parse_float=Decimal), connection)
         yield Reading(connection)
 

@@ -22,6 +22,7 @@ from lambdas.load.staging import TemporaryStaging
 from lambdas.load.verify import digest_of, lake_rows, warehouse_rows
 from lineage.places import places
 from local.stack import NotUp
+from pipeline import warehouse_schema
 from pipeline.certificate import Certificate, CertifiedTable
 from pipeline.database import Role
 from pipeline.errors import InvalidInput, PipelineError, first_line
@@ -163,6 +164,7 @@ def main() -> int:
             return 1
         with stack.connect(Role.WAREHOUSE) as connection:
             connection.autocommit = True
+            warehouse_schema.enter(connection.cursor())
             lake = Lake(stack.catalog(), stack.glue_database)
             found = list(check(certificate, lake, connection))
     except (NotUp, PipelineError, psycopg.Error) as error:

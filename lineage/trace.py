@@ -31,6 +31,7 @@ from lineage.warehouse_history import (
     read_referenced,
     read_warehouse,
 )
+from pipeline import warehouse_schema
 from pipeline.database import Role
 from pipeline.errors import PipelineError, first_line
 from pipeline.manifest import ManifestStore
@@ -212,6 +213,7 @@ class _Tracing:
             warehouse.execute(
                 "select set_config('statement_timeout', %s, false)", [_LONGEST_STATEMENT]
             )
+            warehouse_schema.enter(warehouse.cursor())
             shown, is_known = self._add_warehouse(warehouse), True
         with self._reaching("source"):
             self._compare_source(shown, is_known=is_known)

@@ -20,9 +20,13 @@ select
         order by namespace.nspname
     )
 """
+# PostgreSQL looks for tables and types among the temporary ones first, unless the path says
+# otherwise: behind a connection pooler, those of others are in the session.
 _USE: LiteralString = """
 select pg_catalog.set_config(
-    'search_path', pg_catalog.string_agg(quote_ident(name), ', ' order by place), false
+    'search_path',
+    pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ' order by place) || ', pg_temp',
+    %s
 )
 from pg_catalog.unnest(%s::text[]) with ordinality as path (name, place)
 """
@@ -38,12 +42,17 @@ class Cursor(Protocol):
         """Returns the rows of the last statement."""
 
 
-def enter(cursor: Cursor) -> None:
+def enter(cursor: Cursor, *, is_local: bool = False) -> None:
     """Has a session find the warehouse, whatever search_path its role has.
 
     The schema is the one where the warehouse was installed, under the name that it has now. Without
     a warehouse it is the first schema of the search_path that exists. The other schemas of the
-    search_path follow, which triggers and functions of others may need; pg_catalog is always first.
+    search_path follow, which triggers and functions of others may need. pg_catalog is always first,
+    and temporary tables are last.
+
+    Args:
+        cursor: A cursor of the session.
+        is_local: Whether that is for the open transaction alone, as behind a connection pooler.
 
     Raises:
         InvalidSettings: There is no such schema, or several schemas have a warehouse.
@@ -63,4 +72,4 @@ def enter(cursor: Cursor) -> None:
             "the search_path of the role in the warehouse's secret has no schema that exists: "
             "create one, or change the search_path"
         )
-    cursor.execute(_USE, [path])
+    cursor.execute(_USE, [is_local, path])

@@ -27,8 +27,9 @@ SETTINGS = {
     "row_security": "off",
     # A function of public whose arguments fit better is called instead of the server's (PostgreSQL
     # documentation, "Function Type Resolution"). So a statement names the schema of each function
-    # that converts its arguments or takes any type.
-    "search_path": "pg_catalog, public",
+    # that converts its arguments or takes any type. Temporary tables and types, which others may
+    # have made in a pooled session, are first unless the path has them.
+    "search_path": "pg_catalog, public, pg_temp",
     "stats_fetch_consistency": "cache",
     "transaction_read_only": "on",
     # How long it may take.

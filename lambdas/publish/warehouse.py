@@ -127,7 +127,7 @@ def _begin(connection: pg8000.Connection, *, writes: bool, lock: int | None = No
         if not cursor.fetchone()[0]:
             return False
     warehouse_session.set_local(cursor)
-    warehouse_schema.enter(cursor)
+    warehouse_schema.enter(cursor, is_local=True)
     return True
 
 

@@ -59,9 +59,10 @@ class World:
     def connect(self, role: Role) -> psycopg.Connection:
         if role in self.unreachable:
             raise DatabaseRefused(f"the {role} database refused: no right")
+        is_source = role is Role.SOURCE
         return psycopg.connect(
-            self.business.dsn if role is Role.SOURCE else self.warehouse.dsn,
-            options="-c timezone=UTC",
+            self.business.dsn if is_source else self.warehouse.dsn,
+            options=f"-c timezone=UTC -c search_path={'public' if is_source else 'pg_catalog'}",
         )
 
     def run(self) -> None:
@@ -156,10 +157,11 @@ def test_every_version_names_its_raw_row_its_snapshot_and_its_load(world: World)
     manifests = {run: world.store().read(run) for run in range(1, 6)}
     with world.connect(Role.WAREHOUSE) as warehouse:
         rows = warehouse.execute(
-            "select payment_record_id::text from fact_payment where payment_id = 1 order by 1"
+            "select payment_record_id::text from public.fact_payment "
+            "where payment_id = 1 order by 1"
         ).fetchall()
         loads: dict[int, object] = dict(
-            warehouse.execute("select sequence, loaded_at from pipeline_run").fetchall()
+            warehouse.execute("select sequence, loaded_at from public.pipeline_run").fetchall()
         )
     assert [(step.record_id,) for step in versions] == rows
     for step in versions:

@@ -139,6 +139,7 @@ def test_a_transaction_has_the_settings_whatever_those_of_the_role(
     set_for_role(values.dsn, str(conninfo_to_dict(reader_dsn)["user"]), PERVERSE)
 
     with psycopg.connect(reader_dsn, autocommit=True) as connection:
+        connection.execute("create temporary table pg_settings as select 'theirs' as name")
         begin(connection)
         rows = connection.execute(
             "select lower(name), current_setting(name) from pg_settings "

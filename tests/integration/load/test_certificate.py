@@ -220,9 +220,10 @@ def test_the_command_reads_a_file_or_an_object_and_fails_if_something_differs(
         sys, "argv", ["certify", f"s3://{raw_bucket}/certificates/run-1.json", "--env", ""]
     )
 
+    warehouse.execute('alter schema public rename to "The Star"; create schema public')
     assert certify.main() == 0
     assert "only a new execution" in capsys.readouterr().out
-    warehouse.execute("delete from fact_payment")
+    warehouse.execute('delete from "The Star".fact_payment')
     assert certify.main() == 1
     assert "fact_payment           warehouse  differs" in capsys.readouterr().out
     edited = tmp_path / "edited.json"

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dashboard.warehouse import connecting, reading
 from lambdas.publish import warehouse as of_publish
+from pipeline import warehouse_schema
 from pipeline.database import Database, Role
 from pipeline.errors import InvalidSettings
 from pipeline.secret import read_login
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
     Shown = Callable[[Database, SecretsManagerClient], dict[str, str]]
+    Seen = Callable[[Database, SecretsManagerClient], tuple[object, ...]]
 
 OTHERS = {
     "bytea_output": "escape",
@@ -122,6 +124,57 @@ def test_a_session_has_its_settings_whatever_those_of_the_database(
     own = {"statement_timeout": "30s"} if shown is shown_to_the_dashboard else {}
     expected = SETTINGS | {"text": "Ж"} | own
     assert settings == expected
+
+
+def load_sees(database: Database, secrets: "SecretsManagerClient") -> tuple[object, ...]:
+    with database.connect(secrets) as connection:
+        connection.execute(OF_OTHERS)
+        warehouse_schema.enter(connection.cursor())
+        return connection.execute(SEEN).fetchall()[0]
+
+
+def publish_sees(database: Database, secrets: "SecretsManagerClient") -> tuple[object, ...]:
+    with of_publish.connect(database.settings, secrets, writes=True) as connection:
+        cursor = connection.cursor()
+        cursor.execute(OF_OTHERS)
+        cursor.execute(SEEN)
+        found = tuple(cursor.fetchone())
+        connection.commit()
+        cursor.execute("show search_path")
+        assert cursor.fetchone() == [PATH]
+        return found
+
+
+def the_dashboard_sees(database: Database, secrets: "SecretsManagerClient") -> tuple[object, ...]:
+    opened = connecting(read_login("warehouse", database.settings, secrets))()
+    opened.execute(OF_OTHERS)
+    opened.commit()
+    with reading(lambda: opened):
+        return opened.execute(SEEN).fetchall()[0]
+
+
+PATH = '"$user", public'
+OF_OTHERS: LiteralString = (
+    "create temporary table pipeline_run as select 'theirs' as name; "
+    "create temporary table pg_settings as select 'theirs' as name; "
+    "create domain pg_temp.int8 as text"
+)
+SEEN: LiteralString = (
+    "select name, exists (select from pg_settings where name = 'work_mem'), "
+    "pg_typeof(7::int8)::text from pipeline_run"
+)
+
+
+@pytest.mark.parametrize("seen", [load_sees, publish_sees, the_dashboard_sees])
+def test_temporary_tables_and_types_of_a_pooled_session_are_not_taken_for_the_warehouse_s(
+    secrets: "SecretsManagerClient", warehouse_dsn: str, seen: "Seen"
+) -> None:
+    with psycopg.connect(warehouse_dsn) as connection:
+        connection.execute(
+            "create table schema_migration (); create table pipeline_run as select 'ours' as name"
+        )
+
+    assert seen(warehouse_of(secrets, warehouse_dsn), secrets) == ("ours", True, "bigint")
 
 
 def test_a_role_whose_foreign_keys_are_not_checked_is_refused(
