@@ -102,10 +102,12 @@ class Page:
         """
         charts = [f"{chart.name} as (\n{chart.query}\n)" for chart in self.charts]
         rows = ",\n".join(
-            f"    '{chart.name}', (select json_agg({chart.name}) from {chart.name})"  # noqa: S608  # nosec B608
+            f"    '{chart.name}', (select pg_catalog.json_agg({chart.name}) from {chart.name})"  # noqa: S608  # nosec B608
             for chart in self.charts
         )
-        return _with([*map(str, self.sources), *charts], f"select json_build_object(\n{rows}\n)")
+        return _with(
+            [*map(str, self.sources), *charts], f"select pg_catalog.json_build_object(\n{rows}\n)"
+        )
 
 
 @cache

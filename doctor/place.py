@@ -277,8 +277,8 @@ class Place:
             raise CannotLook(f"the {role} cannot be used: see {role}.reachable") from error
         with connection, translated_errors(role):
             connection.execute(
-                "select set_config('statement_timeout', %s, true), "
-                "set_config('lock_timeout', %s, true)",
+                "select pg_catalog.set_config('statement_timeout', %s, true), "
+                "pg_catalog.set_config('lock_timeout', %s, true)",
                 [_STATEMENT_TIMEOUT, _LOCK_TIMEOUT],
             )
             yield connection

@@ -31,7 +31,7 @@ from star_schema.tables import star_tables
 
 _CHANGED_SINCE: LiteralString = """
 select coalesce(
-    sum(
+    pg_catalog.sum(
         (tables -> %(table)s ->> 'inserted')::bigint + (tables -> %(table)s ->> 'updated')::bigint
     ),
     0

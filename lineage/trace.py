@@ -211,7 +211,7 @@ class _Tracing:
         shown, is_known = None, False
         with self._reaching("warehouse"), self._parts.connect(Role.WAREHOUSE) as warehouse:
             warehouse.execute(
-                "select set_config('statement_timeout', %s, false)", [_LONGEST_STATEMENT]
+                "select pg_catalog.set_config('statement_timeout', %s, false)", [_LONGEST_STATEMENT]
             )
             warehouse_schema.enter(warehouse.cursor())
             shown, is_known = self._add_warehouse(warehouse), True

@@ -14,7 +14,7 @@ from star_schema.tables import StarTable, star_tables
 
 # A transaction that began later has a younger age, its savepoints included: PostgreSQL gives a
 # transaction its id before those of its savepoints. From 2^31 transactions on, age() is negative.
-AGE: Final = sql.SQL("age(xmin)::bigint & 4294967295")
+AGE: Final = sql.SQL("pg_catalog.age(xmin)::bigint & 4294967295")
 _LOADS: LiteralString = """
 select
     sequence,

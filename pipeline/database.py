@@ -135,7 +135,7 @@ class Database:
     def _complete_session(self, connection: psycopg.Connection) -> None:
         """Fails if the start-up options were lost, and sets what an old server does not know."""
         connection.autocommit = True
-        row = connection.execute("select current_setting(%s, true)", [_MARK]).fetchone()
+        row = connection.execute("select pg_catalog.current_setting(%s, true)", [_MARK]).fetchone()
         if row != (_MARKED,):
             raise self._pooled()
         warehouse_session.complete(connection.cursor())

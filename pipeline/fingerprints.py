@@ -71,7 +71,7 @@ def postgres_fingerprint(columns: Iterable[tuple[str, str]]) -> sql.Composed:
         for name, kind in columns
     )
     text = sql.SQL("pg_catalog.concat({})").format(sql.SQL(", ").join(parts))
-    return sql.SQL("md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
+    return sql.SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
 
 
 def _canonical(text: str) -> str:
@@ -86,7 +86,7 @@ def _duckdb_text(column: str, kind: str) -> str:
 
 def _postgres_text(column: sql.Identifier, kind: str) -> sql.Composed:
     if kind.startswith("numeric"):
-        return sql.SQL("trim_scale({})::text").format(column)
+        return sql.SQL("pg_catalog.trim_scale({})::text").format(column)
     if kind.startswith("time without"):
         return sql.SQL("pg_catalog.to_char({}, 'HH24:MI:SS.US')").format(column)
     return sql.SQL("{}::text").format(column)

@@ -8,7 +8,7 @@ from pipeline.errors import InvalidSettings
 # A schema has the warehouse if it has both of these tables of Load's own.
 _SCHEMAS: LiteralString = """
 select
-    current_schemas(false)::text[],
+    pg_catalog.current_schemas(false)::text[],
     array(
         select namespace.nspname::text
         from pg_catalog.pg_namespace as namespace

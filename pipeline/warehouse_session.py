@@ -49,12 +49,12 @@ SETTINGS: Final = {**_OPTIONS, **_OF_NEWER_SERVERS}
 # A server on another system than Linux may refuse to look for closed connections.
 _SET: LiteralString = """
 select
-    count(pg_catalog.set_config(pg_settings.name, wanted.value, %s)),
-    current_setting('session_replication_role')
+    pg_catalog.count(pg_catalog.set_config(pg_settings.name, wanted.value, %s)),
+    pg_catalog.current_setting('session_replication_role')
 from pg_catalog.pg_settings
 join rows from (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))
     as wanted (name, value)
-    on lower(pg_settings.name) = wanted.name
+    on pg_catalog.lower(pg_settings.name) = wanted.name
 where wanted.name <> 'client_connection_check_interval' or position('linux' in version()) > 0
 """
 

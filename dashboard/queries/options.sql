@@ -17,5 +17,5 @@ select 'type', payment_type_id::varchar, payment_type_name
 from dim_payment_type
 union all
 select 'paid', paid::varchar, case when paid then 'paid' else 'unpaid' end
-from unnest(array[true, false]) as paid
+from pg_catalog.unnest(array[true, false]) as paid
 order by filter, label, id

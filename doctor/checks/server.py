@@ -37,11 +37,11 @@ select
     role.rolvaliduntil is not null and role.rolvaliduntil < now() + %(soon)s::interval,
     role.rolvaliduntil::text,
     (select count(*) from pg_stat_activity where usename = role.rolname) - 1,
-    current_setting('max_connections')::integer
-        - current_setting('superuser_reserved_connections')::integer
-        - coalesce(current_setting('reserved_connections', true), '0')::integer
+    pg_catalog.current_setting('max_connections')::integer
+        - pg_catalog.current_setting('superuser_reserved_connections')::integer
+        - coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::integer
         - (select count(*) from pg_stat_activity where backend_type = 'client backend') + 1,
-    current_setting('max_connections')::integer,
+    pg_catalog.current_setting('max_connections')::integer,
     database.datname::text,
     database.datconnlimit,
     (select count(*) from pg_stat_activity where datname = database.datname) - 1

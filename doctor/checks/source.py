@@ -28,43 +28,44 @@ _FUNCTIONS = ("pg_control_system()", "pg_control_checkpoint()", "pg_export_snaps
 _USAGE: LiteralString = """
 select nspname::text
 from pg_namespace
-where nspname = any (%s) and not has_schema_privilege(oid, 'usage')
+where nspname = any (%s) and not pg_catalog.has_schema_privilege(oid, 'usage')
 """
 _REFUSED_COLUMNS: LiteralString = """
 select attname::text
 from pg_attribute
 where attrelid = %s
     and attname = any (%s)
-    and not has_column_privilege(attrelid, attnum, 'select')
+    and not pg_catalog.has_column_privilege(attrelid, attnum, 'select')
 """
 _POLICIES: LiteralString = """
 select relname::text
 from pg_class
-where oid = any (%s::bigint[]::oid[]) and row_security_active(oid)
+where oid = any (%s::bigint[]::oid[]) and pg_catalog.row_security_active(oid)
 """
 _NOT_COUNTING: LiteralString = """
 select
     case
-        when setrole = 0 then format('alter database %I reset track_counts;', datname)
-        when setdatabase = 0 then format('alter role %I reset track_counts;', rolname)
-        else format('alter role %I in database %I reset track_counts;', rolname, datname)
+        when setrole = 0 then pg_catalog.format('alter database %I reset track_counts;', datname)
+        when setdatabase = 0 then pg_catalog.format('alter role %I reset track_counts;', rolname)
+        else pg_catalog.format('alter role %I in database %I reset track_counts;', rolname, datname)
     end
 from pg_db_role_setting
 left join pg_roles on pg_roles.oid = setrole
 left join pg_database on pg_database.oid = setdatabase
-cross join unnest(setconfig) as setting
-where split_part(setting, '=', 1) = 'track_counts' and not split_part(setting, '=', 2)::boolean
+cross join pg_catalog.unnest(setconfig) as setting
+where pg_catalog.split_part(setting, '=', 1) = 'track_counts'
+    and not pg_catalog.split_part(setting, '=', 2)::boolean
 """
 _SLOTS: LiteralString = """
 select
     slot_name::text,
-    pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
+    pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
 from pg_replication_slots
 where not active and (restart_lsn is not null or xmin is not null or catalog_xmin is not null)
 """
 _STANDBY: LiteralString = """
 select
-    current_setting('hot_standby_feedback')::boolean,
+    pg_catalog.current_setting('hot_standby_feedback')::boolean,
     (select setting::bigint from pg_settings where name = 'max_standby_streaming_delay')
 """
 _SHARED_KEYS: LiteralString = (
@@ -117,7 +118,7 @@ def _functions(place: Place) -> Finding:
             )
             for name in _FUNCTIONS
             if connection.execute(
-                "select has_function_privilege(%s, 'execute')", [f"pg_catalog.{name}"]
+                "select pg_catalog.has_function_privilege(%s, 'execute')", [f"pg_catalog.{name}"]
             ).fetchone()
             != (True,)
         }
@@ -245,7 +246,9 @@ def _counters(place: Place) -> Finding:
     """Looks at the settings of every role and database, as Ingest does: any of them may write."""
     with place.connection(Role.SOURCE) as connection:
         fixes = [fix for (fix,) in connection.execute(_NOT_COUNTING)]
-        counts = connection.execute("select current_setting('track_counts')::boolean").fetchone()
+        counts = connection.execute(
+            "select pg_catalog.current_setting('track_counts')::boolean"
+        ).fetchone()
     if counts != (True,) and not fixes:
         fixes = ["alter system set track_counts = on; select pg_reload_conf();"]
     if fixes:
@@ -255,7 +258,9 @@ def _counters(place: Place) -> Finding:
 
 def _statistics(place: Place) -> Finding:
     with place.connection(Role.SOURCE) as connection:
-        row = connection.execute("select pg_has_role('pg_read_all_stats', 'usage')").fetchone()
+        row = connection.execute(
+            "select pg_catalog.pg_has_role('pg_read_all_stats', 'usage')"
+        ).fetchone()
         role = _role(connection)
     if row != (True,):
         return fault(

@@ -23,28 +23,28 @@ _CONTROL = ("schema_migration", "waiting_row", *_REPORTED)
 
 _DATABASE_RIGHTS: LiteralString = """
 select privilege
-from unnest(array['connect', 'create', 'temporary']) as privilege
-where not has_database_privilege(current_database(), privilege)
+from pg_catalog.unnest(array['connect', 'create', 'temporary']) as privilege
+where not pg_catalog.has_database_privilege(current_database(), privilege)
 """
 _SCHEMA_RIGHTS: LiteralString = """
 select privilege
-from unnest(array['usage', 'create']) as privilege
-where not has_schema_privilege(current_schema(), privilege)
+from pg_catalog.unnest(array['usage', 'create']) as privilege
+where not pg_catalog.has_schema_privilege(current_schema(), privilege)
 """
 _OTHERS_TABLES: LiteralString = """
-select relname::text, relkind = 'v', pg_get_userbyid(relowner)::text
+select relname::text, relkind = 'v', pg_catalog.pg_get_userbyid(relowner)::text
 from pg_class
-where relnamespace = quote_ident(current_schema())::regnamespace
+where relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace
     and (relname = any (%s) or relkind = 'v' and relname like 'current\\_%%')
     and relkind in ('r', 'p', 'v')
-    and not pg_has_role(relowner, 'usage')
+    and not pg_catalog.pg_has_role(relowner, 'usage')
 order by relname
 """
 _OWN_COLUMNS: LiteralString = """
-select relname::text, array_agg(attname::text order by attnum)
+select relname::text, pg_catalog.array_agg(attname::text order by attnum)
 from pg_attribute
 join pg_class on pg_class.oid = attrelid
-where relnamespace = quote_ident(current_schema())::regnamespace
+where relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace
     and relname = any (%s)
     and attnum > 0
     and not attisdropped
@@ -60,7 +60,7 @@ from pg_locks
 join pg_class on pg_class.oid = relation
 join pg_stat_activity using (pid)
 where pg_locks.database = (select oid from pg_database where datname = current_database())
-    and relnamespace = quote_ident(current_schema())::regnamespace
+    and relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace
     and relname = any (%s)
     and granted
     and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -71,16 +71,16 @@ order by relname
 _UNREADABLE: LiteralString = """
 select relname::text
 from pg_class
-where relnamespace = quote_ident(current_schema())::regnamespace
+where relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace
     and (relname = any (%(tables)s) or relkind = 'v' and relname like 'current\\_%%')
     and relkind in ('r', 'p', 'v')
-    and not has_table_privilege(%(role)s, oid, 'select')
+    and not pg_catalog.has_table_privilege(%(role)s, oid, 'select')
 order by relname
 """
 _WAITING: LiteralString = """
 select table_name, reason ->> 'rule', count(*)
 from waiting_row
-cross join lateral jsonb_array_elements(reasons) as reason
+cross join lateral pg_catalog.jsonb_array_elements(reasons) as reason
 group by 1, 2
 order by 1, 2
 """
@@ -99,9 +99,9 @@ def installed(place: Place) -> Iterator[psycopg.Connection]:
             warehouse_schema.enter(connection.cursor())
         except InvalidSettings as error:
             raise CannotLook("the warehouse has no schema: see warehouse.schema") from error
-        if connection.execute("select to_regclass('schema_migration') is null").fetchone() == (
-            True,
-        ):
+        if connection.execute(
+            "select pg_catalog.to_regclass('schema_migration') is null"
+        ).fetchone() == (True,):
             raise CannotLook("nothing was ever loaded into the warehouse", run_once(place))
         yield connection
 
@@ -297,7 +297,7 @@ def _reporting(place: Place) -> Finding:
         schema = _schema_name(connection)
         problems: dict[str, str] = {}
         usage = connection.execute(
-            "select has_schema_privilege(%s, current_schema(), 'usage')", [REPORTING]
+            "select pg_catalog.has_schema_privilege(%s, current_schema(), 'usage')", [REPORTING]
         )
         if usage.fetchone() != (True,):
             problems[f"{REPORTING} may not use the schema {schema}"] = (

@@ -77,7 +77,7 @@ join pg_attribute as attribute on attribute.attrelid = type.typrelid
 )
 """The rows of the catalogs: (table, xmin, tableoid, ctid). `tables` are the tables' oids."""
 _DIGESTS: LiteralString = (
-    "select root::bigint, md5(pg_catalog.string_agg("  # noqa: S608
+    "select root::bigint, pg_catalog.md5(pg_catalog.string_agg("  # noqa: S608
     "pg_catalog.concat_ws(' ', catalog, place, transaction), ',' "
     f"order by catalog, place)) from ({DEFINITION_ROWS}) "  # nosec B608
     "as definition (root, transaction, catalog, place) group by root"

@@ -76,7 +76,10 @@ with recursive resolved as (
     from resolved
     join pg_type as domain on domain.oid = resolved.type and domain.typtype = 'd'
 )
-select resolved.attrelid::bigint, resolved.attname::text, format_type(type.oid, resolved.modifier)
+select
+    resolved.attrelid::bigint,
+    resolved.attname::text,
+    pg_catalog.format_type(type.oid, resolved.modifier)
 from resolved
 join pg_type as type on type.oid = resolved.type and type.typtype <> 'd'
 order by resolved.attrelid, resolved.attnum
@@ -103,13 +106,15 @@ where not pg_is_in_recovery()
 
 _SNAPSHOT: LiteralString = """
 select
-    pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
+    pg_catalog.pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
+    pg_catalog.pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_transaction,
     pg_catalog.to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as taken_at,
     system.system_identifier::text || '/' || case
         when pg_is_in_recovery() then checkpoint.timeline_id
         -- The control file has a new timeline only after the first checkpoint of a promotion.
-        else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+        else (
+            'x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_current_wal_lsn()), 8)
+        )::bit(32)::integer
     end::text as system_identifier,
     (select oid::bigint from pg_database where datname = current_database()) as database_oid,
     pg_catalog.to_char(

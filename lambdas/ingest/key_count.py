@@ -25,11 +25,11 @@ from lambdas.ingest.transactions import CAPTURED_TRANSACTIONS, full_transaction
 _COUNTED: LiteralString = """
 select
     count(*)::text as rows,
-    coalesce(sum(hash), 0)::text as total,
+    coalesce(pg_catalog.sum(hash), 0)::text as total,
     count(*) filter (where is_written)::text as written,
-    coalesce(sum(hash) filter (where is_written), 0)::text as written_total,
-    min(ctid) filter (where is_written)::text as least,
-    max(ctid) filter (where is_written)::text as last,
+    coalesce(pg_catalog.sum(hash) filter (where is_written), 0)::text as written_total,
+    pg_catalog.min(ctid) filter (where is_written)::text as least,
+    pg_catalog.max(ctid) filter (where is_written)::text as last,
     {greatest}::text as greatest,
     {settled}::text as settled,
     {transactions} as transactions
@@ -47,7 +47,9 @@ from (
 """
 _NEW: LiteralString = """,
     count(*) filter (where is_written and key > {greatest})::text as {rows},
-    coalesce(sum(hash) filter (where is_written and key > {greatest}), 0)::text as {total}
+    coalesce(
+        pg_catalog.sum(hash) filter (where is_written and key > {greatest}), 0
+    )::text as {total}
 """
 _TRANSACTIONS: LiteralString = (
     "pg_catalog.array_to_string("
@@ -168,7 +170,7 @@ class Counting:
             bound = sql.Literal(CAPTURED_TRANSACTIONS)
             listed = sql.SQL(_TRANSACTIONS).format(recent=recent, bound=bound)
         if recent is not None and self.is_integer:
-            settled = sql.SQL("max(key) filter (where not {})").format(recent)
+            settled = sql.SQL("pg_catalog.max(key) filter (where not {})").format(recent)
         return sql.SQL(_COUNTED).format(
             columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
             key=sql.Identifier(self.columns[0]) if self.is_integer else sql.SQL("null"),

@@ -40,8 +40,8 @@ select
     leaf.oid = root.oid or (
         pg_catalog.has_table_privilege(leaf.oid, 'select')
         and pg_catalog.has_schema_privilege(namespace.oid, 'usage')
-        and not row_security_active(leaf.oid)
-        and not row_security_active(root.oid)
+        and not pg_catalog.row_security_active(leaf.oid)
+        and not pg_catalog.row_security_active(root.oid)
         and not exists (
             select from pg_attribute
             where attrelid = root.oid and attgenerated = 'v' and not attisdropped
@@ -61,7 +61,10 @@ select
     pg_catalog.pg_relation_size(oid::oid),
     pg_catalog.pg_relation_size(oid::oid) / pg_catalog.current_setting('block_size')::bigint,
     pg_catalog.pg_table_size(oid::oid),
-    case when is_named then '' else coalesce(pg_get_partition_constraintdef(oid::oid), '') end
+    case
+        when is_named then ''
+        else coalesce(pg_catalog.pg_get_partition_constraintdef(oid::oid), '')
+    end
 from rows from (
     pg_catalog.unnest(%s::bigint[]), pg_catalog.unnest(%s::boolean[])
 ) as leaf (oid, is_named)

@@ -34,7 +34,7 @@ join pg_attribute as attribute on attribute.attrelid = class.oid
 cross join lateral (
     values
         ('the name of its column', attribute.attname::text),
-        ('the name of its type', format_type(attribute.atttypid, attribute.atttypmod)),
+        ('the name of its type', pg_catalog.format_type(attribute.atttypid, attribute.atttypmod)),
         ('the name of its part', class.relname::text),
         ('the name of its schema', namespace.nspname::text)
 ) as part (kind, name)

@@ -17,7 +17,7 @@ LONG = timedelta(hours=1)
 # backend_xid is visible to every role; xact_start only to members of pg_read_all_stats.
 _HOLDER: LiteralString = """
 select
-    format(
+    pg_catalog.format(
         'session %%s (role %%s, database %%s, application %%s)',
         pid, usename, datname, coalesce(nullif(application_name, ''), 'unknown')
     ) as name,
@@ -27,8 +27,8 @@ from pg_stat_activity
 where backend_xid = (%(horizon)s %% 4294967296)::text::xid
 union all
 select
-    format('prepared transaction %%L (role %%s, database %%s)', gid, owner, database),
-    format('rollback prepared %%L', gid),
+    pg_catalog.format('prepared transaction %%L (role %%s, database %%s)', gid, owner, database),
+    pg_catalog.format('rollback prepared %%L', gid),
     prepared
 from pg_prepared_xacts
 where transaction = (%(horizon)s %% 4294967296)::text::xid

@@ -43,7 +43,7 @@ group by part.root
 """  # nosec B608
 )
 _DIGEST: LiteralString = (
-    "select md5(coalesce(pg_catalog.string_agg("
+    "select pg_catalog.md5(coalesce(pg_catalog.string_agg("
     "pg_catalog.concat_ws(' ', oid, oid::{}), ',' order by oid), '')) "
     "from {} where {}"
 )

@@ -24,8 +24,8 @@ _SECONDS_BETWEEN = 0.02
 # A primary server's snapshot lists the transactions between the two. A standby's lists none.
 _IS_EXACT: LiteralString = """
 select
-    pg_snapshot_xmin(snapshot) = pg_snapshot_xmax(snapshot)
-    or exists (select from pg_snapshot_xip(snapshot))
+    pg_catalog.pg_snapshot_xmin(snapshot) = pg_catalog.pg_snapshot_xmax(snapshot)
+    or exists (select from pg_catalog.pg_snapshot_xip(snapshot))
 from pg_current_snapshot() as snapshot
 """
 

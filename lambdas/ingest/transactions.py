@@ -19,9 +19,9 @@ def written_since(horizon: int, captured: tuple[int, ...] = ()) -> sql.Composabl
         horizon: The horizon (xid8).
         captured: Transactions (xid8) whose row versions are left out.
     """
-    since = sql.SQL("age(xmin) <= age({}::xid) and age(xmin) >= 0").format(
-        sql.Literal(_short_transaction(horizon))
-    )
+    since = sql.SQL(
+        "pg_catalog.age(xmin) <= pg_catalog.age({}::xid) and pg_catalog.age(xmin) >= 0"
+    ).format(sql.Literal(_short_transaction(horizon)))
     if not captured:
         return sql.SQL("({})").format(since)
     left_out = sql.Literal(f"{{{','.join(map(_short_transaction, captured))}}}")

@@ -13,7 +13,7 @@ _MOST = 200
 """How many manifests a load reads at most: a warehouse of an earlier version has no runs yet."""
 # A load that lingers may come here after a later one, whose runs stay.
 _THROUGH: Final = sql.SQL(
-    "greatest(%s::bigint, (select max(load_position.sequence) from load_position))"
+    "greatest(%s::bigint, (select pg_catalog.max(load_position.sequence) from load_position))"
 )
 _FORGET: Final = sql.SQL("delete from captured_run where %s or sequence > {}").format(_THROUGH)
 _MISSING: Final = sql.SQL("""
@@ -44,7 +44,9 @@ def refuse_other_runs(connection: psycopg.Connection, store: ManifestStore, thro
         ObjectStoreUnavailable: A manifest could not be read.
     """
     warehouse_schema.enter(connection.cursor())
-    if connection.execute("select to_regclass('captured_run') is null").fetchone() == (True,):
+    if connection.execute("select pg_catalog.to_regclass('captured_run') is null").fetchone() == (
+        True,
+    ):
         return  # the load migrates the warehouse
     known = connection.execute(_NEWEST, [through]).fetchone()
     run = _read(store, known[0]) if known else None

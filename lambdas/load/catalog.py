@@ -26,8 +26,8 @@ select
     class.relkind = 'p',
     attribute.attname::text,
     case
-        when type.typtype = 'd' then format_type(type.typbasetype, type.typtypmod)
-        else format_type(attribute.atttypid, attribute.atttypmod)
+        when type.typtype = 'd' then pg_catalog.format_type(type.typbasetype, type.typtypmod)
+        else pg_catalog.format_type(attribute.atttypid, attribute.atttypmod)
     end,
     attribute.attnotnull,
     coalesce(not compared.collisdeterministic, false),

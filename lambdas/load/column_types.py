@@ -106,14 +106,16 @@ def misfit(column: WarehouseColumn, staged: str) -> sql.Composed | None:
     if not wanted.modifiers:
         return None
     if wanted.name in _TEXTS:
-        is_padded = sql.SQL("{0} <> rtrim({0})" if wanted.name == "character" else "false")
+        is_padded = sql.SQL(
+            "{0} <> pg_catalog.rtrim({0})" if wanted.name == "character" else "false"
+        )
         return sql.SQL("(pg_catalog.length({}) > {} or {})").format(
             value, wanted.modifiers[0], is_padded.format(value)
         )
     if wanted.name == "numeric":
         precision, scale = wanted.modifiers
-        return sql.SQL("(round({0}, {1}) <> {0} or abs({0}) >= 10::numeric ^ {2})").format(
-            value, scale, precision - scale
-        )
+        return sql.SQL(
+            "(pg_catalog.round({0}, {1}) <> {0} or pg_catalog.abs({0}) >= 10::numeric ^ {2})"
+        ).format(value, scale, precision - scale)
     cast = sql.SQL(column.type)
     return sql.SQL("(({0}::{1})::{2} <> {0})").format(value, cast, sql.SQL(staged))

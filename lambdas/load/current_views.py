@@ -40,7 +40,7 @@ def view_of_current(table: WarehouseTable) -> str:
 def wrong_current_rows(connection: psycopg.Connection, table: WarehouseTable) -> int:
     """Returns how many rows a fact's view shows wrongly or not; 0 if there is no such view."""
     view = sql.Identifier(view_of_current(table))
-    there = connection.execute("select to_regclass(%s)", [view.as_string(connection)])
+    there = connection.execute("select pg_catalog.to_regclass(%s)", [view.as_string(connection)])
     if there.fetchone() == (None,):
         return 0
     row = connection.execute(

@@ -46,7 +46,7 @@ class Deadline:
                 "changed: raise its MemorySize, or find out what keeps the warehouse busy"
             )
         self.connection.execute(
-            "select set_config('statement_timeout', %s, false), "
-            "set_config('lock_timeout', %s, false)",
+            "select pg_catalog.set_config('statement_timeout', %s, false), "
+            "pg_catalog.set_config('lock_timeout', %s, false)",
             [f"{math.ceil(limit * 1000)}ms" for limit in (seconds, self.lock_seconds)],
         )

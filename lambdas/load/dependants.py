@@ -31,14 +31,14 @@ select
             on attribute.attrelid = constraints.confrelid and attribute.attnum = column_of.number
         order by column_of.place
     ),
-    has_schema_privilege(namespace.oid, 'usage')
-        and has_table_privilege(class.oid, 'select')
-        and not row_security_active(class.oid)
+    pg_catalog.has_schema_privilege(namespace.oid, 'usage')
+        and pg_catalog.has_table_privilege(class.oid, 'select')
+        and not pg_catalog.row_security_active(class.oid)
 from pg_constraint as constraints
 join pg_class as class on class.oid = constraints.conrelid
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 where constraints.contype = 'f'
-    and constraints.confrelid = to_regclass(%s)
+    and constraints.confrelid = pg_catalog.to_regclass(%s)
     and constraints.conparentid = 0
     and not (namespace.nspname = current_schema() and class.relname = any (%s))
 order by constraints.oid

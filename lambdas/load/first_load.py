@@ -32,7 +32,7 @@ _CONSTRAINTS: LiteralString = """
 select
     conname::text,
     contype = 'f',
-    pg_get_constraintdef(oid)
+    pg_catalog.pg_get_constraintdef(oid)
 from pg_constraint
 where conrelid = %(table)s::regclass
     and (
@@ -50,7 +50,7 @@ where conrelid = %s::regclass and contype = 'n'
 _INDEXES: LiteralString = """
 select
     indexrelid::regclass::text,
-    pg_get_indexdef(indexrelid)
+    pg_catalog.pg_get_indexdef(indexrelid)
 from pg_index
 where indrelid = %s::regclass
     and not exists (select from pg_constraint where conindid = indexrelid)
@@ -89,7 +89,7 @@ select
                 or indisclustered
                 or indisreplident
                 or reltablespace <> 0
-                or obj_description(indexrelid, 'pg_class') is not null
+                or pg_catalog.obj_description(indexrelid, 'pg_class') is not null
                 or exists (
                     select from pg_attribute where attrelid = indexrelid and attstattarget >= 0
                 )

@@ -39,7 +39,7 @@ select exists (
                 pg_catalog.unnest(%(columns)s::text[]), pg_catalog.unnest(%(tables)s::text[])
             ) as ours (name, referenced)
             where ours.name = own.attname
-                and to_regclass(ours.referenced) = foreign_key.confrelid
+                and pg_catalog.to_regclass(ours.referenced) = foreign_key.confrelid
         )
 )
 """
@@ -51,7 +51,7 @@ locked as materialized (
     where known.{key} in (select key from wanted)
     for key share of known
 )
-select (select count(distinct key) from wanted) = (select count(*) from locked)
+select (select pg_catalog.count(distinct key) from wanted) = (select count(*) from locked)
 """
 
 

@@ -18,7 +18,7 @@ with recursive heir (name, oid) as (
     select class.relname::text, inhrelid
     from pg_class as class
     join pg_inherits on inhparent = class.oid
-    where class.relnamespace = quote_ident(current_schema())::regnamespace
+    where class.relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace
         and class.relname = any (%s)
         and class.relkind = 'r'
     union

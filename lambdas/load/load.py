@@ -30,8 +30,8 @@ _ONE_LOAD_AT_A_TIME = 7_065_636_002
 _HOLDER: LiteralString = """
 select
     activity.pid,
-    coalesce(host(activity.client_addr), 'the server itself'),
-    to_char(activity.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
+    coalesce(pg_catalog.host(activity.client_addr), 'the server itself'),
+    pg_catalog.to_char(activity.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
 from pg_locks as held
 join pg_stat_activity as activity on activity.pid = held.pid
 where held.locktype = 'advisory'
@@ -171,7 +171,7 @@ def _under_way(connection: psycopg.Connection, error: psycopg.Error) -> Warehous
 def _alone(connection: psycopg.Connection) -> Iterator[None]:
     """Keeps other loads away, over any number of transactions."""
     try:
-        connection.execute("select pg_advisory_lock(%s)", [_ONE_LOAD_AT_A_TIME])
+        connection.execute("select pg_catalog.pg_advisory_lock(%s)", [_ONE_LOAD_AT_A_TIME])
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise _under_way(connection, error) from error
     try:
@@ -179,7 +179,7 @@ def _alone(connection: psycopg.Connection) -> Iterator[None]:
     finally:
         # A connection that was lost holds no lock.
         if not connection.broken:
-            connection.execute("select pg_advisory_unlock(%s)", [_ONE_LOAD_AT_A_TIME])
+            connection.execute("select pg_catalog.pg_advisory_unlock(%s)", [_ONE_LOAD_AT_A_TIME])
 
 
 def _result(

@@ -42,7 +42,8 @@ select exists (
 """
 # New record ids follow all others, which the ends of an index tell.
 _MAY_BE_HELD: LiteralString = (
-    "select (select min({key}) from {stage} as stage) <= (select max({key}) from {held} as held)"
+    "select (select pg_catalog.min({key}) from {stage} as stage) "
+    "<= (select pg_catalog.max({key}) from {held} as held)"
 )
 _WAITING: LiteralString = (
     "select stage.{key} from {stage} as stage "
@@ -228,7 +229,8 @@ class _Apart:
 
     def write(self) -> Written:
         query = sql.SQL(
-            "select (pg_relation_size({}::regclass) / current_setting('block_size')::int)::int"
+            "select (pg_catalog.pg_relation_size({}::regclass) "
+            "/ pg_catalog.current_setting('block_size')::int)::int"
         ).format(self._stage.as_string(self._connection))
         row = self._connection.execute(query).fetchone()
         return self._blocks(0, row[0]) if row else Written()

@@ -55,7 +55,7 @@ def migrate(connection: psycopg.Connection, steps: tuple[Migration, ...]) -> tup
         MigrationFailed: One failed (none is applied then), or differs from what was applied.
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+        connection.execute("select pg_catalog.pg_advisory_xact_lock(%s)", [_LOCK])
         # `if not exists` would need the right to create tables also where there is the table.
         if connection.execute(_IS_INSTALLED).fetchone() != (True,):
             connection.execute(

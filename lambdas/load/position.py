@@ -82,9 +82,10 @@ def greatest_record_ids(
     if not table.is_fact:
         return None, None
     query = sql.SQL(
-        "select greatest(0, (select max({key}) from {held} as held), "
-        "(select max(key::bigint) from waiting_row where table_name = {name})), "
-        "greatest(0, (select max(record_id) from superseded_version where table_name = {name}))"
+        "select greatest(0, (select pg_catalog.max({key}) from {held} as held), "
+        "(select pg_catalog.max(key::bigint) from waiting_row where table_name = {name})), "
+        "greatest(0, "
+        "(select pg_catalog.max(record_id) from superseded_version where table_name = {name}))"
     ).format(key=sql.Identifier(table.key), held=table.rows, name=sql.Literal(table.name))
     found, marked = connection.execute(query).fetchone() or (0, 0)
     return int(found), int(marked)

@@ -16,14 +16,14 @@ from pipeline.requests import LoadRequest
 _RUNS: LiteralString = """
 select key, (value ->> 'after')::bigint, (value ->> 'through')::bigint
 from pipeline_run
-cross join lateral jsonb_each(tables)
+cross join lateral pg_catalog.jsonb_each(tables)
 where sequence = %s and value ->> 'run_id' = %s
 """
 
 _WAITING: LiteralString = """
-select table_name, reason ->> 'rule', count(distinct key)
+select table_name, reason ->> 'rule', pg_catalog.count(distinct key)
 from waiting_row
-cross join lateral jsonb_array_elements(reasons) as reason
+cross join lateral pg_catalog.jsonb_array_elements(reasons) as reason
 group by 1, 2
 """
 

@@ -15,10 +15,10 @@ from pipeline.errors import StarSchemaMismatch
 _MANY = 1_000
 """From how many rows on it takes longer to check each one than to check all facts once."""
 _FOREIGN_KEYS: LiteralString = """
-select conrelid::regclass::text, conname::text, pg_get_constraintdef(oid)
+select conrelid::regclass::text, conname::text, pg_catalog.pg_get_constraintdef(oid)
 from pg_constraint
 where contype = 'f'
-    and confrelid = to_regclass(%s)
+    and confrelid = pg_catalog.to_regclass(%s)
     and conrelid = any (%s::text[]::regclass[]::oid[])
     and conparentid = 0
 order by oid

@@ -216,7 +216,7 @@ def discard(connection: psycopg.Connection) -> None:
 
 
 def _exists(connection: psycopg.Connection) -> bool:
-    query = "select to_regclass(%s) is not null"
+    query = "select pg_catalog.to_regclass(%s) is not null"
     return connection.execute(query, [f"{_SCHEMA}.plan"]).fetchone() == (True,)
 
 

@@ -14,7 +14,7 @@ _TOUCHED: LiteralString = "{natural_key} in (select {natural_key} from {stage})"
 _VERSION: LiteralString = """
 select
     {key} as record_id,
-    lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by
+    pg_catalog.lag({key}) over (partition by {natural_key} order by {key} desc) as superseded_by
 from {held} as held
 where {touched}
 """

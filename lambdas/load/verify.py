@@ -39,17 +39,18 @@ _SOURCE = sql.Identifier("pg_temp", "source_fingerprints")
 
 # The sum of a part of the fingerprints: the same for the same rows in any order.
 _DIGEST: LiteralString = (
-    "sum(case when pg_catalog.length(fingerprint) = 32 "
-    "then ('x' || left(fingerprint, 16))::bit(64)::bigint end)"
+    "pg_catalog.sum(case when pg_catalog.length(fingerprint) = 32 "
+    "then ('x' || pg_catalog.left(fingerprint, 16))::bit(64)::bigint end)"
 )
 _COMPARISON: LiteralString = """
 with counted as (
     select
         key,
-        bool_or(waits) as waits,
+        pg_catalog.bool_or(waits) as waits,
         count(*) filter (where is_wanted) as wanted,
         count(*) filter (where not is_wanted) as found,
-        min(fingerprint collate "C") <> max(fingerprint collate "C") as differs,
+        pg_catalog.min(fingerprint collate "C")
+            <> pg_catalog.max(fingerprint collate "C") as differs,
         {digest} filter (where is_wanted) as wanted_digest,
         {digest} filter (where not is_wanted) as found_digest
     from ({wanted} union all {found}) as rows (key, fingerprint, waits, is_wanted)
@@ -74,8 +75,12 @@ select
     count(*) filter (where difference is null and wanted = 1 and not waits),
     count(*) filter (where difference is null and waits),
     count(*) filter (where difference is not null),
-    coalesce(sum(wanted_digest) filter (where difference is null and wanted = 1), 0)::text,
-    coalesce(sum(found_digest) filter (where difference is null and wanted = 1), 0)::text,
+    coalesce(
+        pg_catalog.sum(wanted_digest) filter (where difference is null and wanted = 1), 0
+    )::text,
+    coalesce(
+        pg_catalog.sum(found_digest) filter (where difference is null and wanted = 1), 0
+    )::text,
     array(
         select pg_catalog.concat_ws(' ', {key}, key, difference)
         from judged
@@ -467,7 +472,7 @@ def greatest_key(
     """Returns the greatest record id among a fact's staged rows."""
     if not table.is_fact:
         return None
-    query = sql.SQL("select max({}) from {}").format(
+    query = sql.SQL("select pg_catalog.max({}) from {}").format(
         sql.Identifier(table.key), staging.of(table.name)
     )
     row = connection.execute(query).fetchone()

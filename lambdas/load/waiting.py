@@ -48,7 +48,7 @@ def bring_back(
     """Adds the waiting rows of a table to the staged rows, except rows that are staged already."""
     # Rows that began to wait before staging did so have the padding of the lake's decimal(38, 10).
     values = sql.SQL(", ").join(
-        sql.SQL("trim_scale({})" if column.type.startswith("numeric") else "{}").format(
+        sql.SQL("pg_catalog.trim_scale({})" if column.type.startswith("numeric") else "{}").format(
             sql.Identifier("row", column.name)
         )
         for column in table.columns

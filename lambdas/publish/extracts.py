@@ -15,8 +15,9 @@ _PREVIEWED_ROWS = 10
 # The rows of a partitioned table are in its partitions. Tables that inherit from another are not
 # the pipeline's.
 _TABLES = (
-    "select relname::text, case relkind when 'r' then 'only ' else '' end || quote_ident(relname) "
-    "from pg_class where relnamespace = quote_ident(current_schema())::regnamespace "
+    "select relname::text, "
+    "case relkind when 'r' then 'only ' else '' end || pg_catalog.quote_ident(relname) "
+    "from pg_class where relnamespace = pg_catalog.quote_ident(current_schema())::regnamespace "
     "and relkind in ('r', 'p') and relname = any (%s) order by relname"
 )
 

@@ -32,10 +32,12 @@ _KEPT = (
     "sequence = excluded.sequence returning complete_as_of"
 )
 _INSTALLED = (
-    "select to_regclass('load_position') is not null, to_regclass('pipeline_run') is not null"
+    "select pg_catalog.to_regclass('load_position') is not null, "
+    "pg_catalog.to_regclass('pipeline_run') is not null"
 )
 _REACHED = (
-    "select min(coalesce(position.sequence, 0)) from pg_catalog.unnest(%s::text[]) as star (name) "
+    "select pg_catalog.min(coalesce(position.sequence, 0)) "
+    "from pg_catalog.unnest(%s::text[]) as star (name) "
     "left join load_position as position on position.table_name = star.name"
 )
 _SECONDS_A_MINUTE = 60
@@ -138,7 +140,7 @@ def _freshness(
         reached = _check_loaded(cursor, request.through)
         if instant is None:
             return None
-        cursor.execute("select to_regclass('warehouse_freshness') is null")
+        cursor.execute("select pg_catalog.to_regclass('warehouse_freshness') is null")
         if cursor.fetchone()[0]:
             return Freshness.at(instant)  # the next load migrates the warehouse
         _check_run(cursor, store.read(request.through))

@@ -123,7 +123,7 @@ def _begin(connection: pg8000.Connection, *, writes: bool, lock: int | None = No
     cursor.execute(f"set transaction isolation level repeatable read, {mode}")
     if lock is not None:
         # The first query, which the instant is that of.
-        cursor.execute("select pg_try_advisory_xact_lock(%s)", (lock,))
+        cursor.execute("select pg_catalog.pg_try_advisory_xact_lock(%s)", (lock,))
         if not cursor.fetchone()[0]:
             return False
     warehouse_session.set_local(cursor)

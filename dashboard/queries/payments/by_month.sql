@@ -1,9 +1,9 @@
 select
-    to_char(day, 'YYYY-MM') as label,
+    pg_catalog.to_char(day, 'YYYY-MM') as label,
     currency_code as currency,
     case when paid then 'paid' else 'unpaid' end as part,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
 where day is not null

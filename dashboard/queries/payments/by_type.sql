@@ -2,8 +2,8 @@ select
     payment_type_id as id,
     payment_type_name as label,
     currency_code as currency,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_payment_type using (payment_type_id)
 join dim_currency using (currency_id)

@@ -5,7 +5,7 @@ select
     counterparty_id,
     payment_type_id,
     count(*) as counted,
-    sum(amount) as amount
+    pg_catalog.sum(amount) as amount
 from payments
 group by
     currency_id,

@@ -1,10 +1,10 @@
 select
     currency_code as currency,
     currency_name,
-    sum(counted)::bigint as counted,
-    (coalesce(sum(counted) filter (where not paid), 0))::bigint as unpaid,
-    coalesce(sum(amount) filter (where not paid), 0) as unpaid_amount,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    (coalesce(pg_catalog.sum(counted) filter (where not paid), 0))::bigint as unpaid,
+    coalesce(pg_catalog.sum(amount) filter (where not paid), 0) as unpaid_amount,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
 where day is not null

@@ -12,11 +12,11 @@ select
         ]
     )[age + 1] as label,
     currency_code as currency,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
-cross join lateral width_bucket(
+cross join lateral pg_catalog.width_bucket(
     %(reference)s::date - day,
     array[1, 31, 91, 181, 366, 731]
 ) as age

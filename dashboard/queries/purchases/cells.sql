@@ -4,8 +4,8 @@ select
     counterparty_id,
     staff_id,
     count(*) as counted,
-    sum(units) as units,
-    sum(amount) as amount
+    pg_catalog.sum(units) as units,
+    pg_catalog.sum(amount) as amount
 from purchases
 group by
     currency_id,

@@ -5,8 +5,8 @@ select
     staff_id,
     design_id,
     count(*) as counted,
-    sum(units) as units,
-    sum(amount) as amount
+    pg_catalog.sum(units) as units,
+    pg_catalog.sum(amount) as amount
 from sales
 group by
     currency_id,

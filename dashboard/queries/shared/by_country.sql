@@ -2,8 +2,8 @@ select
     counterparty_legal_country as id,
     counterparty_legal_country as label,
     currency_code as currency,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_counterparty using (counterparty_id)
 join dim_currency using (currency_id)

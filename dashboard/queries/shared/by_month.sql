@@ -1,8 +1,8 @@
 select
-    to_char(day, 'YYYY-MM') as label,
+    pg_catalog.to_char(day, 'YYYY-MM') as label,
     currency_code as currency,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
 where day is not null

@@ -2,8 +2,8 @@ select
     staff_id as id,
     first_name || ' ' || last_name as label,
     currency_code as currency,
-    sum(counted)::bigint as counted,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_staff using (staff_id)
 join dim_currency using (currency_id)

@@ -1,9 +1,9 @@
 select
     currency_code as currency,
     currency_name,
-    sum(counted)::bigint as counted,
-    sum(units)::bigint as units,
-    sum(amount) as amount
+    pg_catalog.sum(counted)::bigint as counted,
+    pg_catalog.sum(units)::bigint as units,
+    pg_catalog.sum(amount) as amount
 from cells
 join dim_currency using (currency_id)
 where day is not null

@@ -4,8 +4,11 @@ select
     run.snapshot_at::timestamp(0)::varchar as snapshot_at,
     load.loaded_at::timestamp(0)::varchar as loaded_at,
     (
-        select sum((done.value ->> 'inserted')::bigint + (done.value ->> 'updated')::bigint)::bigint
-        from jsonb_each(load.tables) as done
+        select
+            pg_catalog.sum(
+                (done.value ->> 'inserted')::bigint + (done.value ->> 'updated')::bigint
+            )::bigint
+        from pg_catalog.jsonb_each(load.tables) as done
     ) as rows
 from captured_run as run
 left join pipeline_run as load using (sequence)

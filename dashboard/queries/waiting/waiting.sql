@@ -4,6 +4,6 @@ select
     rows,
     first_attempt::timestamp(0)::varchar as first_attempt,
     last_attempt::timestamp(0)::varchar as last_attempt,
-    array_to_string(some_keys, ', ') as some_keys
+    pg_catalog.array_to_string(some_keys, ', ') as some_keys
 from waiting_rule
 order by rows desc, table_name, rule
