@@ -10,8 +10,6 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import StarSchemaMismatch
-
 # A partition is not inherited from, and the rows of a partitioned table are in its partitions.
 _HEIRS: LiteralString = """
 with recursive heir (name, oid) as (
@@ -32,16 +30,6 @@ join pg_class as class on class.oid = heir.oid
 join pg_namespace as namespace on namespace.oid = class.relnamespace
 order by 1, 3, 4
 """
-_CONTROL = (
-    "captured_run",
-    "load_position",
-    "pipeline_run",
-    "schema_migration",
-    "superseded_version",
-    "waiting_row",
-    "warehouse_freshness",
-)
-"""The tables that the migrations make beside the star tables."""
 
 
 def with_rows(
@@ -59,16 +47,3 @@ def with_rows(
         if connection.execute(query, [oid]).fetchone() == (True,):
             end = sql.SQL("alter table {} no inherit {}").format(name, held)
             yield table, ".".join(heir), end.as_string(connection)
-
-
-def refuse_other_control_rows(connection: psycopg.Connection) -> None:
-    """Fails if what a load notes of itself has rows of others.
-
-    Raises:
-        StarSchemaMismatch: It has.
-    """
-    for table, heir, end in with_rows(connection, _CONTROL):
-        raise StarSchemaMismatch(
-            f"{heir} inherits from {table}, so that its rows count among those of {table}: run "
-            f"`{end}`; nothing was loaded"
-        )

@@ -12,8 +12,8 @@ from typing import LiteralString
 
 import psycopg
 
+from lambdas.load.control_tables import check_control_tables
 from lambdas.load.deadline import Deadline
-from lambdas.load.inheriting import refuse_other_control_rows
 from lambdas.load.lake import Lake, TableBuild
 from lambdas.load.migrations import migrate, migrations
 from lambdas.load.pace import Pace
@@ -22,7 +22,7 @@ from lambdas.load.resumable import ResumableStaging
 from lambdas.load.show import LoadedTable, Show
 from lambdas.load.staging import TemporaryStaging
 from pipeline import warehouse_schema
-from pipeline.errors import InvalidSettings, WarehouseBusy, first_line
+from pipeline.errors import InvalidSettings, WarehouseBusy, WarehouseUnavailable, first_line
 from pipeline.requests import LoadRequest
 from star_schema.tables import star_tables
 
@@ -106,6 +106,7 @@ def load(
         StarSchemaMismatch: The warehouse is loaded through a later run, or a trigger or a table of
             somebody else changes what a load notes; nothing was changed.
         ObjectStoreUnavailable: The lake could not be read.
+        WarehouseUnavailable: The server is a standby, for now at least.
         WarehouseBusy: The time would not suffice, or another load is under way; nothing was
             changed.
         psycopg.Error: The warehouse gave up (LockNotAvailable, QueryCanceled), dropped the
@@ -113,12 +114,12 @@ def load(
     """
     began = time.monotonic()
     deadline = Deadline(connection, seconds_left, lock_seconds)
-    _check_encoding(connection)
+    _check_server(connection)
     warehouse_schema.enter(connection.cursor())
     deadline.limit()
     with _alone(connection):
         migrate(connection, migrations())
-        refuse_other_control_rows(connection)
+        check_control_tables(connection)
         stars = {one.name: one for one in star_tables()}
         plan = make_plan(connection, lake, stars, request, changed, is_overtaken=is_overtaken)
         staging = ResumableStaging(connection, plan)
@@ -144,7 +145,13 @@ def _show_at_once(
         raise
 
 
-def _check_encoding(connection: psycopg.Connection) -> None:
+def _check_server(connection: psycopg.Connection) -> None:
+    # Servers before PostgreSQL 14 do not tell.
+    if connection.info.parameter_status("in_hot_standby") == "on":
+        raise WarehouseUnavailable(
+            "the warehouse's server is a standby, which cannot be written to. If it stays one "
+            "after a failover, put the address of the primary server into the warehouse's secret"
+        )
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise InvalidSettings(

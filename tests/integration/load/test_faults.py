@@ -206,7 +206,7 @@ def test_a_server_that_is_restarted_during_a_load_loses_and_doubles_nothing(
     assert held(restarted) == held(undisturbed)
 
 
-def test_a_server_that_is_down_when_the_load_begins_is_worth_a_retry(
+def test_a_server_that_is_down_or_a_standby_when_the_load_begins_is_worth_a_retry(
     two_runs: StarLake, own_server: PostgresServer
 ) -> None:
     dsn = own_server.create_database("warehouse")
@@ -215,6 +215,13 @@ def test_a_server_that_is_down_when_the_load_begins_is_worth_a_retry(
     with pytest.raises(WarehouseUnavailable):
         load_through(dsn, two_runs.lake, 1)
 
+    standby = own_server.log.parent / "data" / "standby.signal"
+    standby.touch()
+    own_server.start()
+    with pytest.raises(WarehouseUnavailable, match="is a standby"):
+        load_through(dsn, two_runs.lake, 1)
+    own_server.stop()
+    standby.unlink()
     own_server.start()
     load_through(dsn, two_runs.lake, 1)
     assert held(dsn)["fact_payment"]

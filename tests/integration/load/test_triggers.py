@@ -1,5 +1,6 @@
 """Triggers, rules and policies of others, which skip or change what Load writes."""
 
+import re
 from typing import Any, LiteralString
 
 import psycopg
@@ -350,6 +351,29 @@ def test_rows_of_others_among_what_a_load_notes_of_itself_are_refused(
     warehouse.execute("drop table theirs")
     load_through(2)
     assert held(warehouse, "select count(*) from dim_currency") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("load_position", "table_name"), ("waiting_row", "table_name, key")],
+)
+def test_what_a_load_notes_of_itself_has_its_keys(
+    warehouse: psycopg.Connection,
+    currencies: StarLake,
+    load_through: LoadThrough,
+    table: str,
+    key: str,
+) -> None:
+    warehouse.execute(f"alter table {table} drop constraint {table}_pkey".encode())
+    warehouse.execute(f"create unique index theirs on {table} ({key}) where true is null".encode())
+
+    wanted = f"alter table {table} add primary key ({key})"
+    with pytest.raises(StarSchemaMismatch, match=f"run `{re.escape(wanted)}`; nothing was loaded"):
+        load_through(1)
+
+    assert held(warehouse, CODES) == []
+    warehouse.execute(wanted.encode())
+    load_through(1)
 
 
 def test_a_policy_that_hides_rows_of_a_table_from_the_load_is_an_error(
