@@ -1,5 +1,8 @@
 """The table captured_run: every run up to the one that is loaded, with its snapshot's instant."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
 from typing import Final, LiteralString
 
 import psycopg
@@ -11,6 +14,7 @@ from pipeline.manifest import Manifest, ManifestStore
 
 _MOST = 200
 """How many manifests a load reads at most: a warehouse of an earlier version has no runs yet."""
+_SIDE_BY_SIDE: Final = 8
 # A load that lingers may come here after a later one, whose runs stay.
 _THROUGH: Final = sql.SQL(
     "greatest(%s::bigint, (select pg_catalog.max(load_position.sequence) from load_position))"
@@ -22,6 +26,11 @@ from pg_catalog.generate_series({}, 1, -1) as sequence
 where sequence not in (select captured_run.sequence from captured_run)
 limit %s
 """).format(_THROUGH)
+_HELD: LiteralString = """
+select sequence, run_id, snapshot_at
+from captured_run
+where sequence = any (%s)
+"""
 _NEWEST: LiteralString = """
 select sequence, run_id
 from captured_run
@@ -83,6 +92,30 @@ def record_runs(
             "on conflict do nothing",
             [(run.sequence, run.run_id, run.snapshot_at) for run in runs],
         )
+
+
+def wrong_runs(connection: psycopg.Connection, store: ManifestStore, through: int) -> list[int]:
+    """Returns those of the last 200 runs that the table lacks, or has otherwise than the manifests.
+
+    Args:
+        connection: The warehouse.
+        store: The manifests. A run without a readable one is right.
+        through: The last of the runs.
+
+    Raises:
+        ObjectStoreUnavailable: A manifest could not be read.
+    """
+    wanted = range(through, max(0, through - _MOST), -1)
+    found = connection.execute(_HELD, [list(wanted)])
+    held = {sequence: known for sequence, *known in found}
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        runs = pool.map(partial(_read, store), wanted)
+        return [
+            run.sequence
+            for run in runs
+            if run
+            and held.get(run.sequence) != [run.run_id, datetime.fromisoformat(run.snapshot_at)]
+        ]
 
 
 def _read(store: ManifestStore, sequence: int) -> Manifest | None:

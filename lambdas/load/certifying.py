@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from lambdas.load.captured_runs import wrong_runs
 from lambdas.load.lake import Lake
 from lambdas.load.quality import Quality
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.verify import VerifiedTable, verify
 from pipeline.certificate import Certificate, CertifiedTable, digest_of_code
+from pipeline.errors import VerificationFailed
 from pipeline.fingerprints import StarFingerprints
+from pipeline.manifest import ManifestStore
 from pipeline.reports import Reports
 from pipeline.requests import LoadRequest
 
@@ -63,6 +66,13 @@ def prove(
     ingested = Reports(bucket, client).read(request.ingest_report)
     source = _source(ingested, bucket, client)
     tables = verify(connection, lake, source, sequence=request.sequence, seconds_left=seconds_left)
+    if wrong := wrong_runs(connection, ManifestStore(bucket, client), request.sequence):
+        sequences = ", ".join(map(str, wrong))
+        raise VerificationFailed(
+            f"captured_run is not as the raw zone has it for run {sequences}: "  # noqa: S608  # nosec B608
+            f"run `delete from captured_run where sequence in ({sequences})`, and start the state "
+            'machine again with {"verify": true}, which adds them'
+        )
     at = ingested.get("snapshot_at", "")
     return Proof(tables, certificate_of(connection, request, at, tables, found))
 

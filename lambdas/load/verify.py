@@ -3,7 +3,8 @@
 Each star table is compared twice, by fingerprints (pipeline/fingerprints.py) and at the warehouse's
 server: the rows that the source gives with the current rows of the star schema, by natural key; and
 all rows of the star schema with the rows of the warehouse, by primary key. The marks of superseded
-versions and the views of the current state are compared with the rows of the warehouse.
+versions, and the views of the current state and of what waits, are compared with the rows of the
+warehouse.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -24,6 +25,7 @@ from lambdas.load.position import positions
 from lambdas.load.source_fingerprints import SourceFingerprints
 from lambdas.load.staging import Staging, TemporaryStaging, copy_rows
 from lambdas.load.superseded import wrong_marks
+from lambdas.load.waiting import wrong_rules
 from pipeline.certificate import Digests
 from pipeline.errors import VerificationFailed, WarehouseBusy, first_line
 from pipeline.fingerprints import WAITS_IN_QUARANTINE, StarFingerprints, postgres_fingerprint
@@ -206,6 +208,7 @@ def verify(
     proof = _Proof(connection, lake, source, sequence, seconds_left)
     tables = read_star_tables(connection, star_tables())
     verified = tuple(proof.of(table) for table in tables)
+    proof.check_waiting()
     known = {table.name for table in tables}
     proof.differences += [
         f"the warehouse has no {one.table}" for one in source.tables if one.table not in known
@@ -268,7 +271,11 @@ class _Proof:
             self._note("star/warehouse", table, held)
             if table.is_fact and not held.different:
                 self._check_marks(table)
-                self._check_view(table)
+                self._check_view(
+                    view_of_current(table),
+                    table.name,
+                    lambda: wrong_current_rows(self._connection, table),
+                )
             shown = self._compare_source(table, staging)
             self._note("source/star", table, shown)
             last_key = greatest_key(self._connection, table, staging)
@@ -303,18 +310,21 @@ class _Proof:
                 "its rows say"
             )
 
-    def _check_view(self, table: WarehouseTable) -> None:
+    def check_waiting(self) -> None:
+        """Compares the view of what waits with the rows that do."""
+        self._check_view("waiting_rule", "waiting_row", lambda: wrong_rules(self._connection))
+
+    def _check_view(self, view: str, table: str, count_wrong: Callable[[], int]) -> None:
         self._deadline.limit()
-        view = view_of_current(table)
         try:
             with self._connection.transaction():
-                wrong = wrong_current_rows(self._connection, table)
+                wrong = count_wrong()
         except psycopg.ProgrammingError as error:
             self.differences.append(f"{view} cannot be compared: {first_line(error)}")
             return
         if wrong:
             self.differences.append(
-                f"{view}: {wrong} rows are not as {table.name} has them; somebody has replaced the "
+                f"{view}: {wrong} rows are not as {table} has them; somebody has replaced the "
                 "view: create it again as the migration does"
             )
 

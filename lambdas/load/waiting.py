@@ -34,12 +34,42 @@ held as (
 )
 select (select count(*) from refused), (select count(*) from held)
 """
+_WRONG_RULES: LiteralString = """
+with wanted as (
+    select
+        table_name,
+        reason ->> 'rule' as rule,
+        count(*) as rows,
+        pg_catalog.min(first_attempt) as first_attempt,
+        pg_catalog.max(last_attempt) as last_attempt
+    from waiting_row
+    cross join lateral pg_catalog.jsonb_array_elements(reasons) as reason
+    group by table_name, reason ->> 'rule'
+),
+shown as (
+    select table_name, rule, rows, first_attempt, last_attempt
+    from waiting_rule
+)
+select count(*)
+from (
+    (select * from wanted except all select * from shown)
+    union all
+    (select * from shown except all select * from wanted)
+) as wrong
+"""
 
 
 def counts(connection: psycopg.Connection) -> dict[str, int]:
     """Returns how many rows wait, by the table's name; a table without such rows is left out."""
     query = "select table_name, count(*) from waiting_row group by table_name"
     return dict(connection.execute(query).fetchall())
+
+
+def wrong_rules(connection: psycopg.Connection) -> int:
+    """Returns how many rows the view of what waits shows wrongly or not."""
+    row = connection.execute(_WRONG_RULES).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
+    return int(row[0])
 
 
 def bring_back(

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from lambdas.load import captured_runs
-from lambdas.load.captured_runs import record_runs, refuse_other_runs
+from lambdas.load.captured_runs import record_runs, refuse_other_runs, wrong_runs
 from pipeline.errors import StarSchemaMismatch
 from pipeline.manifest import Manifest, ManifestStore, key_of
 
@@ -98,6 +98,21 @@ def test_a_raw_zone_that_has_come_to_the_warehouse_s_runs_again_is_another_one(
     refuse_other_runs(warehouse, store, 2)
     with pytest.raises(StarSchemaMismatch, match="has run 3 of execution another"):
         refuse_other_runs(warehouse, store, 5)
+
+
+def test_runs_that_somebody_changed_are_told(
+    warehouse: psycopg.Connection, store: ManifestStore, raw_bucket: str, s3: "S3Client"
+) -> None:
+    record_runs(warehouse, store, 5)
+    assert wrong_runs(warehouse, store, 5) == []
+    warehouse.execute(
+        "update captured_run set run_id = 'theirs' where sequence = 2; "
+        "update captured_run set snapshot_at = snapshot_at + interval '1 s' where sequence = 4; "
+        "delete from captured_run where sequence = 3"
+    )
+    s3.delete_object(Bucket=raw_bucket, Key=key_of(1))
+
+    assert wrong_runs(warehouse, ManifestStore(raw_bucket, s3), 5) == [4, 3, 2]
 
 
 def test_a_warehouse_that_is_not_installed_has_no_run(

@@ -301,6 +301,22 @@ def test_a_difference_is_a_failure_of_a_load_that_stands(
         assert connection.execute("select count(*) from pipeline_run").fetchone() == (1,)
 
 
+def test_a_run_whose_instant_somebody_changed_is_a_difference(
+    deployed: StarLake,
+    fingerprints: list[dict[str, Any]],
+    verification: Verification,
+    warehouse_dsn: str,
+) -> None:
+    handler({"run_id": "run-1", "sequence": 1}, Context())
+    with psycopg.connect(warehouse_dsn, autocommit=True) as connection:
+        connection.execute("update captured_run set snapshot_at = now()")
+
+    failure = LoadAnswer.from_json(handler(verification(fingerprints), Context())).failure
+
+    assert failure is not None
+    assert "run `delete from captured_run where sequence in (1)`" in failure.cause
+
+
 def test_a_run_that_cannot_be_verified_is_a_failure_of_a_load_that_stands(
     deployed: StarLake, verification: Verification, warehouse_dsn: str
 ) -> None:
