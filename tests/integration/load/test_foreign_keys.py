@@ -163,6 +163,24 @@ def test_a_table_that_has_lost_a_foreign_key_is_named_and_the_others_are_loaded(
     assert rows(warehouse, PAYMENTS) == [1]
 
 
+def test_rows_that_came_while_a_foreign_key_was_lost_wait_after_a_rebuild(
+    warehouse: psycopg.Connection, payments: StarLake, load_through: LoadThrough
+) -> None:
+    load_through(1)
+    warehouse.execute(
+        f"alter table fact_payment drop constraint {NAME}; insert into fact_payment "
+        "select (jsonb_populate_record(null::fact_payment, content)).* from waiting_row; "
+        f"delete from waiting_row; alter table fact_payment add constraint {NAME} "
+        "foreign key (currency_id) references dim_currency not valid"
+    )
+    assert rows(warehouse, PAYMENTS) == [1, 2]
+
+    assert load_through(1, rebuild=True).facts_waiting == 1
+
+    assert rows(warehouse, PAYMENTS) == [1]
+    warehouse.execute(f"alter table fact_payment validate constraint {NAME}")
+
+
 def test_a_role_that_may_not_switch_the_checks_off_leaves_them_to_postgresql(
     warehouse: psycopg.Connection,
     payments: StarLake,
