@@ -16,6 +16,7 @@ from botocore.config import Config
 
 from deployment.target import target
 from doctor.finding import CannotLook
+from lambdas.ingest.session import SETTINGS
 from local.deployment import STACK
 from local.stack import LocalStack, NotUp
 from pipeline.database import Database, Role, translated_errors
@@ -281,6 +282,11 @@ class Place:
                 "pg_catalog.set_config('lock_timeout', %s, true)",
                 [_STATEMENT_TIMEOUT, _LOCK_TIMEOUT],
             )
+            if role is Role.SOURCE:
+                connection.execute(
+                    "select pg_catalog.set_config('search_path', %s, true)",
+                    [SETTINGS["search_path"]],
+                )
             yield connection
 
     def without_passwords(self, text: str) -> str:

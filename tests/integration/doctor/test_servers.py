@@ -115,6 +115,15 @@ def test_a_role_without_free_connections_is_a_fault(source_dsn: str) -> None:
     assert found.status is Status.OK
 
 
+def test_the_source_s_catalogue_is_read_whatever_the_search_path_has(source_dsn: str) -> None:
+    with psycopg.connect(source_dsn, autocommit=True) as connection:
+        connection.execute("create schema mine; create view mine.pg_namespace as select 1 as oid")
+        name = str(conninfo_to_dict(source_dsn)["dbname"])
+        connection.execute(f"alter database {name} set search_path = mine, pg_catalog".encode())
+
+    assert seen("source.usage", source_dsn).status is Status.OK
+
+
 def test_a_prepared_transaction_is_named_with_the_statement_that_ends_it(
     source_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
