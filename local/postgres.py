@@ -80,9 +80,10 @@ class PostgresServer:
         """The server's process id, or None if the server is not running."""
         try:
             pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
-            # After a crash the id may belong to another process.
-            is_ours = str(self._data) in psutil.Process(pid).cmdline()
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            # After a crash the id may belong to another process. A server works in its data folder,
+            # also when that was moved.
+            is_ours = psutil.Process(pid).cwd() == str(self._data)
+        except (FileNotFoundError, ValueError, psutil.Error):
             return None
         return pid if is_ours else None
 

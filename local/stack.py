@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
 from local import spark_jars
-from local.cloud.server import LocalCloud, leave_other_places
+from local.cloud.server import CloudMoved, LocalCloud, leave_other_places
 from local.deployment import ROOT, code_digest, deploy, outputs, put_secret
 from local.execution import free_lock
 from local.postgres import PostgresServer
@@ -153,7 +153,11 @@ class LocalStack:
             NotUp: No stack is running.
         """
         known = self._known()
-        if not known or not self.cloud.is_running():
+        try:
+            is_up = known and self.cloud.is_running()
+        except CloudMoved as error:
+            raise NotUp(str(error)) from error
+        if not is_up:
             raise NotUp("the local cloud is not running: start it with `make run`")
         self.cloud.enter()
         return Stack(**{field.name: str(known[field.name]) for field in fields(Stack)})

@@ -25,12 +25,17 @@ _OF_THE_MACHINE: Final = (
     *("SSL_CERT_DIR", "SSL_CERT_FILE", *_FILES_OF_LIBPQ, RECORDED_CALLS),
 )
 _KINDS_OF_THE_MACHINE: Final = ("COVERAGE_", "KRB5", "LC_")
+_STATE_OPTION: Final = "--state"
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 
 
 class CloudNotStarted(Exception):
     """The local cloud does not start."""
+
+
+class CloudMoved(CloudNotStarted):
+    """The local cloud runs, and keeps its state where its folder was before."""
 
 
 def leave_other_places(environment: MutableMapping[str, str]) -> None:
@@ -107,18 +112,30 @@ class LocalCloud:
         os.environ.update(self.environment())
 
     def is_running(self) -> bool:
-        """Returns whether it accepts requests."""
+        """Returns whether it accepts requests.
+
+        Raises:
+            CloudMoved: Its folder was moved while it was running.
+        """
         return self._running() is not None and self._answers()
 
     def _running(self) -> psutil.Process | None:
         """Returns its process, or None if it is not running."""
         try:
             process = psutil.Process(int((self._folder / "pid").read_text()))
+            words = process.cmdline()
             # After a crash the id may belong to another process.
-            is_ours = {"local.cloud", self.port_file.read_text()} <= {*process.cmdline()}
+            if not {"local.cloud", self.port_file.read_text()} <= {*words}:
+                return None
         except (FileNotFoundError, ValueError, psutil.Error):
             return None
-        return process if is_ours else None
+        state = Path(words[words.index(_STATE_OPTION) + 1])
+        if not (state.exists() and state.samefile(self._folder)):
+            raise CloudMoved(
+                f"{state} was moved to {self._folder} while the local cloud was running: move the "
+                "folder back, run `make down`, and move it then"
+            )
+        return process
 
     def _answers(self) -> bool:
         port = int(self.port_file.read_text())
@@ -170,7 +187,7 @@ class LocalCloud:
                 [
                     *(sys.executable, "-m", "local.cloud"),
                     *("--port", self.port_file.read_text()),
-                    *("--state", str(self._folder)),
+                    *(_STATE_OPTION, str(self._folder)),
                     *("--jars", str(self._jars)),
                 ],
                 env=environment,

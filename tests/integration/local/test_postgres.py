@@ -57,7 +57,9 @@ def test_a_folder_that_another_user_made_is_not_taken(
         server.start()
 
 
-def test_keeps_its_address_and_its_databases_over_a_restart(postgres_folder: Path) -> None:
+def test_keeps_its_address_and_its_databases_over_a_restart_and_is_stopped_after_a_move(
+    postgres_folder: Path,
+) -> None:
     server = PostgresServer(postgres_folder)
     server.start()
     dsn = server.create_database("totesys")
@@ -73,7 +75,10 @@ def test_keeps_its_address_and_its_databases_over_a_restart(postgres_folder: Pat
         with psycopg.connect(dsn) as connection:
             connection.execute("select from kept")
     finally:
-        again.stop()
+        moved = PostgresServer(postgres_folder.rename(postgres_folder.with_name("moved")))
+        assert moved.running
+        moved.stop()
+        assert not again.running
 
 
 def test_another_password_is_refused(source_dsn: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.cloud.server import CloudNotStarted, LocalCloud, leave_other_places
+from local.cloud.server import CloudMoved, CloudNotStarted, LocalCloud, leave_other_places
 
 
 @pytest.fixture
@@ -42,6 +42,19 @@ def test_another_program_on_its_port_is_not_taken_for_the_cloud(cloud, tmp_path)
 def test_another_process_with_a_dead_cloud_s_number_is_not_stopped(cloud, tmp_path):
     cloud.stop()
     assert not (tmp_path / "pid").exists()
+
+
+def test_a_cloud_that_runs_where_its_folder_was_before_is_told_of(cloud, tmp_path, monkeypatch):
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    words = ["python", "-m", "local.cloud", "--port", "8080", "--state", "before"]
+    monkeypatch.setattr("psutil.Process.cmdline", lambda _self: words)
+    for command in (cloud.is_running, cloud.start, cloud.stop):
+        with pytest.raises(CloudMoved, match=r"before was moved to .*, run `make down`"):
+            command()
+
+    (tmp_path / "link").symlink_to(tmp_path)
+    words[-1] = str(tmp_path / "link")
+    cloud.is_running()
 
 
 @pytest.mark.parametrize(
