@@ -12,6 +12,8 @@ from pathlib import Path
 import boto3
 from psycopg.conninfo import conninfo_to_dict
 
+from pipeline.aws_errors import code_of
+
 ROOT = Path(__file__).parents[1]
 STACK = "totesys"
 _SAM = ROOT / ".venv-sam" / "bin" / "sam"
@@ -48,13 +50,16 @@ def put_secret(name: str, dsn: str) -> str:
 
 
 def outputs() -> dict[str, str] | None:
-    """Returns the deployed stack's outputs, or None if the stack does not exist."""
+    """Returns the deployed stack's outputs, or None if the stack does not exist.
+
+    A stack whose deployment was interrupted or failed exists, with the outputs that it had before.
+    """
     client = boto3.client("cloudformation")
     try:
         stack = client.describe_stacks(StackName=STACK)["Stacks"][0]
-    except client.exceptions.ClientError:
-        return None
-    if not stack["StackStatus"].endswith("_COMPLETE"):
+    except client.exceptions.ClientError as error:
+        if code_of(error) != "ValidationError":
+            raise
         return None
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 

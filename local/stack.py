@@ -130,6 +130,8 @@ class LocalStack:
             self._warehouse.drop_database("warehouse")
             warehouse = self._warehouse.create_database("warehouse")
             known = {}
+        if known and not was_running:
+            free_lock(str(known["pipeline_table"]))
         parameters = {
             "SourceSecretArn": put_secret("source", source),
             "WarehouseSecretArn": put_secret("warehouse", warehouse),
@@ -137,13 +139,12 @@ class LocalStack:
         }
         digest = code_digest(parameters)
         if known.get("code_digest") != digest:
+            if known:  # what is deployed is not known while it changes
+                self._remember({**known, "code_digest": ""})
             with step("deploying the stack (sam build, sam deploy)"):
                 deploy(parameters, self._build)
         stack = self._stack(source, warehouse)
-        if not was_running:
-            free_lock(stack.pipeline_table)
-        known = {**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest}
-        write_private(self._file, json.dumps(known))
+        self._remember({**asdict(stack), "is_given": bool(source_dsn), "code_digest": digest})
         return stack
 
     def current(self) -> Stack:
@@ -213,6 +214,9 @@ class LocalStack:
     def _known(self) -> dict[str, object]:
         known: dict[str, object] = json.loads(self._file.read_text()) if self._file.exists() else {}
         return known
+
+    def _remember(self, known: dict[str, object]) -> None:
+        write_private(self._file, json.dumps(known))
 
     def _generated_source(self, generated: GeneratedSource) -> str:
         self._source.start()

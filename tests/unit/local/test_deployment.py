@@ -5,9 +5,11 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from local import deployment
-from local.deployment import code_digest, deploy, put_secret
+from local.deployment import code_digest, deploy, outputs, put_secret
 
 PARAMETERS = {"SourceSecretArn": "arn:a", "WarehouseSecretArn": "arn:b"}
 
@@ -79,6 +81,31 @@ def test_a_secret_holds_a_database_s_address_by_the_names_that_rds_gives():
         "password": "new",
         "dbname": "totesys",
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        ({"StackStatus": "UPDATE_COMPLETE"}, {"RawBucket": "raw"}),
+        ({"StackStatus": "UPDATE_IN_PROGRESS"}, {"RawBucket": "raw"}),
+        ("ValidationError", None),
+    ],
+)
+def test_only_a_stack_that_does_not_exist_has_gone(monkeypatch, answer, known):
+    client = boto3.client("cloudformation", region_name="eu-west-2")
+    with Stubber(client) as stubber:
+        if isinstance(answer, str):
+            stubber.add_client_error("describe_stacks", answer)
+        else:
+            output = [{"OutputKey": "RawBucket", "OutputValue": "raw"}]
+            whole = {"StackName": "totesys", "CreationTime": 0, "Outputs": output, **answer}
+            stubber.add_response("describe_stacks", {"Stacks": [whole]})
+        stubber.add_client_error("describe_stacks", "Throttling")
+        monkeypatch.setattr(boto3, "client", lambda _name: client)
+
+        assert outputs() == known
+        with pytest.raises(ClientError, match="Throttling"):
+            outputs()
 
 
 def test_what_sam_leaves_in_its_temporary_folder_is_removed(repository, monkeypatch):

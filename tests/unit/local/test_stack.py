@@ -1,8 +1,8 @@
 """The stack keeps to the source that its lake was filled from."""
 
 import json
-from contextlib import AbstractContextManager
-from dataclasses import fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from local import stack
+from local.cloud.server import LocalCloud
+from local.deployment import DeploymentFailed
+from local.postgres import PostgresServer
 from local.stack import LocalStack, NotUp, SourceRefused, Stack, StackInUse
 
 SOURCE = "postgresql://reader:secret@db.example.com:5432/totesys"
@@ -37,8 +41,8 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def remember(folder: Path, **known: Any) -> None:
     """Leaves what a deployed stack leaves behind."""
-    stack = {field.name: f"its {field.name}" for field in fields(Stack)}
-    (folder / "stack.json").write_text(json.dumps({**stack, "is_given": True, **known}))
+    deployed = {one.name: f"its {one.name}" for one in fields(Stack)}
+    (folder / "stack.json").write_text(json.dumps({**deployed, "is_given": True, **known}))
 
 
 @pytest.mark.usefixtures("reachable")
@@ -134,6 +138,82 @@ def test_a_source_is_kept_with_what_the_shell_says_of_it(tmp_path, monkeypatch):
         "dbname": "totesys",
         "connect_timeout": "",
     }
+
+
+@dataclass
+class Deployments:
+    """What is done to the stack of a known cloud, in place of doing it.
+
+    Attributes:
+        digest: The digest of the code.
+        done: What was done.
+        failing: What the next deployment raises.
+    """
+
+    digest: str = "before"
+    done: list[str] = field(default_factory=list)
+    failing: type[BaseException] | None = None
+
+    def deploy(self, *_given: object) -> None:
+        self.done.append(f"deploy {self.digest}")
+        failing, self.failing = self.failing, None
+        if failing:
+            raise failing
+
+
+@pytest.fixture
+def deployments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reachable: None) -> Deployments:
+    """A stack that was deployed `before`, in a cloud that was stopped and is started again."""
+    deployments = Deployments()
+    outputs = {
+        **{"StateMachineArn": "", "MaintenanceStateMachineArn": "", "NotificationTopicArn": ""},
+        **{"RawBucket": "", "LakeBucket": "", "GlueDatabase": "", "RawGlueDatabase": ""},
+        "PipelineTable": "table",
+    }
+    replaced = {
+        "outputs": lambda: outputs,
+        "put_secret": lambda name, _dsn: name,
+        "code_digest": lambda _parameters: deployments.digest,
+        "deploy": deployments.deploy,
+        "free_lock": lambda table: deployments.done.append(f"free the lock in {table}"),
+    }
+    for name, function in replaced.items():
+        monkeypatch.setattr(stack, name, function)
+    running = iter([False])
+    monkeypatch.setattr(LocalCloud, "is_running", lambda _self: next(running, True))
+    monkeypatch.setattr(LocalCloud, "start", lambda _self: None)
+    monkeypatch.setattr(LocalCloud, "enter", lambda _self: None)
+    monkeypatch.setattr(LocalCloud, "endpoint_url", "")
+    monkeypatch.setattr(PostgresServer, "start", lambda _self: None)
+    monkeypatch.setattr(PostgresServer, "create_database", lambda _self, name: name)
+    remember(tmp_path, source_dsn=SOURCE, pipeline_table="table", code_digest="before")
+    return deployments
+
+
+def test_what_was_deployed_before_an_interrupted_deployment_is_deployed_again(
+    tmp_path, deployments
+):
+    def up() -> None:
+        LocalStack(tmp_path).up(lambda _name: nullcontext())
+
+    up()
+    assert deployments.done == ["free the lock in table"]
+    deployments.digest, deployments.failing = "after", KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        up()
+    deployments.digest = "before"
+    up()
+    up()
+    assert deployments.done[1:] == ["deploy after", "deploy before"]
+
+
+def test_a_lock_that_a_stopped_cloud_left_is_freed_though_the_deployment_fails(
+    tmp_path, deployments
+):
+    deployments.digest, deployments.failing = "after", DeploymentFailed
+    with pytest.raises(DeploymentFailed):
+        LocalStack(tmp_path).up(lambda _name: nullcontext())
+    assert deployments.done == ["free the lock in table", "deploy after"]
 
 
 @pytest.mark.parametrize("other", ["up", "down", "clean"])
