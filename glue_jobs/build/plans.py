@@ -27,6 +27,11 @@ _LITERALS_OF_THE_MOMENT: Final = re.compile(
 """Literals of which Spark's parser makes the day or the time when it reads them."""
 
 
+_OF_THE_MOMENT: Final = re.compile(r"\s*(?:now|today|tomorrow|yesterday)\b", re.I)
+_EPOCH: Final = re.compile(r"\s*epoch\b", re.I)
+"""Beginnings of texts that Spark casts to a date or a timestamp by their meaning."""
+
+
 class Moment:
     """Tells whether a statement, a plan or an expression depends on when and where it is evaluated.
 
@@ -46,15 +51,34 @@ class Moment:
         return not tree.deterministic() or bool(tree.containsPattern(self._current))
 
     def casts_special_text(self, plan: Any) -> bool:
-        """Whether a plan, without its subqueries, casts a text such as 'now' to what it means."""
+        """Whether a plan, without its subqueries, casts a text such as 'now' to what it means.
+
+        The text 'epoch' always means the same.
+        """
         replaced = self._replace.apply(plan)
-        return not self._special.apply(replaced).fastEquals(replaced)
+        if self._special.apply(replaced).fastEquals(replaced):
+            return False
+        texts = [
+            text
+            for node in own_nodes(replaced)
+            for expression in items(node.expressions())
+            for text in _cast_texts(expression)
+        ]
+        return any(map(_OF_THE_MOMENT.match, texts)) or not any(map(_EPOCH.match, texts))
 
     @staticmethod
     def is_named_in(text: str) -> bool:
         """Whether a statement has what no plan tells: a literal, or a function, of the moment."""
         literal = _LITERALS_OF_THE_MOMENT.search(without_comments(text))
         return bool(literal or _FUNCTIONS_OF_THE_MOMENT.search(without_literals(text)))
+
+
+def _cast_texts(expression: Any) -> Iterator[str]:
+    """Yields the constants that an expression casts, as text."""
+    if kind(expression) == "Cast" and expression.child().foldable():
+        yield str(expression.child().eval(None))
+    for child in items(expression.children()):
+        yield from _cast_texts(child)
 
 
 def plan_of(rows: DataFrame) -> Any:

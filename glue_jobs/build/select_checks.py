@@ -22,6 +22,7 @@ from glue_jobs.build.plans import (
     plan_of,
     view_name,
 )
+from glue_jobs.build.row_order import RowOrder
 from glue_jobs.build.states import States, invalid
 from pipeline.errors import SourceSchemaChanged
 from star_schema.sources import declared_source
@@ -40,10 +41,6 @@ _ARBITRARY: Final = {
 """Nodes that choose rows by an order that is not the data's."""
 _CONSTANT: Final = frozenset({"CTERelationRef", "LocalRelation", "OneRowRelation", "Range"})
 """Nodes without a child that have rows of the SELECT's own, by its text alone."""
-_BY_ORDER: Final = frozenset({"AnyValue", "CollectList", "CollectSet", "First", "Last", "ListAgg"})
-"""Aggregate functions whose result depends on the order of rows, which a build does not have."""
-_SORTED: Final = frozenset({"SortArray", "array_sort"})
-"""Functions that give an array of rows an order of its own."""
 _OF_MANY_ROWS: Final = {
     "Aggregate": "an aggregate function",
     "Window": "a window function",
@@ -104,14 +101,7 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
         )
     for found in filter(_ARBITRARY.get, kinds):
         raise invalid(star, _ARBITRARY[found], "which rows it keeps is chance: select all rows")
-    aggregates = (node for node, found in zip(nodes, kinds, strict=True) if found == "Aggregate")
-    if any(map(_is_by_order, (one for node in aggregates for one in items(node.expressions())))):
-        raise invalid(
-            star,
-            "an aggregate function of rows in any order, such as first or collect_list",
-            "a rebuild has to give the same rows: take min or max, order listagg within its group, "
-            "or sort the array",
-        )
+    _check_order(star, nodes)
     _check_reads_sources(star, nodes, kinds)
     if star.row_source is None:
         return
@@ -120,12 +110,23 @@ def check_select(rows: DataFrame, star: StarTable) -> None:
     _check_is_of_one_run(rows, star)
 
 
-def _is_by_order(expression: Any) -> bool:
-    """Whether an expression has the result of rows in any order, and does not order it itself."""
-    found, parts = kind(expression), tuple(items(expression.children()))
-    if found in _SORTED or "SortOrder" in map(kind, parts):
-        return False
-    return found in _BY_ORDER or any(map(_is_by_order, parts))
+def _check_order(star: StarTable, nodes: tuple[Any, ...]) -> None:
+    keys = {source: declared_source(source).natural_key for source in star.sources}
+    order = RowOrder({**keys, CURRENCIES: "code", star.name: star.natural_key}, nodes)
+    if found := next(order.aggregates(), None):
+        raise invalid(
+            star,
+            f"an aggregate function of rows in any order, {found}",
+            "a rebuild has to give the same rows: take min or max, order listagg within its group, "
+            "sort the array, order max_by by the natural key as well, or cast to a decimal",
+        )
+    if found := next(order.windows(), None):
+        raise invalid(
+            star,
+            f"a window function of rows in any order, {found}",
+            "a rebuild has to give the same rows: order the window by the natural keys of its "
+            "sources as well",
+        )
 
 
 def _check_reads_sources(star: StarTable, nodes: tuple[Any, ...], kinds: list[str]) -> None:

@@ -84,7 +84,7 @@ def test_a_value_of_the_moment_is_refused(session: SparkSession, value: str) -> 
         "cast('to' || 'day' as date)",
         "coalesce(try_cast(payment_type_name as date), 'yesterday')",
         "to_date('tomorrow')",
-        "date_add('today', 1)",
+        "date_add('today', datediff('epoch', date '1970-01-01'))",
         "(select min(timestamp('now')) from payment_type)",
         "timestamp 'now'",
         "DATE'today UTC'",
@@ -107,6 +107,7 @@ def test_a_value_of_the_moment_that_spark_takes_for_a_constant_is_refused(
     [
         "payment_type_name = 'today'",
         "cast('2020-01-01' as date) < date'2020-01-02'",
+        "coalesce(try_cast(payment_type_name as date), cast(' Epoch' as date))",
         "'version ()' -- now: version()\n",
         "(select 'date ' || 'now')",
     ],
@@ -302,7 +303,7 @@ def test_a_select_that_mixes_runs_or_keys_is_refused(
         check_select(session.sql(select), STAFF)
 
 
-GROUPED = "group by staff_id, _sequence"
+GROUPED = "(select {} from staff as other where other._sequence = staff._sequence)"
 
 
 @pytest.mark.parametrize(
@@ -315,13 +316,21 @@ GROUPED = "group by staff_id, _sequence"
         "array_join(collect_list(first_name), ',')",
         "array_join(array_agg(first_name), ',')",
         "array_join(collect_set(first_name), ',')",
+        "mode(first_name)",
+        "percentile_approx(department_id, 0.5)",
+        "max_by(first_name, department_id)",
+        "min_by(first_name, struct(department_id, upper(first_name)))",
+        "string_agg(first_name, ',') within group (order by department_id)",
+        "sum(cast(department_id as float))",
+        "round(avg(double(department_id)), 2)",
+        "stddev(department_id)",
     ],
 )
 def test_an_aggregate_of_rows_in_any_order_is_refused(session: SparkSession, value: str) -> None:
     with pytest.raises(
         DeclarationInvalid, match=r"dim_staff\.sql has an aggregate function of rows"
     ):
-        check_select(session.sql(of_staff(value, GROUPED)), STAFF)
+        check_select(session.sql(of_staff(GROUPED.format(value))), STAFF)
 
 
 @pytest.mark.parametrize(
@@ -331,10 +340,86 @@ def test_an_aggregate_of_rows_in_any_order_is_refused(session: SparkSession, val
         "array_join(array_sort(collect_list(first_name)), ',')",
         "string_agg(first_name, ',') within group (order by first_name)",
         "max(first_name)",
+        "mode() within group (order by first_name)",
+        "max_by(first_name, (department_id, first_name))",
+        "min_by(department_id, staff_id)",
+        "string_agg(first_name, ',') within group (order by department_id, first_name desc)",
+        "sum(department_id) + avg(decimal(department_id))",
+        "percentile(department_id, 0.5)",
     ],
 )
 def test_an_aggregate_of_ordered_rows_is_taken(session: SparkSession, value: str) -> None:
-    check_select(session.sql(of_staff(value, GROUPED)), STAFF)
+    check_select(session.sql(of_staff(GROUPED.format(value))), STAFF)
+
+
+PARTS = "partition by department_id, staff._sequence"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "row_number() over ({parts} order by first_name)",
+        "lag(first_name) over ({parts} order by length(first_name), staff_id % 2)",
+        "ntile(2) over ({parts} order by first_name desc)",
+        "nth_value(first_name, 2) over ({parts} order by department_id)",
+        "first_value(first_name) over ({parts})",
+        "array_join(collect_list(first_name) over ({parts} order by first_name), ',')",
+        "count(*) over ({parts} order by first_name rows unbounded preceding)",
+        "avg(float(staff_id)) over ({parts} order by staff_id)",
+        "max_by(first_name, department_id) over ({parts})",
+    ],
+)
+def test_a_window_of_rows_in_any_order_is_refused(session: SparkSession, value: str) -> None:
+    with pytest.raises(DeclarationInvalid, match=r"dim_staff\.sql has a window function of rows"):
+        check_select(session.sql(of_staff(value.format(parts=PARTS))), STAFF)
+
+
+@pytest.mark.parametrize(
+    ("value", "rest"),
+    [
+        ("row_number() over ({parts} order by first_name, staff_id)", ""),
+        ("lead(first_name) over ({parts} order by staff_id desc)", ""),
+        ("first_value(first_name) over ({parts} order by first_name, staff.staff_id)", JOINED),
+        ("row_number() over ({parts} order by staff.staff_id)", f"left {JOINED}"),
+        ("rank() over ({parts} order by first_name)", ""),
+        ("max(first_name) over ({parts})", ""),
+        ("sum(staff_id) over ({parts} order by first_name)", ""),
+        ("count(*) over ({parts} rows between unbounded preceding and unbounded following)", ""),
+        ("max_by(first_name, staff_id) over ({parts})", ""),
+    ],
+)
+def test_a_window_of_ordered_rows_is_taken(session: SparkSession, value: str, rest: str) -> None:
+    parts = PARTS.replace("department_id", "staff.department_id")
+    check_select(session.sql(of_staff(value.format(parts=parts), rest)), STAFF)
+
+
+@pytest.mark.parametrize(
+    ("order", "is_sound"),
+    [
+        ("staff_id", False),
+        ("staff_id, other_id", True),
+        ("named, staff_id", False),
+        ("named, other_id, staff_id desc", True),
+    ],
+)
+def test_the_order_of_a_window_is_followed_through_the_plan(
+    session: SparkSession, order: str, is_sound: bool
+) -> None:
+    """Each row of staff has as many rows as its department has staff."""
+    select = (
+        "with pairs as (select a.staff_id, b.staff_id as other_id, upper(a.first_name) as named, "
+        "a._sequence from staff a join staff b "
+        "on a.department_id = b.department_id and a._sequence = b._sequence), "
+        "counted as (select *, row_number() over (partition by _sequence order by "
+        f"{order}) as number from pairs) "
+        "select staff_id, string(min(number)) as name, _sequence from counted group by all"
+    )
+
+    if is_sound:
+        check_select(session.sql(select), STAFF)
+    else:
+        with pytest.raises(DeclarationInvalid, match="in any order, row_number"):
+            check_select(session.sql(select), STAFF)
 
 
 def test_a_select_of_whole_states_may_not_choose_some_by_chance(session: SparkSession) -> None:
