@@ -36,15 +36,20 @@ _FOLDERS: Final = {
     "ingest": "tests/integration/ingest",
     "deployed": "tests/end_to_end",
     "histories": "tests/integration/build/histories",
+    "others": "tests",
+    "unit": "tests/unit",
 }
 LANES: Final = {
     name: (
         folder,
         *(f"--ignore={other}" for other in _FOLDERS.values() if other.startswith(f"{folder}/")),
     )
-    for name, folder in (_FOLDERS | {"others": "tests"}).items()
+    for name, folder in _FOLDERS.items()
 }
-"""Each lane's folder, without those of other lanes in it, in the order in which the lanes start."""
+"""Each lane's folder, without those of other lanes in it, in the order in which the lanes start.
+
+The lanes that start last are short: with them, those that run side by side end together.
+"""
 _LANES_AT_ONCE: Final = 4
 """How many lanes run side by side. With all of them at once, the same tests compute for longer."""
 _RECORDED_LANE: Final = "deployed"
@@ -55,7 +60,7 @@ _TRACED_LANE: Final = "others"
 In the other lanes the local cloud serves requests and runs functions and jobs, whose code the tests
 call in their own processes too: to trace them there takes time, and covers hardly more.
 """
-_TRACED_FIXTURES: Final = ("deployed", "others")
+_TRACED_FIXTURES: Final = ("deployed", "others", "unit")
 """The lanes whose fixtures are traced: they deploy the stack, and serve pages in threads."""
 _NO_TESTS: Final = 5
 """pytest's exit code where the arguments leave a lane without any test."""
