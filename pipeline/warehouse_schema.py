@@ -5,7 +5,8 @@ from typing import Any, LiteralString, Protocol
 
 from pipeline.errors import InvalidSettings
 
-# A schema has the warehouse if it has both of these tables of Load's own.
+# A schema has the warehouse if it has both of these tables of Load's own. Temporary copies are in
+# schemas of their own, which every session sees.
 _SCHEMAS: LiteralString = """
 select
     pg_catalog.current_schemas(false)::text[],
@@ -16,7 +17,9 @@ select
             on migration.relnamespace = namespace.oid and migration.relname = 'schema_migration'
         join pg_catalog.pg_class as run
             on run.relnamespace = namespace.oid and run.relname = 'pipeline_run'
-        where migration.relkind = 'r' and run.relkind = 'r'
+        where migration.relkind = 'r'
+            and run.relkind = 'r'
+            and migration.relpersistence <> 't'
         order by namespace.nspname
     )
 """

@@ -155,6 +155,7 @@ def the_dashboard_sees(database: Database, secrets: "SecretsManagerClient") -> t
 
 PATH = '"$user", public'
 OF_OTHERS: LiteralString = (
+    "create temporary table schema_migration (); "
     "create temporary table pipeline_run as select 'theirs' as name; "
     "create temporary table pg_settings as select 'theirs' as name; "
     "create domain pg_temp.int8 as text"
@@ -171,7 +172,8 @@ def test_temporary_tables_and_types_of_a_pooled_session_are_not_taken_for_the_wa
 ) -> None:
     with psycopg.connect(warehouse_dsn) as connection:
         connection.execute(
-            "create table schema_migration (); create table pipeline_run as select 'ours' as name"
+            "create schema ours; create table ours.schema_migration (); "
+            "create table ours.pipeline_run as select 'ours' as name"
         )
 
     assert seen(warehouse_of(secrets, warehouse_dsn), secrets) == ("ours", True, "bigint")
