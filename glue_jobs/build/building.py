@@ -205,7 +205,7 @@ class _TableBuild:
         self._spark.conf.set("spark.sql.shuffle.partitions", partitions)
         captured = self._captured(todo, head, is_first=is_first)
         if self._table.exists():
-            self._table.check_types(captured.rows)
+            self._table.fit_types(captured.rows)
         key = self._star.natural_key
         rules = Rules(stopping=self._star.stopping_rules)
         self._check_declared(captured.rows, rules, f"tables/{self._star.name}")

@@ -77,6 +77,7 @@ _PROPERTIES: Final = {
 }
 
 
+_OF_OTHERS: Final = "org.apache.iceberg.exceptions.NoSuchIcebergTableException"
 _CONFLICTS: Final = frozenset(
     f"org.apache.iceberg.exceptions.{name}"
     for name in ("ValidationException", "CommitFailedException", "CommitStateUnknownException")
@@ -308,15 +309,16 @@ class LakeTable:
 
         Raises:
             SourceSchemaChanged: A column of the table has another type than the frame's.
-            LakeTableChanged: Another writer upgraded the table to a newer format version.
+            LakeTableChanged: Another writer upgraded the table to a newer format version, or the
+                Glue database has something else by its name.
             CommitConflict: Another writer altered the table at the same time.
         """
         if not self.exists():
             types = sorted(frame.dtypes, key=lambda column: column[0] == _SEQUENCE)
             columns = ", ".join(design.column(name, kind) for name, kind in types)
-            self._spark.sql(
-                f"create table if not exists {self.identifier} ({columns}) using iceberg "
-                f"comment {literal(design.comment)} tblproperties ({_pairs(design.properties)})"
+            self._create(
+                f"({columns}) using iceberg comment {literal(design.comment)} "
+                f"tblproperties ({_pairs(design.properties)})"
             )
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
             return
@@ -334,19 +336,33 @@ class LakeTable:
         if not order or table.schema().findColumnName(order[0].sourceId()) != design.sort_key:
             self._alter(f"write locally ordered by {quoted(design.sort_key)}")
 
+    def _create(self, definition: str) -> None:
+        try:
+            self._spark.sql(f"create table if not exists {self.identifier} {definition}")
+        except Exception as error:
+            if _OF_OTHERS not in _java_classes(error):
+                raise
+            raise LakeTableChanged(
+                f"{self.name} is no table of Iceberg in the Glue database: another tool made a "
+                f"table or a view of this name there. Run {self._dropping}"
+            ) from error
+
     def _checked_format(self) -> dict[str, str]:
         """Returns the format version, which Iceberg does not take back, as a property."""
         version = self._iceberg().operations().current().formatVersion()
         if version > int(_PROPERTIES[_FORMAT]):
             raise LakeTableChanged(
                 f"{self.name} has Iceberg's format version {version}, to which another writer "
-                f"upgraded it; the pipeline writes version {_PROPERTIES[_FORMAT]}. Drop "
-                'it from the Glue database, and start the state machine with {"rebuild": true}'
+                f"upgraded it; the pipeline writes version {_PROPERTIES[_FORMAT]}. Run "
+                f"{self._dropping}"
             )
         return {_FORMAT: str(version)}
 
-    def check_types(self, frame: DataFrame) -> None:
-        """Compares the columns of a frame with those that the table has, integers of any width.
+    def fit_types(self, frame: DataFrame) -> None:
+        """Compares the columns of a frame with those that the table has, and widens its integers.
+
+        A column of the source that became bigint is one in the table as well. A frame that was made
+        of the table before cannot be written to it any more.
 
         Raises:
             SourceSchemaChanged: A column has another type, or a name that another column of the
@@ -364,12 +380,14 @@ class LakeTable:
             held_kind = held.get(name, kind)
             if held_kind != kind and not {held_kind, kind} <= INTEGERS:
                 raise self._retyped(name, held_kind, kind)
+            if held_kind != kind == "bigint":
+                self._alter(f"alter column {quoted(name)} type bigint")
 
     def _retyped(self, name: str, held: str, given: str) -> SourceSchemaChanged:
         return SourceSchemaChanged(
             f"{self.name}.{name} is {held} in the lake and {given} in its SELECT: cast it in the "
-            "SQL file to the type that the table has, or drop the table from the Glue database and "
-            'start the state machine with {"rebuild": true}'
+            "SQL file to the type that the table has. To retype it, alter the warehouse's column "
+            f"by a migration, and run {self._dropping}"
         )
 
     def _prepare_columns(self, frame: DataFrame, design: TableDesign) -> None:
@@ -377,9 +395,11 @@ class LakeTable:
         for name, kind in frame.dtypes:
             if name not in held:
                 self._alter(f"add column {design.column(name, kind)}")
-            elif (held_kind := held[name].dataType.simpleString()) != kind:
+                continue
+            held_kind = held[name].dataType.simpleString()
+            if held_kind != kind and not {held_kind, kind} <= INTEGERS:
                 raise self._retyped(name, held_kind, kind)
-            elif held[name].metadata.get("comment", "") != design.comments.get(name, ""):
+            if held[name].metadata.get("comment", "") != design.comments.get(name, ""):
                 self._alter(
                     f"alter column {quoted(name)} comment {literal(design.comments.get(name, ''))}"
                 )
@@ -573,6 +593,15 @@ class LakeTable:
         """Returns Iceberg's table, as the session's catalog holds it; queries read the same."""
         iceberg = java_class(self._spark, "org.apache.iceberg.spark.Spark3Util")
         return iceberg.loadIcebergTable(self._spark._jsparkSession, self.identifier)
+
+    @property
+    def _dropping(self) -> str:
+        """How to have the table made anew, as a message says it."""
+        _, database, table = self.identifier.split(".")
+        return (
+            f"aws glue delete-table --database-name {database} --name {table}, and start the state "
+            'machine with {"rebuild": true}'
+        )
 
 
 def _differs(columns: Sequence[str]) -> str:

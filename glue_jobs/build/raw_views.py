@@ -11,6 +11,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
+from glue_jobs.build.lake import INTEGERS
 from glue_jobs.build.raw_files import RawFiles
 from glue_jobs.build.spark_sql import constant_rows, quoted
 from pipeline.manifest import Column, Manifest, ManifestStore, TableCapture
@@ -136,8 +137,9 @@ class RawViews:
         """Reads files whose columns may have changed between runs, in the newest columns.
 
         A column whose type differs between files is read as text, which every type has exactly;
-        the SELECT casts it. A column that a file lacks is null there, and one that the source has
-        lost is left out, so that a SELECT that needs it fails rather than reads nulls.
+        the SELECT casts it. Integers of several widths are integers of the greatest of them. A
+        column that a file lacks is null there, and one that the source has lost is left out, so
+        that a SELECT that needs it fails rather than reads nulls.
         """
         columns = _visible(columns)
         groups: dict[tuple[Column, ...], dict[str, Written]] = {columns: {}}
@@ -152,7 +154,7 @@ class RawViews:
             name
             for frame_types in types
             for name in frame_types
-            if len({t[name] for t in types if name in t}) > 1
+            if len(kinds := {t[name] for t in types if name in t}) > 1 and not kinds <= INTEGERS
         }
         alike = [
             frame.select(

@@ -171,11 +171,32 @@ def test_a_column_of_another_type_than_the_lake_has_stops_its_table(
 ) -> None:
     business.run()
     star.build("fact_sales_order")
-    business.execute("alter table sales_order alter column units_sold type bigint")
+    business.execute("alter table sales_order alter column units_sold type numeric(12, 2)")
     business.run()
 
-    with pytest.raises(TableBuildFailed, match=r"units_sold is int in the lake and bigint"):
+    with pytest.raises(TableBuildFailed, match=r"units_sold is int in .* and decimal\(12,2\) in"):
         star.build("fact_sales_order")
+
+
+def test_columns_that_became_wider_integers_are_so_in_the_lake(
+    business: Business, star: Star
+) -> None:
+    business.run()
+    star.build("fact_sales_order", "dim_staff")
+    for change in (
+        "alter table sales_order alter column units_sold type bigint",
+        "alter table staff alter column staff_id type bigint",
+        "update sales_order set units_sold = 3000000000 where sales_order_id = 2",
+        "update staff set first_name = 'Ada' where staff_id = 1",
+    ):
+        business.execute(change)
+    business.run()
+
+    built = {"fact_sales_order": 1, "dim_staff": 1}
+    assert star.build("fact_sales_order", "dim_staff") == built
+    assert star.differences("fact_sales_order", "dim_staff") == []
+    star.build("fact_sales_order", "dim_staff", rebuild=True)
+    assert star.differences("fact_sales_order", "dim_staff") == []
 
 
 def test_a_raw_file_that_is_missing_stops_its_table_and_the_others_go_on(

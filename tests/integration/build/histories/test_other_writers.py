@@ -1,6 +1,7 @@
 """Rollbacks, compactions, branches and commits of others: the build is right, or says why not."""
 
 import functools
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
+import boto3
 import pytest
 from pyiceberg.catalog import Catalog
 from pyspark.sql import SparkSession
@@ -70,10 +72,10 @@ def before_commit(table_name: str, act: Callable[[], object], *, times: int = 1)
     left = iter(range(times))
 
     def acting(commit: Commit) -> Commit:
-        def wrapper(table: LakeTable, *arguments: Any) -> int:
+        def wrapper(table: LakeTable, *arguments: Any, **named: Any) -> int:
             if table.name == table_name and next(left, None) is not None:
                 act()
-            return commit(table, *arguments)
+            return commit(table, *arguments, **named)
 
         return wrapper
 
@@ -391,11 +393,30 @@ def test_a_table_of_a_newer_format_stops_its_own_build_alone(
     with pytest.raises(
         TableBuildFailed,
         match=r"1 of 2 .*\(fact_payment: LakeTableChanged: quarantine has .* format version 3, .* "
-        "Drop it from the Glue database",
+        "Run aws glue delete-table --database-name .* --name quarantine, and",
     ):
         star.build(*TABLES)
 
     assert star.differences("dim_design") == []
+
+
+def test_a_table_of_another_format_in_its_place_stops_its_own_build_alone(
+    business: Business, star: Star
+) -> None:
+    change(business, 1)
+    boto3.client("glue").create_table(
+        DatabaseName=star.database,
+        TableInput={"Name": "dim_design", "StorageDescriptor": {"Location": "s3://another/place"}},
+    )
+
+    with pytest.raises(
+        TableBuildFailed,
+        match=r"1 of 2 .*\(dim_design: LakeTableChanged: dim_design is no table of Iceberg .* "
+        rf"aws glue delete-table --database-name {re.escape(star.database)} --name dim_design, and",
+    ):
+        star.build(*TABLES)
+
+    assert star.differences("fact_payment") == []
 
 
 def test_a_table_that_others_commit_to_at_each_attempt_is_named(
@@ -404,7 +425,7 @@ def test_a_table_that_others_commit_to_at_each_attempt_is_named(
     change(three_runs, 4)
     attempts = []
 
-    def conflict(table: LakeTable, *arguments: object) -> int:
+    def conflict(table: LakeTable, *arguments: object, **named: object) -> int:
         attempts.append(table.name)
         raise CommitConflict("another writer committed to it")
 
