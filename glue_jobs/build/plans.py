@@ -15,6 +15,7 @@ from star_schema.sql_text import without_comments, without_literals
 VIEW: Final = "View"
 _ATTRIBUTE: Final = "AttributeReference"
 _EQUALITIES: Final = frozenset({"EqualTo", "EqualNullSafe"})
+_TREES: Final = "org.apache.spark.sql.catalyst.trees.TreePattern"
 _FUNCTIONS_OF_THE_MOMENT: Final = re.compile(
     r"\b(?:iceberg_)?version`?\s*\(|\baes_encrypt`?\s*\(", re.I
 )
@@ -40,9 +41,9 @@ class Moment:
     """
 
     def __init__(self, rows: DataFrame) -> None:
-        trees = "org.apache.spark.sql.catalyst.trees.TreePattern"
         spark, optimizer = rows.sparkSession, "org.apache.spark.sql.catalyst.optimizer"
-        self._current = java_class(spark, trees).CURRENT_LIKE()
+        self._spark = spark
+        self._current = java_class(spark, _TREES).CURRENT_LIKE()
         self._replace = java_class(spark, f"{optimizer}.ReplaceExpressions")
         self._special = java_class(spark, f"{optimizer}.SpecialDatetimeValues")
 
@@ -58,11 +59,12 @@ class Moment:
         replaced = self._replace.apply(plan)
         if self._special.apply(replaced).fastEquals(replaced):
             return False
+        casts = java_class(self._spark, _TREES).CAST()
         texts = [
             text
             for node in own_nodes(replaced)
             for expression in items(node.expressions())
-            for text in _cast_texts(expression)
+            for text in _cast_texts(expression, casts)
         ]
         return any(map(_OF_THE_MOMENT.match, texts)) or not any(map(_EPOCH.match, texts))
 
@@ -73,12 +75,13 @@ class Moment:
         return bool(literal or _FUNCTIONS_OF_THE_MOMENT.search(without_literals(text)))
 
 
-def _cast_texts(expression: Any) -> Iterator[str]:
-    """Yields the constants that an expression casts, as text."""
+def _cast_texts(expression: Any, casts: Any) -> Iterator[str]:
+    """Yields the constants that an expression casts, as text: 'now' for one that casts itself."""
     if kind(expression) == "Cast" and expression.child().foldable():
-        yield str(expression.child().eval(None))
+        is_text = not expression.child().containsPattern(casts)
+        yield str(expression.child().eval(None)) if is_text else "now"
     for child in items(expression.children()):
-        yield from _cast_texts(child)
+        yield from _cast_texts(child, casts)
 
 
 def plan_of(rows: DataFrame) -> Any:

@@ -15,7 +15,6 @@ _SEQUENCE: Final = "_sequence"
 _BY_ORDER: Final = frozenset(
     {
         "AnyValue",
-        "ApproxTopK",
         "ApproximatePercentile",
         "CollectList",
         "CollectSet",
@@ -25,6 +24,8 @@ _BY_ORDER: Final = frozenset(
     }
 )
 """Aggregate functions whose result depends on the order of rows."""
+_SKETCHES: Final = ("ApproxTopK", "Hll", "Kll")
+"""Beginnings of the names of sketches whose result does."""
 _SORTED: Final = frozenset({"SortArray", "array_sort"})
 """Functions that give an array of rows an order of its own."""
 _PICKED: Final = frozenset({"MaxBy", "MinBy"})
@@ -41,13 +42,17 @@ _MOMENTS: Final = frozenset(
         "Kurtosis",
         "RegrIntercept",
         "RegrR2",
-        "RegrReplacement",
         "RegrSlope",
         "Skewness",
         "StddevPop",
         "StddevSamp",
         "VariancePop",
         "VarianceSamp",
+        "regr_avgx",
+        "regr_avgy",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_syy",
     }
 )
 """Aggregate functions that compute in floating point, whatever they are given."""
@@ -107,7 +112,7 @@ class RowOrder:
         if found == "ListAgg":
             orders = tuple(order.child() for order in items(function.orderExpressions()))
             return not self._are_one(function.child(), orders, rows, given)
-        return found in _BY_ORDER or _is_rounded(function)
+        return found in _BY_ORDER or found.startswith(_SKETCHES) or _is_rounded(function)
 
     def _are_one(
         self, value: Any, orders: tuple[Any, ...], rows: Any, given: frozenset[Any]

@@ -85,6 +85,7 @@ def test_a_value_of_the_moment_is_refused(session: SparkSession, value: str) -> 
         "coalesce(try_cast(payment_type_name as date), 'yesterday')",
         "to_date('tomorrow')",
         "date_add('today', datediff('epoch', date '1970-01-01'))",
+        "make_date(year('now'::timestamp), 1, datediff('epoch', date '1970-01-01'))",
         "(select min(timestamp('now')) from payment_type)",
         "timestamp 'now'",
         "DATE'today UTC'",
@@ -324,6 +325,8 @@ GROUPED = "(select {} from staff as other where other._sequence = staff._sequenc
         "sum(cast(department_id as float))",
         "round(avg(double(department_id)), 2)",
         "stddev(department_id)",
+        "regr_sxx(department_id, staff_id)",
+        "hll_sketch_estimate(hll_sketch_agg(first_name))",
     ],
 )
 def test_an_aggregate_of_rows_in_any_order_is_refused(session: SparkSession, value: str) -> None:
