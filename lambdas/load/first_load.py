@@ -57,10 +57,10 @@ where indrelid = %s::regclass
 order by 1
 """
 # What SQL cannot put back: comments, an index that is invalid, clustered on, the replica identity,
-# in a tablespace or with statistics targets; and tables of which another one inherits. A foreign
-# key that is not valid would be made again without a look at the rows. From a table that a
-# publication has, rows can be deleted only with their primary key. A table that has lost its
-# primary key is left to an ordinary load, which names it.
+# in a tablespace or with statistics targets, a primary key with parameters; and tables of which
+# another one inherits. A foreign key that is not valid would be made again without a look at the
+# rows. From a table that a publication has, rows can be deleted only with their primary key. A
+# table that has lost its primary key is left to an ordinary load, which names it.
 _HAS_MORE: LiteralString = """
 select
     not exists (select from pg_constraint where conrelid = %(table)s::regclass and contype = 'p')
@@ -88,6 +88,7 @@ select
                 not indisvalid
                 or indisclustered
                 or indisreplident
+                or (indisprimary and reloptions is not null)
                 or reltablespace <> 0
                 or pg_catalog.obj_description(indexrelid, 'pg_class') is not null
                 or exists (

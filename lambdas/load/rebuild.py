@@ -15,7 +15,11 @@ from pipeline.errors import StarSchemaMismatch
 _MANY = 1_000
 """From how many rows on it takes longer to check each one than to check all facts once."""
 _FOREIGN_KEYS: LiteralString = """
-select conrelid::regclass::text, conname::text, pg_catalog.pg_get_constraintdef(oid)
+select
+    conrelid::regclass::text,
+    conname::text,
+    pg_catalog.pg_get_constraintdef(oid),
+    pg_catalog.obj_description(oid, 'pg_constraint')
 from pg_constraint
 where contype = 'f'
     and confrelid = pg_catalog.to_regclass(%s)
@@ -132,16 +136,17 @@ def _without_foreign_keys(
     names = [sql.Identifier(name).as_string(connection) for name in (table.name, *sorted(stars))]
     keys = connection.execute(_FOREIGN_KEYS, [names[0], names[1:]]).fetchall()
     parts = [
-        [sql.SQL(fact), sql.Identifier(name), sql.SQL(definition)]
-        for fact, name, definition in keys
+        [sql.SQL(fact), sql.Identifier(name), sql.SQL(definition), sql.Literal(comment)]
+        for fact, name, definition, comment in keys
     ]
     try:
         with connection.transaction():
-            for fact, name, _ in parts:
+            for fact, name, *_ in parts:
                 connection.execute(sql.SQL("alter table {} drop constraint {}").format(fact, name))
     except NOT_ALLOWED:
         # PostgreSQL has to check each row.
         parts = []
     yield
+    restore = "alter table {0} add constraint {1} {2}; comment on constraint {1} on {0} is {3}"
     for part in parts:
-        connection.execute(sql.SQL("alter table {} add constraint {} {}").format(*part))
+        connection.execute(sql.SQL(restore).format(*part))

@@ -133,20 +133,28 @@ def test_a_reader_in_the_middle_of_a_transaction_neither_waits_nor_keeps_the_loa
     assert identities(warehouse) == before
 
 
-def test_what_depends_on_the_primary_key_keeps_it(
-    warehouse: psycopg.Connection, star_lake: StarLake, load_through: LoadThrough
-) -> None:
-    warehouse.execute(
+@pytest.mark.parametrize(
+    "theirs",
+    [
         "create view amounts as select payment_record_id, payment_amount from fact_payment "
-        "group by payment_record_id"
-    )
+        "group by payment_record_id",
+        "alter index fact_payment_pkey set (fillfactor = 70)",
+    ],
+)
+def test_what_depends_on_the_primary_key_keeps_it(
+    warehouse: psycopg.Connection,
+    star_lake: StarLake,
+    load_through: LoadThrough,
+    theirs: LiteralString,
+) -> None:
+    warehouse.execute(theirs)
     before = identities(warehouse)
     star_lake.add_dimensions(*PAYMENT_DIMENSIONS)
     star_lake.add_star_rows("fact_payment", {})
 
     load_through(1)
 
-    assert warehouse.execute("select payment_record_id from amounts").fetchall() == [(1,)]
+    assert warehouse.execute("select payment_record_id from fact_payment").fetchall() == [(1,)]
     assert identities(warehouse) == before
 
 
