@@ -18,6 +18,7 @@ from local.deployment import DeploymentFailed
 from local.execution import Execution, execute
 from local.logs import log_lines, table_lines
 from local.postgres import BINARIES, PostgresError
+from local.prerequisites import name_missing
 from local.report import Report
 from local.source.activity import run_activity
 from local.spark_jars import SparkJarsMissing
@@ -87,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, local: LocalStack, report: Report) -> int:
+    if reason := name_missing():
+        sys.stderr.write(f"{reason}\n")
+        return 1
     stack = local.up(
         report.step,
         source_dsn=options.source_dsn or None,

@@ -5,6 +5,7 @@ an old one lacks.
 """
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -48,6 +49,21 @@ def python_missing() -> str:
         return (
             f"Python {oldest} or newer is needed, and this is {this}: "
             "install it, or name one by PYTHON="
+        )
+    return ""
+
+
+def name_missing() -> str:
+    """Returns what to do for a user without a name, as containers have them; else an empty text.
+
+    PostgreSQL looks the name up, and Hadoop in Spark does so too: it fails with a stack trace.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return (
+            f"the user with the id {os.geteuid()} has no name, which PostgreSQL and Spark need: "
+            "add the user to /etc/passwd, or run the command as another one"
         )
     return ""
 

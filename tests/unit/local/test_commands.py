@@ -65,6 +65,12 @@ def test_stopping_what_is_not_up_is_no_error(command, capsys, name):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_user_without_a_name_is_told_of_before_anything_starts(command, capsys, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_000_001)
+    assert command("run") == 1
+    assert capsys.readouterr().err.startswith("the user with the id 4000000001 has no name")
+
+
 def test_a_source_that_cannot_be_reached_is_told_in_a_line(command, capsys):
     assert command("run", "--source-dsn", "postgresql://reader@127.0.0.1:1/totesys") == 1
     assert capsys.readouterr().err.startswith("SOURCE_DSN cannot be used: ")
