@@ -37,6 +37,7 @@ _FOLDERS: Final = {
     "deployed": "tests/end_to_end",
     "histories": "tests/integration/build/histories",
     "others": "tests",
+    "packages": "tests/integration/packages",
     "unit": "tests/unit",
 }
 LANES: Final = {
@@ -60,7 +61,7 @@ _TRACED_LANE: Final = "others"
 In the other lanes the local cloud serves requests and runs functions and jobs, whose code the tests
 call in their own processes too: to trace them there takes time, and covers hardly more.
 """
-_TRACED_FIXTURES: Final = ("deployed", "others", "unit")
+_TRACED_FIXTURES: Final = ("deployed", "others", "packages", "unit")
 """The lanes whose fixtures are traced: they deploy the stack, and serve pages in threads."""
 _KEEP_FREED_MEMORY: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
