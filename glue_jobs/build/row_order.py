@@ -6,6 +6,7 @@ determines what: the natural key of a source and the run determine a row of the 
 equality in a join determines one side by the other.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -26,8 +27,13 @@ _BY_ORDER: Final = frozenset(
 """Aggregate functions whose result depends on the order of rows."""
 _SKETCHES: Final = ("ApproxTopK", "Hll", "Kll")
 """Beginnings of the names of sketches whose result does."""
-_SORTED: Final = frozenset({"SortArray", "array_sort"})
-"""Functions that give an array of rows an order of its own."""
+_LAMBDA_VARIABLE: Final = re.compile(r"lambda (\w+)#\d+")
+_BY_VALUE: Final = (
+    "lambdafunction(if ((isnull(left) AND isnull(right))) 0 else if (isnull(left)) 1 "
+    "else if (isnull(right)) -1 else if ((left < right)) -1 else if ((left > right)) 1 else 0, "
+    "left, right, false)"
+)
+"""The comparator of array_sort that is given none. Others may find different values equal."""
 _PICKED: Final = frozenset({"MaxBy", "MinBy"})
 """Aggregate functions that pick a row by the order of a value."""
 _RANKS: Final = frozenset({"Rank", "DenseRank", "PercentRank", "CumeDist"})
@@ -94,7 +100,7 @@ class RowOrder:
                     yield from self._window(alias.child(), node)
 
     def _aggregates_in(self, expression: Any, rows: Any, given: frozenset[Any]) -> Iterator[str]:
-        if kind(expression) in _SORTED:
+        if _is_sorted(expression):
             return
         if self._is_by_order(expression, rows, given):
             yield str(expression.prettyName())
@@ -244,6 +250,13 @@ def _values(expression: Any) -> frozenset[int]:
         return frozenset[int]().union(*map(_values, items(expression.children())))
     shown = attribute(expression)
     return frozenset() if shown is None else frozenset({shown})
+
+
+def _is_sorted(expression: Any) -> bool:
+    """Whether an expression gives an array of rows an order that leaves no values equal."""
+    if kind(expression) != "array_sort":
+        return kind(expression) == "SortArray"
+    return _LAMBDA_VARIABLE.sub(r"\1", expression.function().toString()) == _BY_VALUE
 
 
 def _is_rounded(function: Any) -> bool:

@@ -317,6 +317,7 @@ GROUPED = "(select {} from staff as other where other._sequence = staff._sequenc
         "array_join(collect_list(first_name), ',')",
         "array_join(array_agg(first_name), ',')",
         "array_join(collect_set(first_name), ',')",
+        "array_join(array_sort(collect_list(first_name), (a, b) -> length(a) - length(b)), ',')",
         "mode(first_name)",
         "percentile_approx(department_id, 0.5)",
         "max_by(first_name, department_id)",
