@@ -71,12 +71,12 @@ def test_each_folder_of_tests_is_in_one_lane() -> None:
     assert lanes.LANES["build"][1:] == (f"--ignore={lanes.LANES['histories'][0]}",)
 
 
-@pytest.mark.parametrize(("calls_only", "traced"), [("1", [0, 3, 4]), ("", [0, 1, 2, 3, 4])])
-def test_a_lane_of_calls_traces_one_case_in_three(
+@pytest.mark.parametrize(("calls_only", "traced"), [("1", [0, 6, 7]), ("", [*range(8)])])
+def test_a_lane_of_calls_traces_one_case_in_six(
     monkeypatch: pytest.MonkeyPatch, calls_only: str, traced: list[int]
 ) -> None:
     monkeypatch.setenv(tracing.CALLS_ONLY, calls_only)
-    cases = [f"test_load.py::test_of_four[{number}]" for number in range(4)]
+    cases = [f"test_load.py::test_of_seven[{number}]" for number in range(7)]
     items = [Mock(pytest.Item, nodeid=case) for case in (*cases, "test_load.py::test_alone")]
 
     tracing.pytest_collection_modifyitems(list[pytest.Item](items))
