@@ -490,7 +490,7 @@ class LakeTable:
         touched = (among if is_light else within_ranges)(changed.select(key), column)
         changed.createOrReplaceTempView("changed")
         self._set_merge_mode("merge-on-read" if is_light else "copy-on-write")
-        before = self.greatest(_SEQUENCE)
+        before = self.greatest(_SEQUENCE) if unless_alike and not is_light else 0
         self._announce(applied)
         self._check_base()
         self._spark.sql(
