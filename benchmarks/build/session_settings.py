@@ -6,7 +6,7 @@ from typing import Any
 from samtranslator.yaml_helper import yaml_parse
 
 from benchmarks.measure import ROOT
-from local.cloud.glue_jobs import settings_of, spark_settings
+from local.cloud.spark_settings import settings_of, spark_settings
 from local.stack import JARS
 
 

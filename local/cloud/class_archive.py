@@ -39,6 +39,11 @@ class ClassArchive:
         """The Java options that use the archive; none if it does not exist."""
         return (f"-XX:SharedArchiveFile={self._path}", *_QUIET) if self._path.exists() else ()
 
+    @property
+    def is_writer(self) -> bool:
+        """Whether the JVM writes the archive at its exit."""
+        return self._unfinished is not None
+
     def options(self) -> tuple[str, ...]:
         """Returns the Java options that use the archive, or that write it."""
         self._remove_left()
@@ -54,7 +59,7 @@ class ClassArchive:
             group: The process group of the JVM, which may still be exiting.
             is_kept: Whether the JVM's job succeeded.
         """
-        if self._unfinished:
+        if self.is_writer:
             threading.Thread(target=self._end, args=(group, is_kept), daemon=True).start()
 
     def _remove_left(self) -> None:

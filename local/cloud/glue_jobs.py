@@ -1,4 +1,4 @@
-"""Glue jobs run on Spark, each in a process of its own.
+"""Glue jobs run on Spark, each by a Python process of its own.
 
 MiniStack runs a Spark job in a container or marks it as succeeded; here the job's script runs as
 it is, with the job's own `--conf`, and with what AWS Glue has built in: the Iceberg and S3
@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,9 @@ import boto3
 from botocore.exceptions import ClientError
 from ministack.services import glue
 
-from local.cloud.class_archive import ClassArchive
+from local.cloud.job_jvms import JobJvms, JvmFailed
 from local.cloud.roles import role_credentials
-from local.cloud.spark_home import spark_home
+from local.cloud.spark_settings import settings_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,18 +37,6 @@ _NAMED_ERROR = re.compile(
 _BAD_REQUEST = 400
 _STOPPED = "STOPPED"
 _POLL_SECONDS = 0.1
-# The data is small: the second compiler costs more than it gains. Without it Java reserves a small
-# code cache, and a full code cache ends all compilation.
-_JAVA_OPTIONS = (
-    "-XX:TieredStopAtLevel=1",
-    "-XX:ReservedCodeCacheSize=256m",
-    "-XX:+UseSerialGC",
-    # What a job's classes take: Java collects garbage each time that they fill a part of it.
-    "-XX:MetaspaceSize=256m",
-    "-Xshare:auto",
-)
-# Of the JVM that composes the command of the job's JVM.
-_LAUNCHER_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
 _LOG_PREFIX = "--custom-logGroup-prefix"
 _DEFAULT_LOG_PREFIX = "/aws-glue/jobs"
 _DEFAULT_MINUTES = 2880
@@ -75,6 +62,7 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
         jars: The folder of Spark's jars.
         logs: The folder for the jobs' output, a file a run.
     """
+    jvms = JobJvms(endpoint, jars)
 
     def execute(
         run: dict[str, Any],
@@ -97,10 +85,13 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
                     is_stopped=lambda: run["JobRunState"] == _STOPPED,
                     minutes=int(job.get("Timeout", _DEFAULT_MINUTES)),
                     endpoint=endpoint,
-                    jars=jars,
+                    jvms=jvms,
                 )
         except ClientError as error:
             run |= {"JobRunState": "FAILED", "ErrorMessage": f"--extra-py-files: {error}"}
+            return
+        except JvmFailed as error:
+            run |= {"JobRunState": "FAILED", "ErrorMessage": str(error)}
             return
         if run["JobRunState"] != _STOPPED:
             run["JobRunState"] = (
@@ -132,48 +123,6 @@ def patch(endpoint: str, jars: Path, logs: Path) -> None:
     glue._start_job_run = start_job_run
 
 
-def spark_settings(endpoint: str, jars: Path, java_options: tuple[str, ...] = ()) -> dict[str, str]:
-    """Returns the Spark settings for what AWS Glue has built in.
-
-    Args:
-        endpoint: The local cloud's URL.
-        jars: The folder of Spark's jars.
-        java_options: Additional options of the JVM.
-    """
-    catalog = "spark.sql.catalog.glue_catalog"
-    return {
-        "spark.master": "local[2]",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.memory": "2g",
-        "spark.driver.extraJavaOptions": " ".join(
-            # Spark splits the options at spaces that are not quoted.
-            f'"{option}"' if " " in option or "'" in option else option
-            for option in (*_JAVA_OPTIONS, *java_options)
-        ),
-        "spark.driver.extraClassPath": f"{jars}/*",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        # Without a UI nobody reads a plan's text, which each query and each of its stages makes.
-        "spark.sql.ui.explainMode": "simple",
-        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-        "spark.hadoop.fs.s3a.endpoint": endpoint,
-        "spark.hadoop.fs.s3a.endpoint.region": os.environ["AWS_DEFAULT_REGION"],
-        "spark.hadoop.fs.s3a.path.style.access": "true",
-        "spark.hadoop.fs.s3a.input.stream.type": "classic",
-        f"{catalog}.s3.endpoint": endpoint,
-        f"{catalog}.glue.endpoint": endpoint,
-        f"{catalog}.s3.path-style-access": "true",
-        f"{catalog}.client.region": os.environ["AWS_DEFAULT_REGION"],
-    }
-
-
-def settings_of(conf: str) -> dict[str, str]:
-    """Returns the Spark settings of a job's `--conf`, which separates them by ` --conf `."""
-    pairs = (setting.strip().partition("=") for setting in conf.split(" --conf "))
-    return {name: value for name, _, value in pairs if name}
-
-
 def _run(
     folder: Path,
     script: list[str],
@@ -184,7 +133,7 @@ def _run(
     is_stopped: Callable[[], bool],
     minutes: int,
     endpoint: str,
-    jars: Path,
+    jvms: JobJvms,
 ) -> int | None:
     """Runs the script and returns its exit code; None if it was stopped or exceeded its timeout."""
     credentials = role_credentials(role)
@@ -199,46 +148,41 @@ def _run(
         for uri in arguments.get("--extra-py-files", "").split(",")
         if uri
     ]
-    home = spark_home(jars)
-    archive = ClassArchive(jars, home)
-    settings = spark_settings(endpoint, jars, archive.options()) | settings_of(
-        arguments.get("--conf", "")
-    )
-    defaults = folder / "spark-defaults.conf"
-    defaults.write_text(
-        "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
-    )
+    deadline = time.monotonic() + 60 * minutes
+    jvm = jvms.take(settings_of(arguments.get("--conf", "")), credentials)
     environment = os.environ | {
         **credentials,
+        **jvm.environment(),
         "AWS_ENDPOINT_URL": endpoint,
-        # Not by SPARK_CONF_DIR, which would be on the class path: an archive is for one class path.
-        "PYSPARK_SUBMIT_ARGS": shlex.join(["--properties-file", str(defaults), "pyspark-shell"]),
         "PYTHONPATH": os.pathsep.join(packages),
         "PYSPARK_PYTHON": sys.executable,
-        "SPARK_HOME": str(home),
-        "SPARK_LAUNCHER_OPTS": _LAUNCHER_OPTIONS,
     }
     argv = [part for name, value in arguments.items() for part in (name, str(value))]
-    deadline = time.monotonic() + 60 * minutes
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(  # noqa: S603
-            [sys.executable, *script, *argv],
-            env=environment,
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as process,
-    ):
-        is_in_time = True
-        while process.poll() is None and is_in_time:
-            is_in_time = not is_stopped() and time.monotonic() <= deadline
-            time.sleep(_POLL_SECONDS)
-        if not is_in_time:
-            process.kill()
-    archive.end(process.pid, is_kept=process.returncode == 0)
-    return process.returncode if is_in_time else None
+    code = None
+    try:
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, *script, *argv],
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
+            while process.poll() is None:
+                if is_stopped() or time.monotonic() > deadline:
+                    process.kill()
+                    break
+                time.sleep(_POLL_SECONDS)
+            else:
+                code = process.returncode
+        # The JVM's part stands first: the error that a job ended by is the last one in the log.
+        log.write_bytes(jvm.output() + log.read_bytes())
+    finally:
+        jvms.give_back(jvm, code)
+    return code
 
 
 def _put_logs(prefix: str, stream: str, log: Path, endpoint: str) -> None:

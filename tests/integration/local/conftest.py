@@ -99,6 +99,7 @@ def new_job(
         modules: dict[str, str] | None = None,
         arguments: dict[str, str] | None = None,
         timeout: int = 5,
+        role: str = _ROLE,
     ) -> str:
         name = f"job-{uuid.uuid4().hex[:12]}"
         bucket = new_bucket("code")
@@ -106,7 +107,7 @@ def new_job(
         s3.put_object(Bucket=bucket, Key="modules.zip", Body=_zip_of(modules or {}))
         glue.create_job(
             Name=name,
-            Role=_ROLE,
+            Role=role,
             Command={
                 "Name": "glueetl",
                 "PythonVersion": "3",

@@ -1,6 +1,8 @@
 """Glue jobs in the local cloud run their script, and end as it ends."""
 
 import json
+import os
+import signal
 
 import boto3
 import pytest
@@ -9,8 +11,10 @@ from tests.fixtures.waiting import wait_until
 
 PRINTS = """
 import sys, greeting
+from pyspark import SparkConf, SparkContext
 print(greeting.TEXT, sys.argv[sys.argv.index("--name") + 1])
-print(open("spark-defaults.conf").read())
+SparkContext._ensure_initialized()
+print(SparkConf().toDebugString().replace("=", " "))
 """
 FAILS = """
 class TableBuildFailed(Exception):
@@ -24,6 +28,14 @@ arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 boto3.client("s3").get_waiter("object_exists").wait(
     Bucket=arguments["--bucket"], Key="open", WaiterConfig={"Delay": 0.2, "MaxAttempts": 200})
 """
+OF_THE_JVM = """
+from pyspark import SparkConf, SparkContext
+SparkContext._ensure_initialized()
+java = SparkContext._jvm.java.lang
+print(java.ProcessHandle.current().pid(), java.System.getProperty("aws.accessKeyId"),
+      SparkConf().get("spark.sql.shuffle.partitions", "as by default"), sep=": ")
+"""
+LEAVES_SPARK = OF_THE_JVM + "SparkContext()"
 
 
 def build(job, **arguments):
@@ -44,6 +56,19 @@ def lines_of(group, stream):
         logGroupName=group, logStreamName=stream, startFromHead=True
     )["events"]
     return [event["message"] for event in events]
+
+
+@pytest.fixture
+def jvm_of(run_machine):
+    """Runs a job of `OF_THE_JVM`, and gives its JVM's process id and the rest of the line."""
+
+    def run(job):
+        done = run_machine(build(job))
+        assert done.status == "SUCCEEDED", done.cause
+        pid, _, rest = lines_of(f"/{job}/output", done.output["Id"])[-1].partition(": ")
+        return int(pid), rest
+
+    return run
 
 
 def test_a_job_runs_with_its_modules_arguments_and_settings_and_logs_its_output(
@@ -122,3 +147,28 @@ def test_a_job_whose_code_is_not_there_fails(run_machine, new_job, glue, s3, mis
 
 def test_an_unknown_job_fails_by_name(run_machine):
     assert run_machine(build("no-such-job")).error == "Glue.EntityNotFoundException"
+
+
+def test_the_next_job_has_the_jvm_of_the_last_one_and_none_of_its_settings(new_job, jvm_of):
+    first = new_job(OF_THE_JVM, arguments={"--conf": "spark.sql.shuffle.partitions=7"}, role="one")
+    second = new_job(OF_THE_JVM, role="other")
+
+    pid, own = jvm_of(first)
+
+    assert own == "one: 7"
+    assert jvm_of(second) == (pid, "other: as by default")
+
+
+def test_a_jvm_that_ended_while_it_waited_is_replaced(new_job, jvm_of):
+    job = new_job(OF_THE_JVM)
+    pid, _ = jvm_of(job)
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert jvm_of(job)[0] != pid
+
+
+def test_no_job_follows_one_that_left_spark_s_context(new_job, jvm_of):
+    pid, _ = jvm_of(new_job(LEAVES_SPARK))
+
+    assert jvm_of(new_job(OF_THE_JVM))[0] != pid

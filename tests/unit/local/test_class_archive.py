@@ -9,7 +9,6 @@ import pytest
 
 from local.cloud import class_archive
 from local.cloud.class_archive import ClassArchive
-from local.cloud.glue_jobs import spark_settings
 from tests.fixtures.waiting import wait_until
 
 WRITE = "-XX:ArchiveClassesAtExit="
@@ -137,11 +136,3 @@ def test_another_spark_has_another_archive(jars: Path) -> None:
     following(jars)
 
     assert ClassArchive(jars, Path("other home")).shared == ()
-
-
-def test_a_java_option_with_a_space_is_one_option(
-    jars: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
-    settings = spark_settings("http://127.0.0.1:9", jars, ("-XX:SharedArchiveFile=/a b",))
-    assert settings["spark.driver.extraJavaOptions"].endswith(' "-XX:SharedArchiveFile=/a b"')

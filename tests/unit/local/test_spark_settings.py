@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.cloud.glue_jobs import settings_of, spark_settings
+from local.cloud.spark_settings import JAVA_OPTIONS, settings_of, spark_settings, with_java_options
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,8 @@ def test_everything_that_spark_speaks_to_is_the_local_cloud(monkeypatch, tmp_pat
     assert endpoints == {"http://127.0.0.1:9"}
     assert settings["spark.driver.bindAddress"] == "127.0.0.1"
     assert settings["spark.driver.extraClassPath"] == f"{tmp_path}/*"
+
+
+def test_a_java_option_with_a_space_is_one_option():
+    settings = with_java_options({JAVA_OPTIONS: "-Xshare:auto"}, ["-XX:SharedArchiveFile=/a b"])
+    assert settings == {JAVA_OPTIONS: '-Xshare:auto "-XX:SharedArchiveFile=/a b"'}

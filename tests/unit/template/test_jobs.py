@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from local.cloud.glue_jobs import settings_of
+from local.cloud.spark_settings import settings_of
 from tests.template import ROOT, TEMPLATE, plain
 from tests.unit.state_machine.definition import tasks
 from tests.unit.template.resources import FUNCTION, JOB, STATE_MACHINE, of_type
