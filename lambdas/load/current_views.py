@@ -6,29 +6,22 @@ import psycopg
 from psycopg import sql
 
 from lambdas.load.catalog import WarehouseTable
+from lambdas.load.view_rows import wrong_rows
 from star_schema.tables import PREFIXES, Kind
 
 # The rows of tables that inherit from the fact are the view's too, and verify names such tables.
-_WRONG: LiteralString = """
-with current as (
-    select {columns}
-    from (
-        select distinct on ({natural_key}) *
-        from {held} as held
-        order by {natural_key}, {key} desc
-    ) as latest
-    where not is_deleted
-),
-shown as (
-    select {columns}
-    from {view} as shown
-)
-select count(*)
+_CURRENT: LiteralString = """
+select {columns}
 from (
-    (select * from current except all select * from shown)
-    union all
-    (select * from shown except all select * from current)
-) as wrong
+    select distinct on ({natural_key}) *
+    from {held} as held
+    order by {natural_key}, {key} desc
+) as latest
+where not is_deleted
+"""
+_SHOWN: LiteralString = """
+select {columns}
+from {view} as shown
 """
 
 
@@ -43,14 +36,11 @@ def wrong_current_rows(connection: psycopg.Connection, table: WarehouseTable) ->
     there = connection.execute("select pg_catalog.to_regclass(%s)", [view.as_string(connection)])
     if there.fetchone() == (None,):
         return 0
-    row = connection.execute(
-        sql.SQL(_WRONG).format(
-            columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
-            natural_key=sql.Identifier(table.natural_key),
-            held=sql.Identifier(table.name),
-            key=sql.Identifier(table.key),
-            view=view,
-        )
-    ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
-    return int(row[0])
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+    current = sql.SQL(_CURRENT).format(
+        columns=columns,
+        natural_key=sql.Identifier(table.natural_key),
+        held=sql.Identifier(table.name),
+        key=sql.Identifier(table.key),
+    )
+    return wrong_rows(connection, current, sql.SQL(_SHOWN).format(columns=columns, view=view))

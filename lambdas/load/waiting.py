@@ -15,6 +15,7 @@ from lambdas.load.attached import named
 from lambdas.load.catalog import Reference, WarehouseTable
 from lambdas.load.column_types import misfit
 from lambdas.load.staging import are_equal, names_of
+from lambdas.load.view_rows import wrong_rows
 from pipeline.errors import StarSchemaMismatch
 
 _Reason = tuple[sql.Composed, sql.Composed]
@@ -34,28 +35,20 @@ held as (
 )
 select (select count(*) from refused), (select count(*) from held)
 """
-_WRONG_RULES: LiteralString = """
-with wanted as (
-    select
-        table_name,
-        reason ->> 'rule' as rule,
-        count(*) as rows,
-        pg_catalog.min(first_attempt) as first_attempt,
-        pg_catalog.max(last_attempt) as last_attempt
-    from waiting_row
-    cross join lateral pg_catalog.jsonb_array_elements(reasons) as reason
-    group by table_name, reason ->> 'rule'
-),
-shown as (
-    select table_name, rule, rows, first_attempt, last_attempt
-    from waiting_rule
-)
-select count(*)
-from (
-    (select * from wanted except all select * from shown)
-    union all
-    (select * from shown except all select * from wanted)
-) as wrong
+_WANTED_RULES: LiteralString = """
+select
+    table_name,
+    reason ->> 'rule' as rule,
+    count(*) as rows,
+    pg_catalog.min(first_attempt) as first_attempt,
+    pg_catalog.max(last_attempt) as last_attempt
+from waiting_row
+cross join lateral pg_catalog.jsonb_array_elements(reasons) as reason
+group by table_name, reason ->> 'rule'
+"""
+_SHOWN_RULES: LiteralString = """
+select table_name, rule, rows, first_attempt, last_attempt
+from waiting_rule
 """
 
 
@@ -67,9 +60,7 @@ def counts(connection: psycopg.Connection) -> dict[str, int]:
 
 def wrong_rules(connection: psycopg.Connection) -> int:
     """Returns how many rows the view of what waits shows wrongly or not."""
-    row = connection.execute(_WRONG_RULES).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate gives one row  # nosec B101
-    return int(row[0])
+    return wrong_rows(connection, sql.SQL(_WANTED_RULES), sql.SQL(_SHOWN_RULES))
 
 
 def bring_back(
