@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from lambdas.ingest.session import SETTINGS
 from local.postgres import PostgresServer
 from tests.fixtures.postgres import fast_login
 from tests.integration.ingest.ingestion import Encoded, Ingestion
@@ -36,6 +37,12 @@ def cheap_connections(postgres_server: PostgresServer) -> Iterator[None]:
 def ingestion(source_dsn: str, raw_bucket: str, s3: "S3Client") -> Ingestion:
     """Ingests of an empty source."""
     return Ingestion(source_dsn, raw_bucket, s3)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has an Ingest wait for a lock a tenth of a second instead of ten."""
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "100ms")
 
 
 @pytest.fixture

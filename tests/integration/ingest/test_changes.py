@@ -513,6 +513,7 @@ def test_a_loaded_configuration_alone_has_the_counters_trusted_again_by_the_next
     assert (trusting.scanned_bytes, trusting.committed) == (0, False)
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_table_not_taken_by_the_run_after_a_loaded_configuration_is_searched_later(
     large_orders: Ingestion,
 ) -> None:
@@ -523,9 +524,7 @@ def test_a_table_not_taken_by_the_run_after_a_loaded_configuration_is_searched_l
         set_counting(large_orders, is_on=True)
     with large_orders.connect() as locker:
         locker.execute("lock table orders in access exclusive mode")
-        large_orders.run(
-            connect=lambda: psycopg.connect(large_orders.dsn, options="-c lock_timeout=100")
-        )
+        large_orders.run()
 
     large_orders.run()
 

@@ -348,18 +348,15 @@ def test_an_ordinary_role_may_read_all_that_tells_the_epoch(
     orders.execute("drop owned by ordinary", "drop role ordinary")
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_step_backwards_is_remembered_for_tables_that_are_not_taken(orders: Ingestion) -> None:
     with orders.connect() as locker:
         locker.execute("lock table orders in access exclusive mode")
-
-        def hurried() -> psycopg.Connection:
-            return psycopg.connect(orders.dsn, options="-c lock_timeout=100")
-
-        orders.run(connect=hurried)
+        orders.run()
         change_last_run(
             orders, lambda run: dataclasses.replace(run, next_transaction=run.next_transaction * 2)
         )
-        result = orders.run(connect=hurried)
+        result = orders.run()
 
     assert (result.committed, result.sequence) == (True, 3)
     assert captures(orders.run()) == {"orders": (Capture.WHOLE, 3)}

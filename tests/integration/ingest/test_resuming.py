@@ -234,6 +234,7 @@ def test_key_sweeps_are_made_in_as_many_invocations_as_they_take(source: Ingesti
     assert swept == {*tables["design"].key_files, *tables["orders"].key_files}
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_table_that_is_locked_when_a_run_goes_on_costs_no_other(source: Ingestion) -> None:
     source.run(seconds_left=time_for(5))
     before = {key for key in source.objects() if key.startswith("raw/orders/")}

@@ -78,15 +78,13 @@ LOCKED = "a lock"
 
 
 @pytest.fixture
-def reader(ingestion: Ingestion) -> Iterator[Ingestion]:
+def reader(ingestion: Ingestion, hurried: None) -> Iterator[Ingestion]:
     """The source for a role of the name `reader`, which may read the tables of its owner."""
     ingestion.execute(
         "create role reader login password 'secret'",
         "alter default privileges in schema public grant select on tables to reader",
     )
-    dsn = make_conninfo(
-        ingestion.dsn, user="reader", password="secret", options="-c lock_timeout=100"
-    )
+    dsn = make_conninfo(ingestion.dsn, user="reader", password="secret")
     yield dataclasses.replace(ingestion, dsn=dsn)
     ingestion.execute("drop owned by reader", "drop role reader")
 

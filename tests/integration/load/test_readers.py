@@ -15,6 +15,8 @@ from tests.integration.load.conftest import AT_ONCE_AND_IN_STEPS, Connect, LoadT
 
 RUNS = 3
 TABLES = (*STAR, "pipeline_run")
+_LOOK_SECONDS = 0.002
+"""How long a reader rests between two looks, in which the load goes on."""
 
 Look = Callable[[psycopg.Connection], dict[str, int]]
 
@@ -58,7 +60,7 @@ def look_until(
 ) -> list[dict[str, int]]:
     """Looks again and again, and once more after the end; a deadlock would be an error here."""
     seen = [look(connection)]
-    while not stop.is_set():
+    while not stop.wait(_LOOK_SECONDS):
         seen.append(look(connection))
     return [*seen, look(connection)]
 
