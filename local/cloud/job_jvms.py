@@ -63,7 +63,8 @@ class JobJvm:
 
     def __init__(self, home: Path, settings: Mapping[str, str], archive: ClassArchive) -> None:
         self.settings = settings
-        self.jobs = 0
+        self._jobs = 0
+        self._begun = 0
         self._archive = archive
         self._names: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="jvm-"))
@@ -133,7 +134,7 @@ class JobJvm:
             for name, value in properties.items():
                 jvm.java.lang.System.setProperty(name, value)
         self._names = {*properties}
-        self.jobs += 1
+        self._jobs += 1
         self._begun = self._log.stat().st_size
 
     def output(self) -> bytes:
@@ -144,7 +145,7 @@ class JobJvm:
 
     def clean(self) -> bool:
         """Removes what the last job has left, and returns whether another job may follow."""
-        if self._archive.is_writer or self.jobs >= _JOBS_AT_MOST:
+        if self._archive.is_writer or self._jobs >= _JOBS_AT_MOST:
             return False
         try:
             with self._connected() as jvm:
