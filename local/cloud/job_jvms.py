@@ -29,11 +29,7 @@ from local.cloud.class_archive import ClassArchive
 from local.cloud.spark_home import spark_home
 from local.cloud.spark_settings import JAVA_OPTIONS, spark_settings, with_java_options
 
-_OF_THE_JVM: Final = (
-    "spark.driver.memory",
-    JAVA_OPTIONS,
-    "spark.driver.extraClassPath",
-)
+_OF_THE_JVM: Final = ("spark.driver.memory", JAVA_OPTIONS, "spark.driver.extraClassPath")
 """Settings that a JVM has from its start on."""
 # Of the JVM that composes the command of the job's JVM.
 _LAUNCHER_OPTIONS: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
@@ -184,7 +180,7 @@ class JobJvm:
 
     def kill(self) -> None:
         """Ends it at once."""
-        with contextlib.suppress(ProcessLookupError):
+        if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self.end()
 
