@@ -1,6 +1,7 @@
 """The local commands: `python -m local run|execute|…`. `make help` lists them."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ from local.prerequisites import name_missing
 from local.report import Report
 from local.source.activity import run_activity
 from local.spark_jars import SparkJarsMissing
-from local.stack import GeneratedSource, LocalStack, NotUp, SourceRefused, Stack, StackInUse
+from local.stack import STATE, GeneratedSource, LocalStack, NotUp, SourceRefused, Stack, StackInUse
 from pipeline import warehouse_schema
 
 _NEXT = """
@@ -40,6 +41,9 @@ _TOLD_IN_A_LINE = (
     *(NotUp, StackInUse, SourceRefused, DeploymentFailed),
     *(PostgresError, SparkJarsMissing, CloudNotStarted),
 )
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a full or broken disk answers, or one that may only be read."""
 
 
 def main() -> int:
@@ -60,6 +64,13 @@ def main() -> int:
         return commands[options.command](options, LocalStack(), Report(Console()))
     except _TOLD_IN_A_LINE as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_A_DISK:
+            raise
+        sys.stderr.write(
+            f"{error.filename or STATE}: {error.strerror}: see to the disk, and try again\n"
+        )
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted: what was started goes on, until `make down` stops it\n")

@@ -1,5 +1,6 @@
 """The commands fail with a line that says what to do, and a code that says whose fault it is."""
 
+import errno
 import json
 import os
 import sys
@@ -69,6 +70,29 @@ def test_a_user_without_a_name_is_told_of_before_anything_starts(command, capsys
     monkeypatch.setattr("os.geteuid", lambda: 4_000_000_001)
     assert command("run") == 1
     assert capsys.readouterr().err.startswith("the user with the id 4000000001 has no name")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_told_in_a_line(command, capsys, monkeypatch, number):
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "a file")
+
+    monkeypatch.setattr(LocalStack, "down", fail)
+
+    assert command("down") == 1
+    assert capsys.readouterr().err == (
+        f"a file: {os.strerror(number)}: see to the disk, and try again\n"
+    )
+
+
+def test_other_errors_of_the_system_are_no_matter_of_the_disk(command, monkeypatch):
+    def fail(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", "a file")
+
+    monkeypatch.setattr(LocalStack, "down", fail)
+
+    with pytest.raises(FileNotFoundError):
+        command("down")
 
 
 def test_a_source_that_cannot_be_reached_is_told_in_a_line(command, capsys):
