@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JError
 
 from local.cloud.class_archive import ClassArchive
@@ -34,6 +35,8 @@ _OF_THE_JVM: Final = ("spark.driver.memory", JAVA_OPTIONS, "spark.driver.extraCl
 # Of the JVM that composes the command of the job's JVM.
 _LAUNCHER_OPTIONS: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
 _CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_OF_PY4J: Final = ("GATEWAY_SERVER", "j", "t")
+"""Names of objects that py4j has from its start on: the server, the view of the JVM, the entry."""
 _START_SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 300.0
 _JOBS_AT_MOST: Final = 50
@@ -149,6 +152,9 @@ class JobJvm:
                     return False
                 # They are kept by place, whatever the credentials.
                 jvm.org.apache.hadoop.fs.FileSystem.closeAll()
+                # What the job's Python held of them, and has not let go.
+                objects = JavaObject("GATEWAY_SERVER", jvm._gateway_client).getGateway()
+                objects.getBindings().keySet().retainAll(jvm.java.util.Set.of(*_OF_PY4J))
         except JvmFailed:
             return False
         return True

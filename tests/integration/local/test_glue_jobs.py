@@ -29,11 +29,15 @@ boto3.client("s3").get_waiter("object_exists").wait(
     Bucket=arguments["--bucket"], Key="open", WaiterConfig={"Delay": 0.2, "MaxAttempts": 200})
 """
 OF_THE_JVM = """
+from py4j.java_gateway import JavaObject
 from pyspark import SparkConf, SparkContext
 SparkContext._ensure_initialized()
 java = SparkContext._jvm.java.lang
+server = JavaObject("GATEWAY_SERVER", SparkContext._gateway._gateway_client)
 print(java.ProcessHandle.current().pid(), java.System.getProperty("aws.accessKeyId"),
-      SparkConf().get("spark.sql.shuffle.partitions", "as by default"), sep=": ")
+      SparkConf().get("spark.sql.shuffle.partitions", "as by default"),
+      "objects of others" if server.getGateway().getBindings().size() > 100 else "clean", sep=": ")
+held = [java.Object() for _ in range(200)]
 """
 LEAVES_SPARK = OF_THE_JVM + "SparkContext()"
 
@@ -149,14 +153,14 @@ def test_an_unknown_job_fails_by_name(run_machine):
     assert run_machine(build("no-such-job")).error == "Glue.EntityNotFoundException"
 
 
-def test_the_next_job_has_the_jvm_of_the_last_one_and_none_of_its_settings(new_job, jvm_of):
+def test_the_next_job_has_the_jvm_of_the_last_one_and_nothing_else_of_it(new_job, jvm_of):
     first = new_job(OF_THE_JVM, arguments={"--conf": "spark.sql.shuffle.partitions=7"}, role="one")
     second = new_job(OF_THE_JVM, role="other")
 
     pid, own = jvm_of(first)
 
-    assert own == "one: 7"
-    assert jvm_of(second) == (pid, "other: as by default")
+    assert own == "one: 7: clean"
+    assert jvm_of(second) == (pid, "other: as by default: clean")
 
 
 def test_a_jvm_that_ended_while_it_waited_is_replaced(new_job, jvm_of):
