@@ -1,6 +1,6 @@
 """Runs the whole suite in lanes, several side by side: `make test`.
 
-A lane computes about half of its time, and waits for servers in the other half. Each lane has its
+A lane keeps little more than one core busy, and waits for servers now and then. Each lane has its
 own local cloud, its own PostgreSQL server and its own coverage data. The data is combined, and the
 floor applies to the sum. The rights are judged by recorded calls: the suite fails where it no
 longer makes one of them.

@@ -40,7 +40,7 @@ _OF_PY4J: Final = ("GATEWAY_SERVER", "j", "t")
 _START_SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 300.0
 _JOBS_AT_MOST: Final = 50
-"""How many jobs a JVM runs: what PySpark leaves of each in it adds up."""
+"""How many jobs a JVM runs: what each leaves in it adds up."""
 _POLL_SECONDS: Final = 0.02
 
 
