@@ -28,6 +28,8 @@ _KINDS_OF_THE_MACHINE: Final = ("COVERAGE_", "KRB5", "LC_")
 _STATE_OPTION: Final = "--state"
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+_NAMED_SECONDS = 1.0
+"""How long a process may have no command line; a process of the kernel never has one."""
 
 
 class CloudNotStarted(Exception):
@@ -123,7 +125,7 @@ class LocalCloud:
         """Returns its process, or None if it is not running."""
         try:
             process = psutil.Process(int((self._folder / "pid").read_text()))
-            words = process.cmdline()
+            words = _command_of(process)
             # After a crash the id may belong to another process.
             if not {"local.cloud", self.port_file.read_text()} <= {*words}:
                 return None
@@ -213,6 +215,16 @@ class LocalCloud:
             self._process.wait(_READY_SECONDS)
             self._process = None
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    """Returns the command line of a process, which the kernel knows an instant after its start."""
+    deadline = time.monotonic() + _NAMED_SECONDS
+    words: list[str] = process.cmdline()
+    while not words and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS / 10)
+        words = process.cmdline()
+    return words
 
 
 def _free_port() -> int:

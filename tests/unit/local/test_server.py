@@ -57,6 +57,27 @@ def test_a_cloud_that_runs_where_its_folder_was_before_is_told_of(cloud, tmp_pat
     cloud.is_running()
 
 
+def test_a_cloud_whose_command_line_is_not_known_yet_is_taken_for_running(
+    cloud, tmp_path, monkeypatch
+):
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    lines = iter(
+        [[], [], ["python", "-m", "local.cloud", "--port", "8080", "--state", str(tmp_path)]]
+    )
+    monkeypatch.setattr("psutil.Process.cmdline", lambda _self: next(lines))
+    monkeypatch.setattr(LocalCloud, "_answers", lambda _self: True)
+
+    assert cloud.is_running()
+
+
+def test_a_process_of_the_kernel_is_no_cloud(cloud, tmp_path, monkeypatch):
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    monkeypatch.setattr("psutil.Process.cmdline", lambda _self: [])
+    monkeypatch.setattr("local.cloud.server._NAMED_SECONDS", 0.01)
+
+    assert not cloud.is_running()
+
+
 @pytest.mark.parametrize(
     "name",
     [
