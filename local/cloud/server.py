@@ -163,6 +163,9 @@ class LocalCloud:
         deadline = time.monotonic() + _READY_SECONDS
         while not self._answers():
             if self._running() is None or time.monotonic() > deadline:
+                if self._process is not None:
+                    self._process.kill()
+                    self._process.wait()
                 raise CloudNotStarted(f"the local cloud did not start: see {self._log}")
             time.sleep(_POLL_SECONDS)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local.cloud.server import CloudMoved, CloudNotStarted, LocalCloud, leave_other_places
@@ -76,6 +77,16 @@ def test_a_process_of_the_kernel_is_no_cloud(cloud, tmp_path, monkeypatch):
     monkeypatch.setattr("local.cloud.server._NAMED_SECONDS", 0.01)
 
     assert not cloud.is_running()
+
+
+def test_nothing_is_left_of_a_cloud_that_does_not_start(cloud, tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalCloud, "_answers", lambda _self: False)
+    monkeypatch.setattr("local.cloud.server._READY_SECONDS", 0.01)
+
+    with pytest.raises(CloudNotStarted, match=f"see {tmp_path / 'log'}"):
+        cloud.start()
+
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.parametrize(
