@@ -128,10 +128,11 @@ class JobJvm:
             "aws.secretAccessKey": secret,
         }
         with self._connected() as jvm:
+            system = jvm.java.lang.System  # py4j asks Java for each part of the name, each time
             for name in self._names - properties.keys():
-                jvm.java.lang.System.clearProperty(name)
+                system.clearProperty(name)
             for name, value in properties.items():
-                jvm.java.lang.System.setProperty(name, value)
+                system.setProperty(name, value)
         self._names = {*properties}
         self._jobs += 1
         self._begun = self._log.stat().st_size
